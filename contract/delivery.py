@@ -55,7 +55,7 @@ class BatchStamp:
 
     @classmethod
     def from_properties(cls, properties: Iterable[tuple[str, str]]) -> BatchStamp | None:
-        """The stamp in user properties, None where there is none; raises HeaderError for half a stamp or a wrong one."""
+        """The stamp in user properties, None where there is none; raises HeaderError for half or a wrong one."""
         found = {key: value for key, value in properties if key in {EPOCH_PROPERTY, BATCH_PROPERTY, OLDEST_PROPERTY}}
         if not found:
             return None

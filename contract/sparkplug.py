@@ -231,4 +231,4 @@ def _value_from_wire(wire: pb.Metric | pb.PropertyValue, datatype: DataType, whe
         return unwrap(value, datatype)
     if carried != WIRE_FIELDS[datatype]:
         raise CodecError(f"{where}: {datatype.name} carried in {carried}, allowed is {WIRE_FIELDS[datatype]}")
-    return unpack_array(value, datatype) if datatype in ARRAYS else value  # type: ignore[no-any-return]  # getattr
+    return unpack_array(value, datatype) if datatype in ARRAYS else value

@@ -69,7 +69,7 @@ def check_identifier(identifier: str, what: str) -> None:
     """Raise TopicError unless a group, node or device may be called so."""
     if not identifier or len(identifier.encode(errors="replace")) > _MAX_ID_BYTES or _FORBIDDEN.search(identifier):
         raise TopicError(
-            f"{what} {identifier!r}: allowed are 1 to {_MAX_ID_BYTES} bytes without '+', '#', '/' and control characters"
+            f"{what} {identifier!r}: allowed are 1 to {_MAX_ID_BYTES} bytes, no '+', '#', '/', no control characters"
         )
 
 

@@ -1,0 +1,53 @@
+"""What a source is: a configuration that names its metrics and opens into something that can be polled.
+
+The scheduler owns interval, time-out, back-off and log-once. A source only reads, and raises SourceError when
+a whole poll brought nothing; a point that alone cannot be read is a Reading without value and with bad quality.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Protocol
+
+from pydantic import Field, field_validator
+
+from contract.config import Config
+from contract.topics import check_identifier
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from edge.reading import MetricInfo, Reading
+
+    Clock = Callable[[], int]
+
+
+class Source(Protocol):
+    """An open source."""
+
+    async def poll(self) -> list[Reading]:
+        """The readings of one poll, possibly none; raises SourceError. Cancelled when its time-out has passed."""
+        ...
+
+
+class SourceConfig(Config):
+    """What every source has."""
+
+    name: str = Field(description="Sparkplug device id of this source, unique in the agent")
+    interval_s: float = Field(gt=0, le=86_400, description="seconds from one poll to the next")
+    timeout_s: float = Field(default=5.0, gt=0, le=600, description="seconds after which a poll is given up")
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_identifier(cls, name: str) -> str:
+        check_identifier(name, "device")
+        return name
+
+    @abstractmethod
+    def metrics(self) -> Sequence[MetricInfo]:
+        """Every metric this source can produce, for the device's birth."""
+
+    @abstractmethod
+    def open(self, now_ms: Clock) -> AbstractAsyncContextManager[Source]:
+        """The open source; `now_ms` is the agent's clock (UTC ms), which stamps what carries no time of its own."""
