@@ -1,0 +1,58 @@
+# Headwater's tasks. `make` alone lists them.
+#
+# Variables:
+#   DURATION=seconds   how long `make demo` runs; without it, until Ctrl-C
+#   ARGS="..."         more arguments for the command that a target runs, e.g. make test ARGS="tests/stack -k kafka"
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PY := .venv/bin/python
+BIN := .venv/bin
+ROLES := contract edge bridge stream db simulators stack
+
+.PHONY: help
+help:  ## List the tasks
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@printf '\n'; sed -n 's/^#   /  /p' Makefile
+
+.PHONY: setup
+setup:  ## Install what is missing: Debian packages, .venv, the servers (at most 6 minutes)
+	@exec stack/bootstrap.sh
+
+.PHONY: preflight
+preflight:  ## Only check whether this machine will do; installs nothing
+	@exec stack/bootstrap.sh --check
+
+# `exec`: make's child is Python itself, so a Ctrl-C reaches it once and nothing stays behind.
+.PHONY: demo
+demo: setup  ## Everything on this machine, from simulated devices to TimescaleDB [DURATION=seconds]
+	@exec $(PY) -m stack demo $(if $(DURATION),--duration $(DURATION)) $(ARGS)
+
+.PHONY: servers
+servers: setup  ## Only the three servers, until Ctrl-C
+	@exec $(PY) -m stack run $(ARGS)
+
+.PHONY: test
+test: setup  ## Run the tests against real servers
+	@exec $(PY) -m pytest $(ARGS)
+
+.PHONY: lint
+lint: setup  ## Format check, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: check
+check: lint test  ## What CI runs: lint and test
+
+.PHONY: fmt
+fmt: setup  ## Format the code and mend what the linter can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: clean
+clean:  ## Remove .venv, .stack, the caches and TimescaleDB's files (Debian packages stay)
+	@exec stack/bootstrap.sh --clean
