@@ -1,0 +1,183 @@
+"""The ground truth: what a simulator really served, one JSON object per line, flushed per line.
+
+The first line of each run is a header, so a ledger that is opened again goes on where it ended. Every
+time in it is UTC ms.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, TypeAlias
+
+from simulators.errors import LedgerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+Value: TypeAlias = bool | int | float | str
+_VERSION: Final = 1
+
+
+class Match(StrEnum):
+    """How an entry is found again among the stored readings."""
+
+    SERVED = "served"
+    """By the time of the answer: the source gives no time of its own."""
+    SOURCE_TIME = "source_time"
+    """By the source's own time; what is served many times under one time counts once."""
+    FRAME = "frame"
+    """By the source's own time, the first frame of each interval of each connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """One run of a simulator."""
+
+    simulator: str
+    seed: int
+    match: Match
+    started_at: int
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One answer that went out at `at`; `asked_at` is when it was asked for, where the simulator knows."""
+
+    at: int
+    values: Mapping[str, Value]
+    source_at: int | None = None
+    connection: int | None = None
+    asked_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """A labelled fault; `to_ms` is None while it lasts, and a later entry of the same start ends it."""
+
+    label: str
+    from_ms: int
+    to_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A connection that ended."""
+
+    connection: int
+    at: int
+
+
+Entry: TypeAlias = Header | Served | Incident | Closed
+
+
+def now_ms() -> int:
+    """The UTC time in ms, rounded down."""
+    return time.time_ns() // 1_000_000
+
+
+class Ledger(AbstractContextManager["Ledger"]):
+    """An append-only ledger; each call writes and flushes one line.
+
+    `header` holds "simulator", "seed" and "match" and whatever else a reader should know. Nothing is synced
+    to the disk: a ledger outlives its process, not its machine.
+    """
+
+    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
+        self.path = path
+        self._header = dict(header)
+        self._file: BinaryIO | None = None
+
+    def __enter__(self) -> Self:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        _cut_torn_line(self.path)
+        self._file = self.path.open("ab", buffering=0)
+        self._write({"ledger": _VERSION, **self._header, "started_at": now_ms()})
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None, /
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def served(
+        self,
+        values: Mapping[str, Value],
+        source_at: int | None = None,
+        connection: int | None = None,
+        at: int | None = None,
+        asked_at: int | None = None,
+    ) -> None:
+        """Note an answer that went out (now, unless `at` says when)."""
+        entry: dict[str, Any] = {"at": now_ms() if at is None else at, "values": values}
+        optional = {"source_at": source_at, "connection": connection, "asked_at": asked_at}
+        self._write(entry | {key: value for key, value in optional.items() if value is not None})
+
+    def incident(self, label: str, from_ms: int, to_ms: int | None = None) -> None:
+        """Note a labelled fault: once as it starts with no end, once more as it ends."""
+        self._write({"incident": {"label": label, "from": from_ms, "to": to_ms}})
+
+    def closed(self, connection: int, at: int | None = None) -> None:
+        """Note the end of a connection (now, unless `at` says when)."""
+        self._write({"closed": connection, "at": now_ms() if at is None else at})
+
+    def _write(self, entry: Mapping[str, Any]) -> None:
+        if self._file is None:
+            raise LedgerError(f"{self.path}: the ledger is not open")
+        self._file.write(json.dumps(entry, allow_nan=False, separators=(",", ":")).encode() + b"\n")
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Drop what a killed process left after the last line end, so that the next line is whole."""
+    if not path.exists():
+        return
+    kept = path.read_bytes().rfind(b"\n") + 1
+    os.truncate(path, kept)
+
+
+def read_ledger(path: Path) -> Iterator[Entry]:
+    """The entries of a ledger in the order written.
+
+    A last line without its line end is passed over: its process was killed. Any other line that is no entry
+    raises LedgerError with its number.
+    """
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    return
+                yield _parse(line, f"{path}:{number}")
+    except OSError as exc:
+        raise LedgerError(f"{path}: cannot be read: {exc.strerror}") from exc
+
+
+def _parse(line: bytes, where: str) -> Entry:
+    try:
+        return _entry(json.loads(line))
+    except (ValueError, TypeError, KeyError) as exc:
+        raise LedgerError(f"{where}: is no ledger entry: {exc!r}") from exc
+
+
+def _entry(found: dict[str, Any]) -> Entry:
+    match found:
+        case {"ledger": int(version), "simulator": simulator, "seed": seed, "match": how, "started_at": at, **extra}:
+            if version != _VERSION:
+                raise ValueError(f"version {version}, allowed is {_VERSION}")
+            return Header(simulator, seed, Match(how), at, extra)
+        case {"incident": {"label": str(label), "from": int(from_ms), "to": int() | None as to_ms}}:
+            return Incident(label, from_ms, to_ms)
+        case {"closed": int(connection), "at": int(at)}:
+            return Closed(connection, at)
+        case {"at": int(at), "values": dict(values)}:
+            return Served(at, values, found.get("source_at"), found.get("connection"), found.get("asked_at"))
+        case _:
+            raise ValueError("allowed are ledger, incident, closed and at with values")
