@@ -149,14 +149,14 @@ signed_by() { printf '[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]
 # The address this machine gets its own release's main component from, whichever way its sources are written.
 debian_mirror() {
     local uri
-    # shellcheck disable=SC2016  # these are apt's placeholders, not the shell's
-    uri=$(apt-get indextargets --format '$(RELEASE)|$(COMPONENT)|$(REPO_URI)' 'Identifier: Packages' |
-        awk -F'|' -v release="$(os_field VERSION_CODENAME)" '($1 == release || $1 == "stable") && $2 == "main" { print $3; exit }')
+    # Not `apt-get indextargets`: that knows nothing before the first update.
+    uri=$(apt-get update --print-uris 2>/dev/null |
+        sed -nE "s,^'(.+)/dists/($(os_field VERSION_CODENAME)|stable)/InRelease'.*,\\1,p" | head -n 1)
     if [[ -n $uri ]]; then
         printf '%s\n' "$uri"
         return 0
     fi
-    fail "apt's sources have no main component of $(os_field VERSION_CODENAME)" \
+    fail "apt's sources do not have $(os_field VERSION_CODENAME) itself" \
         "Mosquitto and TimescaleDB are fetched from the mirror that this machine already uses" \
         "add the release's main component to apt's sources (sources.list(5)) and try again"
     return 1

@@ -1,0 +1,29 @@
+"""The real servers on loopback, for the demo, the tests and the benchmarks on a machine without Docker."""
+
+from __future__ import annotations
+
+from stack.errors import NotInstalledError, PortTakenError, ServerError, StackError
+from stack.install import connector_jars
+from stack.kafka import BrokerLimits, Kafka
+from stack.mosquitto import Mosquitto
+from stack.process import Command, ManagedProcess, wait_until
+from stack.server import Server, free_port, together
+from stack.timescale import Timescale
+
+__all__ = [
+    "BrokerLimits",
+    "Command",
+    "Kafka",
+    "ManagedProcess",
+    "Mosquitto",
+    "NotInstalledError",
+    "PortTakenError",
+    "Server",
+    "ServerError",
+    "StackError",
+    "Timescale",
+    "connector_jars",
+    "free_port",
+    "together",
+    "wait_until",
+]

@@ -1,0 +1,92 @@
+"""The command line: `python -m stack`."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stack.errors import StackError
+from stack.install import RUN_DIR, parts
+from stack.kafka import Kafka
+from stack.mosquitto import Mosquitto
+from stack.process import wait_until
+from stack.server import together
+from stack.timescale import Timescale
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+    from stack.server import Server
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m stack", description=__doc__.partition(":")[0])
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_run(commands)
+    status = commands.add_parser("status", help="say what set-up has installed, and where")
+    status.set_defaults(command=_status)
+    arguments = parser.parse_args(argv)
+    try:
+        return int(arguments.command(arguments))
+    except StackError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    run = commands.add_parser("run", help="start the three servers, print their addresses, stop on Ctrl-C")
+    run.add_argument("--mqtt-port", type=int, metavar="PORT", help="Mosquitto's port (default: a free one)")
+    run.add_argument("--kafka-port", type=int, metavar="PORT", help="Kafka's port (default: a free one)")
+    run.add_argument("--database-port", type=int, metavar="PORT", help="PostgreSQL's port (default: a free one)")
+    run.add_argument(
+        "--directory",
+        type=Path,
+        default=RUN_DIR / "servers",
+        help="where their data and logs are kept between runs (default: .stack/run/servers)",
+    )
+    run.set_defaults(command=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    directory: Path = arguments.directory
+    timescale = Timescale(port=arguments.database_port, directory=directory / "timescale")
+    servers: list[Server] = [
+        Mosquitto(port=arguments.mqtt_port, directory=directory / "mosquitto"),
+        Kafka(port=arguments.kafka_port, directory=directory / "kafka"),
+        timescale,
+    ]
+    signal.signal(signal.SIGTERM, _interrupt)
+    with together(*servers):
+        for server in servers:
+            print(f"{server.name:<12} {server.address:<18} log: {server.log_path}")
+        print(f"superuser's password: {timescale.password_path}\nrunning; Ctrl-C stops them", flush=True)
+        wait_until(lambda: not all(server.running for server in servers), timeout_s=float("inf"), poll_s=0.5)
+        ended = next(server for server in servers if not server.running)
+        print(f"error: {ended.name} ended with status {ended.poll()}:\n{ended.log_tail()}", file=sys.stderr)
+    return 1
+
+
+def _status(_arguments: argparse.Namespace) -> int:
+    found = parts()
+    for part in found:
+        print(f"{part.name:<24} {'installed' if part.installed else 'MISSING  '}  {part.path}")
+    if all(part.installed for part in found):
+        return 0
+    print("run `make setup` to install what is missing")
+    return 1
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """Lets SIGTERM end a run the way Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""Apache Kafka, one broker that is its own controller (KRaft)."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import secrets
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.errors import KafkaError
+
+from stack.errors import ServerError
+from stack.install import KAFKA_LIB, Part, java
+from stack.process import Command
+from stack.server import LOOPBACK, Server, free_port, port_is_taken
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+_LOG4J = Path(__file__).with_name("log4j2.properties")
+_FORMAT_TIMEOUT_S = 60.0
+_REQUEST_TIMEOUT_MS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerLimits:
+    """What the broker takes and keeps: per partition, whichever of the two retentions comes first."""
+
+    message_max_bytes: int = 4 << 20
+    retention_hours: int = 24
+    retention_bytes: int = 1 << 30
+    segment_bytes: int = 64 << 20
+    heap_mb: int = 512
+
+
+class Kafka(Server):
+    """A Kafka of one node without authentication; topics are made by `create_topic` only.
+
+    A second loopback port, chosen by itself, serves its controller.
+    """
+
+    name: ClassVar[str] = "Kafka"
+
+    def __init__(
+        self,
+        *,
+        port: int | None = None,
+        directory: Path | None = None,
+        limits: BrokerLimits | None = None,
+        extra: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(port=port, directory=directory)
+        self.controller_port = free_port()
+        self._limits = limits or BrokerLimits()
+        self._extra = dict(extra or {})
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """What Kafka's clients call the broker's address."""
+        return self.address
+
+    @property
+    def config_path(self) -> Path:
+        """The configuration, written anew at every start."""
+        return self.directory / "server.properties"
+
+    def config(self) -> str:
+        """The configuration's text; `extra` overrules what is here."""
+        return "".join(f"{key}={value}\n" for key, value in {**self._settings(), **self._extra}.items())
+
+    def _settings(self) -> dict[str, object]:
+        internal_topics = ("offsets.topic", "transaction.state.log", "share.coordinator.state.topic")
+        return {
+            "process.roles": "broker,controller",
+            "node.id": 1,
+            "listeners": f"PLAINTEXT://{self.address},CONTROLLER://{LOOPBACK}:{self.controller_port}",
+            "advertised.listeners": f"PLAINTEXT://{self.address}",
+            "controller.listener.names": "CONTROLLER",
+            "controller.quorum.voters": f"1@{LOOPBACK}:{self.controller_port}",
+            "log.dirs": self.data_dir,
+            "auto.create.topics.enable": "false",
+            "group.initial.rebalance.delay.ms": 0,
+            # After a kill -9 the controller lets the broker in again only when the old session has run out (9 s).
+            "broker.session.timeout.ms": 4000,
+            "broker.heartbeat.interval.ms": 500,
+            # The 50 partitions of a cluster take seconds to make and serve nobody here.
+            "offsets.topic.num.partitions": 2,
+            "transaction.state.log.num.partitions": 2,
+            **{f"{topic}.replication.factor": 1 for topic in internal_topics},
+            "transaction.state.log.min.isr": 1,
+            "share.coordinator.state.topic.min.isr": 1,
+            "message.max.bytes": self._limits.message_max_bytes,
+            "replica.fetch.max.bytes": self._limits.message_max_bytes,
+            "log.retention.hours": self._limits.retention_hours,
+            "log.retention.bytes": self._limits.retention_bytes,
+            "log.segment.bytes": self._limits.segment_bytes,
+            "num.network.threads": 2,
+            "num.io.threads": 4,
+            "log.cleaner.dedupe.buffer.size": 16 << 20,
+        }
+
+    def create_topic(self, name: str, partitions: int = 1, config: Mapping[str, str] | None = None) -> None:
+        """Makes a topic and waits until it can be written to; one that exists already is left as it is."""
+        topic = NewTopic(name=name, num_partitions=partitions, replication_factor=1, topic_configs=dict(config or {}))
+        with self.admin() as admin:
+            if name not in admin.list_topics():
+                admin.create_topics([topic], timeout_ms=_REQUEST_TIMEOUT_MS, wait_for_metadata=True)
+
+    @contextlib.contextmanager
+    def admin(self) -> Iterator[Any]:
+        """A kafka-python KafkaAdminClient that is closed in the end."""
+        client = KafkaAdminClient(bootstrap_servers=self.bootstrap_servers, request_timeout_ms=_REQUEST_TIMEOUT_MS)
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def _ports(self) -> Sequence[int]:
+        return [self.port, self.controller_port]
+
+    def _parts(self) -> list[Part]:
+        return [Part("Java", java()), Part(self.name, KAFKA_LIB)]
+
+    def _prepare(self) -> None:
+        self.config_path.write_text(self.config())
+        if not (self.data_dir / "meta.properties").exists():
+            self._format()
+
+    def _format(self) -> None:
+        cluster_id = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=").replace("-", "_", 1)
+        options = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+        argv = self._java(options, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self.config_path))
+        shutil.rmtree(self.data_dir, ignore_errors=True)
+        done = subprocess.run(  # noqa: S603  # our own command
+            argv, check=False, capture_output=True, text=True, timeout=_FORMAT_TIMEOUT_S, stdin=subprocess.DEVNULL
+        )
+        if done.returncode != 0:
+            raise ServerError(self.name, "could not format its storage", self.config_path, done.stdout + done.stderr)
+
+    def _command(self) -> Command:
+        heap = f"{self._limits.heap_mb}m"
+        # Without G1's helper threads: two cores are shared with Spark, the broker and the database.
+        options = (f"-Xms{heap}", f"-Xmx{heap}", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError")
+        return Command(self._java(options, "kafka.Kafka", str(self.config_path)))
+
+    @staticmethod
+    def _java(options: Sequence[str], main: str, *arguments: str) -> list[str]:
+        return [
+            str(java()),
+            *options,
+            f"-Dlog4j2.configurationFile={_LOG4J}",
+            "-cp",
+            f"{KAFKA_LIB}/*",
+            main,
+            *arguments,
+        ]
+
+    def _probe(self) -> bool:
+        # The client would log each refused connection as an error.
+        if not port_is_taken(self.port):
+            return False
+        try:
+            with self.admin() as admin:
+                return bool(admin.describe_cluster())
+        except KafkaError:
+            return False
