@@ -151,11 +151,16 @@ class Server(ABC):
         if self.data_dir.exists():
             shutil.rmtree(self.data_dir)
 
+    def remove(self) -> None:
+        """Deletes its whole directory, log included; the server must not run."""
+        assert not self.running, f"{self.name} runs: stop it before its directory is deleted"
+        shutil.rmtree(self.directory, ignore_errors=True)
+
     def close(self) -> None:
         """Stops it, and removes its directory if that was not given."""
         self.stop()
-        if self._temporary and self.directory.exists():
-            shutil.rmtree(self.directory)
+        if self._temporary:
+            self.remove()
 
     def __enter__(self) -> Self:
         try:
