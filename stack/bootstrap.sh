@@ -123,7 +123,7 @@ check_python_registry() {
 
 check_maven_registry() {
     local log=$1/maven.log
-    if mvn -B -q -N -f stack/kafka/pom.xml org.apache.maven.plugins:maven-dependency-plugin:3.8.1:help >"$log" 2>&1; then
+    if mvn -B -q -N -f stack/kafka/pom.xml dependency:help >"$log" 2>&1; then
         return 0
     fi
     fail "Maven cannot fetch its plug-ins" "$(grep -m1 ERROR "$log" | cut -c1-300)" \
@@ -231,6 +231,8 @@ unquiet_services() {
 install_packages() {
     local -a names
     trap unquiet_services EXIT
+    # Does nothing, unless a set-up was interrupted here; then apt would refuse to go on.
+    as_root env DEBIAN_FRONTEND=noninteractive dpkg --configure -a
     as_root apt-get -o Acquire::Retries=3 update
     # After the update: the names depend on what this release has.
     mapfile -t names < <(missing_packages)

@@ -210,8 +210,11 @@ def together(*servers: Server) -> Iterator[None]:
     """Runs several servers that come up at the same time, and ends them in the opposite order."""
     with contextlib.ExitStack() as stack:
         for server in servers:
-            stack.callback(server.close)
+            # Only stopped, as long as one may fail to start: the error names its log.
+            stack.callback(server.stop)
             server.launch()
         for server in servers:
             server.wait_ready()
+        for server in servers:
+            stack.callback(server.close)
         yield

@@ -214,6 +214,16 @@ def test_two_of_a_kind_run_side_by_side() -> None:
     assert not any(server.running for server in servers)
 
 
+def test_when_one_of_several_fails_the_others_end_and_the_logs_stay(tmp_path: Path) -> None:
+    good = Mosquitto(directory=tmp_path / "good")
+    bad = Mosquitto(extra=["no_such_setting true"])
+    with pytest.raises(ServerError), together(good, bad):
+        pytest.fail("not all of them started")
+    assert not good.running
+    assert "no_such_setting" in bad.log_path.read_text()
+    bad.remove()
+
+
 @pytest.mark.parametrize("kind", SERVERS, ids=lambda kind: kind.__name__)
 def test_a_taken_port_is_told_as_such(kind: type[Server], tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
