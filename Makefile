@@ -48,6 +48,23 @@ lint: setup  ## Format check, lint, types, import contracts
 .PHONY: check
 check: lint test  ## What CI runs: lint and test
 
+.PHONY: chaos
+chaos: setup  ## Three minutes of demo in which every part is killed once; nothing may be lost
+	@exec $(PY) -m pytest -m slow --timeout 900 -s tests/e2e $(ARGS)
+
+.PHONY: proto
+proto: setup  ## Generate the protobuf module after a change of contract/sparkplug_b.proto
+	$(PY) -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. contract/sparkplug_b.proto
+
+# One lock for everything that the demo and the tests need, and one per role within it.
+COMPILE = $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--no-header --no-annotate --no-strip-extras --no-emit-package headwater pyproject.toml
+.PHONY: lock
+lock: setup  ## Resolve the dependencies of pyproject.toml into requirements/*.lock, with hashes [ARGS=--upgrade]
+	$(COMPILE) $(ARGS) --extra dev --output-file requirements/dev.lock
+	for role in edge bridge stream db simulators stack; do \
+	  $(COMPILE) --extra $$role --constraint requirements/dev.lock --output-file requirements/$$role.lock; done
+
 .PHONY: fmt
 fmt: setup  ## Format the code and mend what the linter can mend
 	$(BIN)/ruff format .

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stack.demo import run_demo
+from stack.demo.layout import Ports
 from stack.errors import StackError
 from stack.install import RUN_DIR, parts
 from stack.kafka import Kafka
@@ -27,10 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m stack", description=__doc__.partition(":")[0])
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_demo(commands)
     _add_run(commands)
     status = commands.add_parser("status", help="say what set-up has installed, and where")
     status.set_defaults(command=_status)
     arguments = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGHUP, _interrupt)
     try:
         return int(arguments.command(arguments))
     except StackError as error:
@@ -38,6 +43,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    demo = commands.add_parser("demo", help="run the whole of Headwater with simulators, and show it")
+    demo.add_argument(
+        "--duration",
+        type=float,
+        metavar="SECONDS",
+        help="run so long, drain, print the reconciliation; exit 0 only if nothing was lost (default: until Ctrl-C)",
+    )
+    demo.add_argument("--seed", type=int, default=7, help="the simulators' seed (default: 7)")
+    demo.add_argument("--free-ports", action="store_true", help="take free ports instead of the documented ones")
+    demo.add_argument(
+        "--directory",
+        type=Path,
+        default=RUN_DIR / "demo",
+        help="its data, logs and configurations; emptied at the start (default: .stack/run/demo)",
+    )
+    demo.set_defaults(command=_demo)
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    ports = Ports.free() if arguments.free_ports else Ports()
+    return run_demo(arguments.directory, ports, duration_s=arguments.duration, seed=arguments.seed)
 
 
 def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -62,7 +91,6 @@ def _run(arguments: argparse.Namespace) -> int:
         Kafka(port=arguments.kafka_port, directory=directory / "kafka"),
         timescale,
     ]
-    signal.signal(signal.SIGTERM, _interrupt)
     with together(*servers):
         for server in servers:
             print(f"{server.name:<12} {server.address:<18} log: {server.log_path}")

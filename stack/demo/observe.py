@@ -1,0 +1,206 @@
+"""What the demo looks at: the agents' and the bridge's health, Kafka's lag, and the ledger in the database.
+
+Everything here may be down at any moment, so each look that fails leaves its part of the snapshot empty.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg2
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+
+from contract.records import DEAD_LETTER_TOPIC, PAYLOAD_TOPIC
+from stack.demo.layout import NODES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from stack.demo.layout import Layout
+
+_TIMEOUT_S: Final = 2.0
+_RATE_WINDOW_S: Final = 10.0
+TOPICS: Final = (PAYLOAD_TOPIC, DEAD_LETTER_TOPIC)
+
+# topic -> partition, as text because JSON has no other keys -> next offset
+Offsets = dict[str, dict[str, int]]
+
+# Micro-batches report percentiles of their own readings; the median of the medians, weighted by rows, and the worst
+# of the 99th percentiles bound what a reading of the last minute met.
+_INGEST_SQL: Final = """
+with recent as (
+  select latency_p50_ms, latency_p99_ms, reading_rows,
+         sum(reading_rows) over (order by latency_p50_ms) as below, sum(reading_rows) over () as total
+    from ingest_batch
+   where committed_at > now() - interval '1 minute' and latency_p50_ms is not null)
+select (select coalesce(sum(reading_rows + text_rows), 0) from ingest_batch),
+       (select count(*) from dead_letter), (select count(*) from gap), (select count(*) from series),
+       (select min(latency_p50_ms) from recent where below * 2 >= total), (select max(latency_p99_ms) from recent)
+"""
+_OFFSETS_SQL: Final = "select offsets from ingest_batch order by committed_at desc, batch_id desc limit 1"
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What the database holds, all None when it does not answer; latency is sampled_at to commit, in the last minute."""
+
+    rows: int | None = None
+    dead_letters: int | None = None
+    gaps: int | None = None
+    series: int | None = None
+    latency_p50_ms: float | None = None
+    latency_p99_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One look at the whole system; None where something did not answer."""
+
+    nodes: Mapping[str, Any]
+    bridge: Mapping[str, Any] | None
+    ingested: Ingested
+    kafka_lag: int | None
+    # Per second over the last ten: node/source -> readings, and "rows", "records" of the whole.
+    rates: Mapping[str, float] = field(default_factory=dict)
+
+
+class Observer:
+    """Looks at a running demo, from one thread at a time; `reader_dsn` may only read."""
+
+    def __init__(self, layout: Layout, reader_dsn: str) -> None:
+        self._ports = layout.ports
+        self._dsn = reader_dsn
+        self._history: list[tuple[float, dict[str, float]]] = []
+
+    def snapshot(self) -> Snapshot:
+        """One look; takes a few seconds at most when things are down."""
+        nodes = {node: healthz(port) for node, port in zip(NODES, self._ports.edge_health, strict=True)}
+        bridge = healthz(self._ports.bridge_health)
+        ingested = self.ingested()
+        return Snapshot(nodes, bridge, ingested, self.kafka_lag(), self._rates(_counters(nodes, bridge, ingested)))
+
+    def ingested(self) -> Ingested:
+        """The database's side."""
+        rows = self._query(_INGEST_SQL)
+        return Ingested(*rows[0]) if rows else Ingested()
+
+    def kafka_lag(self) -> int | None:
+        """Records that Kafka has and the database has not yet, None when either does not answer."""
+        try:
+            ends = end_offsets(f"127.0.0.1:{self._ports.kafka}")
+        except KafkaError:
+            return None
+        rows = self._query(_OFFSETS_SQL)
+        if rows is None:
+            return None
+        done: Offsets = rows[0][0] if rows else {}
+        return sum(
+            end - done.get(topic, {}).get(partition, 0)
+            for topic, partitions in ends.items()
+            for partition, end in partitions.items()
+        )
+
+    def _query(self, sql: str) -> list[tuple[Any, ...]] | None:
+        try:
+            connection = psycopg2.connect(
+                self._dsn, connect_timeout=int(_TIMEOUT_S), options="-c statement_timeout=5000"
+            )
+            try:
+                with connection.cursor() as cursor:
+                    cursor.execute(sql)
+                    return cursor.fetchall()
+            finally:
+                connection.close()
+        except psycopg2.Error:
+            return None
+
+    def _rates(self, counters: dict[str, float]) -> dict[str, float]:
+        now = time.monotonic()
+        self._history = [(at, old) for at, old in self._history if now - at <= _RATE_WINDOW_S]
+        self._history.append((now, counters))
+        first_at, first = self._history[0]
+        if now == first_at:
+            return {}
+        # A counter that was reset, by a restart, counts from 0.
+        return {
+            name: max(value - first.get(name, 0.0), 0.0) / (now - first_at)
+            for name, value in counters.items()
+            if name in first
+        }
+
+
+def healthz(port: int) -> dict[str, Any] | None:
+    """A role's own account of itself, None when it does not answer."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=_TIMEOUT_S) as response:
+            health: dict[str, Any] = json.load(response)
+            return health
+    except (OSError, urllib.error.URLError, ValueError):
+        return None
+
+
+def end_offsets(bootstrap_servers: str) -> Offsets:
+    """The next offset of each partition of our topics; raises KafkaError."""
+    consumer = KafkaConsumer(
+        bootstrap_servers=bootstrap_servers,
+        bootstrap_timeout_ms=2_000,
+        request_timeout_ms=3_000,
+        enable_auto_commit=False,
+    )
+    try:
+        found = [TopicPartition(topic, p) for topic in TOPICS for p in consumer.partitions_for_topic(topic) or ()]
+        ends: Offsets = {topic: {} for topic in TOPICS}
+        for partition, offset in consumer.end_offsets(found).items():
+            ends[partition.topic][str(partition.partition)] = offset
+        return ends
+    finally:
+        consumer.close()
+
+
+def _counters(nodes: Mapping[str, Any], bridge: Mapping[str, Any] | None, ingested: Ingested) -> dict[str, float]:
+    counters = {
+        f"{node}/{name}": float(source["readings"])
+        for node, health in nodes.items()
+        for name, source in (health or {}).get("sources", {}).items()
+    }
+    if bridge is not None:
+        counters["records"] = float(bridge["produced"])
+    if ingested.rows is not None:
+        counters["rows"] = float(ingested.rows)
+    return counters
+
+
+class Watch:
+    """Takes snapshots in a thread, so that a server that hangs does not freeze the screen."""
+
+    def __init__(self, observer: Observer, interval_s: float = 1.0) -> None:
+        self._observer = observer
+        self._interval_s = interval_s
+        self._latest: Snapshot | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="demo-watch", daemon=True)
+
+    @property
+    def latest(self) -> Snapshot | None:
+        """The newest snapshot, None before the first."""
+        return self._latest
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._latest = self._observer.snapshot()
+            self._stop.wait(self._interval_s)
+
+    def __enter__(self) -> Watch:  # noqa: PYI034  # not meant to be subclassed
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._stop.set()
+        self._thread.join(timeout=10.0)

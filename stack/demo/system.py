@@ -1,0 +1,308 @@
+"""The parts of a demo as one system: started in order, watched over, drained, stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import yaml
+
+from stack.demo import configs
+from stack.demo.layout import NODES, Layout, Ports
+from stack.demo.observe import Observer, healthz
+from stack.errors import ServerError, StackError
+from stack.install import connector_jars
+from stack.kafka import Kafka
+from stack.mosquitto import Mosquitto
+from stack.process import Command, ManagedProcess, wait_until
+from stack.timescale import Timescale
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+ROOT: Final = Path(__file__).parents[2]
+_RESTART_DELAY_S: Final = 1.0
+# An agent that cannot reach its broker gives up emptying its spool after 30 s.
+_ROLE_STOP_S: Final = 60.0
+
+
+class Member(Protocol):
+    """A server or a role: what can be started, stopped and killed."""
+
+    @property
+    def running(self) -> bool:
+        """Whether its process runs."""
+        ...
+
+    def start(self) -> None:
+        """Starts it, where it was."""
+        ...
+
+    def stop(self) -> None:
+        """Ends it cleanly."""
+        ...
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        ...
+
+
+@dataclass(slots=True)
+class _Watched:
+    member: Member
+    # Until when it stays down although it should run, in seconds of time.monotonic().
+    down_until: float | None = None
+    restarts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a member, for the screen and the log."""
+
+    at: float
+    text: str
+
+
+@dataclass(slots=True)
+class Settings:
+    """What may differ from one demo to the next."""
+
+    directory: Path
+    ports: Ports = field(default_factory=Ports)
+    seed: int = 7
+    say: Callable[[str], None] = print
+
+
+class System:
+    """A context manager over the whole demo; members are in `members` by name, in the order of their start.
+
+    Its directory is emptied at the start, so that what the tables hold in the end is what the ledgers say.
+    Raises StackError when a member cannot be started.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.layout = Layout(settings.directory.resolve(), settings.ports)
+        self.events: list[Event] = []
+        self._seed = settings.seed
+        self._say = settings.say
+        self._members: dict[str, _Watched] = {}
+        self._token = secrets.token_urlsafe(16)
+        ports = settings.ports
+        self.mosquitto = Mosquitto(port=ports.mqtt, directory=self.layout.directory / "mosquitto")
+        self.kafka = Kafka(port=ports.kafka, directory=self.layout.directory / "kafka")
+        self.timescale = Timescale(port=ports.database, directory=self.layout.directory / "timescale")
+        self._dsns: dict[str, str] = {}
+
+    @property
+    def members(self) -> Mapping[str, Member]:
+        """Servers and roles by name, in the order of their start."""
+        return {name: watched.member for name, watched in self._members.items()}
+
+    def restarts(self) -> Mapping[str, int]:
+        """How often each member has been started again."""
+        return {name: watched.restarts for name, watched in self._members.items()}
+
+    def observer(self) -> Observer:
+        """Eyes on the running system."""
+        return Observer(self.layout, self._dsns["reader"])
+
+    def start(self) -> None:
+        """Starts everything; returns when every part runs and every agent has answered."""
+        self._empty_directory()
+        servers = {"mosquitto": self.mosquitto, "kafka": self.kafka, "timescaledb": self.timescale}
+        self._say("starting Mosquitto, Kafka, TimescaleDB and the simulators")
+        for name, server in servers.items():
+            server.launch()
+            self._members[name] = _Watched(server)
+        self._start_simulators()
+        for server in servers.values():
+            server.wait_ready()
+        self._say("migrating the database")
+        self._prepare_database()
+        self._say("starting the Spark job, the bridge and three agents")
+        self._start_stream()
+        self._start_role("bridge", "bridge", configs.bridge(self.layout))
+        self._start_agents()
+        self._await("the agents", lambda: all(healthz(port) for port in self.layout.ports.edge_health), 60.0)
+        self._await("the bridge", lambda: healthz(self.layout.ports.bridge_health) is not None, 60.0)
+        observer = self.observer()
+        self._say("waiting for the first rows")
+        self._await("the Spark job", lambda: bool(observer.ingested().rows), 120.0)
+
+    def supervise(self) -> None:
+        """Starts again what has ended by itself, as systemd would; call it often."""
+        for name, watched in self._members.items():
+            if watched.member.running:
+                continue
+            now = time.monotonic()
+            if watched.down_until is None:
+                watched.down_until = now + _RESTART_DELAY_S
+                self._note(f"{name} ended")
+            elif now >= watched.down_until:
+                watched.down_until = None
+                watched.restarts += 1
+                watched.member.start()
+                self._note(f"{name} started again")
+
+    def kill(self, name: str, *, down_s: float = _RESTART_DELAY_S) -> None:
+        """SIGKILL for a member; `supervise` starts it again after `down_s` seconds."""
+        watched = self._members[name]
+        watched.member.kill()
+        watched.down_until = time.monotonic() + down_s
+        self._note(f"{name} killed")
+
+    def drain(self, timeout_s: float = 120.0) -> None:
+        """Stops the agents and waits until all they have sent is committed; raises StackError when it takes too long.
+
+        An agent that is stopped ends its polls, empties its spool and then goes.
+        """
+        deadline = time.monotonic() + timeout_s
+        self._say("draining: the agents stop polling and empty their spools")
+        agents = {name: self._members.pop(name).member for name in NODES}
+        for name, agent in agents.items():
+            assert isinstance(agent, ManagedProcess)
+            agent.stop(_ROLE_STOP_S)
+            if agent.poll() != 0:
+                raise StackError(f"{name} ended with status {agent.poll()}: see {agent.log_path}\n{agent.log_tail()}")
+        observer = self.observer()
+        self._say("draining: the Spark job commits what is left in Kafka")
+
+        def committed() -> bool:
+            self.supervise()
+            bridge = healthz(self.layout.ports.bridge_health)
+            return bridge is not None and bridge["in_flight"] == 0 and observer.kafka_lag() == 0
+
+        if not wait_until(committed, timeout_s=max(deadline - time.monotonic(), 1.0), poll_s=0.5):
+            raise StackError(f"not drained within {timeout_s:g} s: Kafka lag is {observer.kafka_lag()} records")
+        # The ledgers are complete when their writers have gone.
+        self._members.pop("simulators").member.stop()
+
+    def reconcile(self) -> int:
+        """Prints the reconciliation table; returns 0 when nothing was lost, duplicated or wrong."""
+        command = [sys.executable, "-m", "simulators", "reconcile", "--targets", str(self.layout.targets)]
+        environment = {**os.environ, "HEADWATER_DSN": self._dsns["reader"]}
+        return subprocess.run(command, env=environment, cwd=ROOT, check=False).returncode  # noqa: S603  # our own role
+
+    def stop(self) -> None:
+        """Stops everything that runs, the agents first and the servers last; when interrupted, kills it."""
+        order = [*NODES, "simulators", "stream", "bridge", "mosquitto", "kafka", "timescaledb"]
+        leaving = [self._members[name].member for name in order if name in self._members]
+        try:
+            for member in leaving:
+                if isinstance(member, ManagedProcess):
+                    member.stop(_ROLE_STOP_S)
+                else:
+                    member.stop()
+        except BaseException:
+            for member in leaving:
+                member.kill()
+            raise
+        self._members.clear()
+
+    def __enter__(self) -> System:  # noqa: PYI034  # not meant to be subclassed
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.stop()
+
+    def _empty_directory(self) -> None:
+        self.timescale.remove()
+        shutil.rmtree(self.layout.directory, ignore_errors=True)
+        self.layout.ledgers.mkdir(parents=True)
+
+    def _start_simulators(self) -> None:
+        _write(self.layout.scenario, configs.scenario(self.layout, self._seed))
+        arguments = ["serve", str(self.layout.scenario), "--addresses", str(self.layout.addresses)]
+        simulators = self._add_role("simulators", "simulators", arguments, {configs.TOKEN_ENV: self._token})
+        simulators.wait_ready(self.layout.addresses.exists, timeout_s=60.0)
+
+    def _prepare_database(self) -> None:
+        owner = {"HEADWATER_DSN": self.timescale.superuser_dsn}
+        _run_role("db", ["migrate"], owner)
+        for role in ("writer", "reader"):
+            password = secrets.token_urlsafe(24)
+            _run_role("db", ["login", f"headwater_{role}"], owner | {"HEADWATER_DB_PASSWORD": password})
+            self._dsns[role] = self.timescale.dsn(user=f"headwater_{role}", password=password)
+        self.layout.reader_dsn.touch(mode=0o600)
+        self.layout.reader_dsn.write_text(self._dsns["reader"] + "\n")
+
+    def _start_stream(self) -> None:
+        document = configs.stream(self.layout, str(connector_jars()[0].parent))
+        self._start_role("stream", "stream", document, {"HEADWATER_DSN": self._dsns["writer"]})
+
+    def _start_agents(self) -> None:
+        addresses: dict[str, Any] = json.loads(self.layout.addresses.read_text())
+        line_a, line_b = (self._points(units) for units in (configs.LINE_A, configs.LINE_B))
+        _write(self.layout.targets, configs.targets(self.layout, line_a, line_b))
+        token = {configs.TOKEN_ENV: self._token}
+        for number, sources in enumerate(configs.sources(addresses, line_a, line_b), 1):
+            self._start_role(f"edge-{number}", "edge", configs.edge(self.layout, number, sources), token)
+
+    def _points(self, units: tuple[int, ...]) -> list[configs.Document]:
+        chosen = [word for unit in units for word in ("--unit", str(unit))]
+        printed = _run_role("simulators", ["points", str(self.layout.scenario), "plant", *chosen], {})
+        document: dict[str, list[configs.Document]] = yaml.safe_load(printed)
+        return document["units"]
+
+    def _start_role(
+        self, name: str, role: str, document: configs.Document, environment: Mapping[str, str] | None = None
+    ) -> None:
+        _write(self.layout.config(name), document)
+        self._add_role(name, role, ["run", str(self.layout.config(name))], environment or {})
+
+    def _add_role(self, name: str, role: str, arguments: list[str], environment: Mapping[str, str]) -> ManagedProcess:
+        command = Command([sys.executable, "-m", role, *arguments], env=environment, cwd=ROOT)
+        process = ManagedProcess(name, command, log_path=self.layout.log(name))
+        self._members[name] = _Watched(process)
+        process.start()
+        return process
+
+    def _await(self, what: str, condition: Callable[[], bool], timeout_s: float) -> None:
+        """Waits for a condition while nothing has ended; raises ServerError with the log of what has."""
+
+        def ended() -> ManagedProcess | None:
+            processes = (watched.member for watched in self._members.values())
+            return next((p for p in processes if isinstance(p, ManagedProcess) and not p.running), None)
+
+        if wait_until(lambda: ended() is not None or condition(), timeout_s=timeout_s) and ended() is None:
+            return
+        if (process := ended()) is not None:
+            raise ServerError(process.name, f"ended with status {process.poll()}", process.log_path, process.log_tail())
+        raise StackError(f"{what} did not come up in {timeout_s:g} s: see {self.layout.directory / 'logs'}")
+
+    def _note(self, text: str) -> None:
+        self.events.append(Event(time.time(), text))
+
+
+def _write(path: Path, document: configs.Document) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+
+
+def _run_role(role: str, arguments: list[str], environment: Mapping[str, str]) -> str:
+    """What a role's command prints; raises StackError with what it said when it fails."""
+    done = subprocess.run(  # noqa: S603  # our own role
+        [sys.executable, "-m", role, *arguments],
+        env={**os.environ, **environment},
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    if done.returncode:
+        raise StackError(f"python -m {role} {arguments[0]} ended with status {done.returncode}:\n{done.stderr}")
+    return done.stdout

@@ -1,0 +1,131 @@
+"""The demo on a terminal: a snapshot in, something that rich prints out."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.console import Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rich.console import RenderableType
+
+    from stack.demo.observe import Snapshot
+    from stack.demo.system import Event
+
+_SHOWN_EVENTS: Final = 6
+_NOTHING: Final = "-"
+_STYLES: Final = {"ok": "green", "starting": "yellow", "failing": "red"}
+
+
+def screen(
+    snapshot: Snapshot | None, restarts: Mapping[str, int], events: Sequence[Event], title: str
+) -> RenderableType:
+    """The whole screen; `snapshot` is None before the first look."""
+    if snapshot is None:
+        return Panel(Text("looking ..."), title=title)
+    parts: list[RenderableType] = [_sources(snapshot), _pipeline(snapshot)]
+    again = [f"{name} {count}x" for name, count in restarts.items() if count]
+    if again:
+        parts.append(Text("started again: " + ", ".join(again), style="yellow"))
+    parts += [
+        Text(f"{time.strftime('%H:%M:%S', time.localtime(e.at))} {e.text}", style="dim")
+        for e in events[-_SHOWN_EVENTS:]
+    ]
+    return Panel(Group(*parts), title=title, subtitle="Ctrl-C stops everything")
+
+
+def line(snapshot: Snapshot) -> str:
+    """A snapshot in one line, for an output that is no terminal."""
+    ingested = snapshot.ingested
+    rates = snapshot.rates
+    readings = sum(rate for name, rate in rates.items() if "/" in name)
+    return (
+        f"{readings:.0f} readings/s  spool {_spooled(snapshot)} batches  Kafka lag {_count(snapshot.kafka_lag)}  "
+        f"rows {_count(ingested.rows)}  latency p50 {_ms(ingested.latency_p50_ms)} "
+        f"p99 {_ms(ingested.latency_p99_ms)}  dead letters {_count(ingested.dead_letters)}"
+    )
+
+
+def _sources(snapshot: Snapshot) -> Table:
+    table = Table(expand=True, box=None, header_style="bold")
+    for heading, justify in (
+        ("node", "left"),
+        ("source", "left"),
+        ("state", "left"),
+        ("readings/s", "right"),
+        ("spool", "right"),
+        ("age", "right"),
+        ("last value", "left"),
+    ):
+        table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]  # rich's Literal
+    for node, health in snapshot.nodes.items():
+        if health is None:
+            table.add_row(node, _NOTHING, Text("does not answer", style="red"))
+            continue
+        spool = f"{health['spool']['batches']} / {health['spool']['bytes'] / 1024:.0f} KiB"
+        for name, source in health["sources"].items():
+            rate = snapshot.rates.get(f"{node}/{name}")
+            table.add_row(
+                node,
+                name,
+                Text(source["state"], style=_STYLES.get(source["state"], "")),
+                _NOTHING if rate is None else f"{rate:.1f}",
+                spool,
+                _age(source["last_sampled_at"]),
+                _last_value(source),
+            )
+            # The spool is the node's, so it stands once.
+            node, spool = "", ""  # noqa: PLW2901
+    return table
+
+
+def _last_value(source: Mapping[str, Any]) -> str:
+    if source["error"]:
+        return str(source["error"])
+    for metric, value in source["last"].items():
+        if value is not None:
+            return f"{metric} = {value:.6g}" if isinstance(value, float) else f"{metric} = {value}"
+    return _NOTHING
+
+
+def _pipeline(snapshot: Snapshot) -> Table:
+    table = Table(expand=True, box=None, show_header=False)
+    ingested, bridge, rates = snapshot.ingested, snapshot.bridge, snapshot.rates
+    facts = [
+        ("bridge", "does not answer" if bridge is None else f"{rates.get('records', 0):.1f} records/s"),
+        ("in flight", _count(None if bridge is None else bridge["in_flight"])),
+        ("Kafka lag", _count(snapshot.kafka_lag)),
+        ("rows in TimescaleDB", f"{_count(ingested.rows)} (+{rates.get('rows', 0):.0f}/s)"),
+        ("latency p50", _ms(ingested.latency_p50_ms)),
+        ("latency p99", _ms(ingested.latency_p99_ms)),
+        ("series", _count(ingested.series)),
+        ("gaps", _count(ingested.gaps)),
+        ("dead letters", _count(ingested.dead_letters)),
+    ]
+    for start in range(0, len(facts), 3):
+        cells = [Text.assemble((f"{name} ", "dim"), (value, "bold")) for name, value in facts[start : start + 3]]
+        table.add_row(*cells)
+    return table
+
+
+def _spooled(snapshot: Snapshot) -> str:
+    known = [health["spool"]["batches"] for health in snapshot.nodes.values() if health]
+    return str(sum(known)) if known else _NOTHING
+
+
+def _count(value: float | None) -> str:
+    return _NOTHING if value is None else f"{value:,.0f}"
+
+
+def _ms(value: float | None) -> str:
+    return _NOTHING if value is None else f"{value:,.0f} ms"
+
+
+def _age(sampled_at_ms: int | None) -> str:
+    return _NOTHING if sampled_at_ms is None else f"{max(time.time() - sampled_at_ms / 1000, 0):.1f} s"
