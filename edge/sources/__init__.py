@@ -1,0 +1,16 @@
+"""Every kind of source there is: a new one is a file beside these and a name in the union."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from edge.sources.base import Source, SourceConfig
+from edge.sources.modbus import ModbusConfig
+from edge.sources.stocks import StocksConfig
+from edge.sources.weather import WeatherConfig
+
+AnySource = Annotated[ModbusConfig | StocksConfig | WeatherConfig, Field(discriminator="type")]
+
+__all__ = ["AnySource", "ModbusConfig", "Source", "SourceConfig", "StocksConfig", "WeatherConfig"]
