@@ -49,7 +49,7 @@ _OFFSETS_SQL: Final = "select offsets from ingest_batch order by committed_at de
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What the database holds, all None when it does not answer; latency is sampled_at to commit, in the last minute."""
+    """What the database holds, None where it does not answer; latency is sampled_at to commit, in the last minute."""
 
     rows: int | None = None
     dead_letters: int | None = None
