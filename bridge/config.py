@@ -1,0 +1,180 @@
+"""The bridge's configuration; `bridge/examples/bridge.yaml` shows it."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from pathlib import Path  # noqa: TC003 - pydantic needs it when the program runs
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from contract.config import Config, ConfigError
+from contract.records import DEAD_LETTER_TOPIC, PAYLOAD_TOPIC
+from contract.topics import check_identifier
+
+ALL_GROUPS = "+"
+
+
+class Secret(Config):
+    """Who we are to a server: the password comes from the environment or a file, never from the YAML."""
+
+    username: str | None = Field(default=None, description="User name; none: anonymous.")
+    password_env: str | None = Field(default=None, description="Environment variable that holds the password.")
+    password_file: Path | None = Field(default=None, description="File whose first line is the password.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.password_env and self.password_file:
+            raise ValueError("allowed is password_env or password_file, not both")
+        if (self.password_env or self.password_file) and self.username is None:
+            raise ValueError("a password needs a username")
+        return self
+
+    def password(self) -> str | None:
+        """The password, None where there is none; raises ConfigError where it cannot be had."""
+        if self.password_env is not None:
+            if (password := os.environ.get(self.password_env)) is None:
+                raise ConfigError(f"password_env: the environment has no {self.password_env}")
+            return password
+        if self.password_file is None:
+            return None
+        try:
+            return self.password_file.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
+        except (OSError, UnicodeDecodeError) as exc:
+            raise ConfigError(f"password_file: {self.password_file} cannot be read: {exc}") from exc
+
+
+class Tls(Config):
+    """TLS to a server."""
+
+    ca_file: Path | None = Field(default=None, description="PEM file of the authorities to trust; none: the system's.")
+    cert_file: Path | None = Field(default=None, description="PEM file of our certificate; none: we show none.")
+    key_file: Path | None = Field(default=None, description="PEM file of our certificate's key.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together")
+        return self
+
+    def context(self) -> ssl.SSLContext:
+        """What Python's ssl makes of it; raises ConfigError for a file that cannot be used."""
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+            if self.cert_file is not None:
+                context.load_cert_chain(self.cert_file, self.key_file)
+        except OSError as exc:  # ssl.SSLError is one
+            raise ConfigError(f"tls: {self.ca_file}, {self.cert_file}, {self.key_file}: {exc}") from exc
+        return context
+
+
+class MqttConfig(Secret):
+    """The MQTT 5 broker."""
+
+    host: str = Field(description="Host name or address.")
+    port: int = Field(default=1883, ge=1, le=65535, description="TCP port.")
+    client_id: str = Field(
+        default="headwater-bridge", min_length=1, max_length=128, description="Client id; names our session there."
+    )
+    keepalive_s: int = Field(default=30, ge=5, le=3600, description="Longest silence on the connection, in seconds.")
+    session_expiry_s: int = Field(
+        default=7 * 86400, ge=60, le=2**32 - 1, description="How long the broker keeps for us, in seconds."
+    )
+    tls: Tls | None = Field(default=None, description="TLS; none: plain TCP.")
+
+
+class TopicsConfig(Config):
+    """The Kafka topics, and how they are made where `create` says so."""
+
+    payloads: str = Field(default=PAYLOAD_TOPIC, description="Topic of the payloads.")
+    dead_letters: str = Field(default=DEAD_LETTER_TOPIC, description="Topic of what was set aside.")
+    create: bool = Field(default=False, description="Whether to create topics that are missing.")
+    partitions: int = Field(default=6, ge=1, le=10_000, description="Partitions of a created topic.")
+    replication_factor: int = Field(default=1, ge=1, le=15, description="Replicas of a created topic.")
+    retention_h: float = Field(default=168.0, gt=0, description="How long a created topic keeps records, in hours.")
+
+
+class KafkaConfig(Secret):
+    """The Kafka cluster; `username` is that of SASL."""
+
+    bootstrap_servers: tuple[str, ...] = Field(min_length=1, description="Brokers to ask first, host:port.")
+    topics: TopicsConfig = Field(default=TopicsConfig(), description="The topics.")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", description="How brokers are spoken to."
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        default=None, description="How we prove who we are; with SASL only."
+    )
+    tls: Tls = Field(default=Tls(), description="TLS; used with SSL and SASL_SSL.")
+    linger_ms: int = Field(default=5, ge=0, le=1000, description="How long a record waits for company, in ms.")
+    delivery_timeout_s: float = Field(
+        default=30.0,
+        ge=11,
+        le=3600,
+        description="After so many seconds unanswered a record is sent anew by a new producer.",
+    )
+
+    @model_validator(mode="after")
+    def _sasl(self) -> Self:
+        if self.security_protocol.startswith("SASL") != (self.sasl_mechanism is not None):
+            raise ValueError(
+                "sasl_mechanism goes with security_protocol SASL_PLAINTEXT or SASL_SSL, and only with these"
+            )
+        return self
+
+
+class LimitsConfig(Config):
+    """What bounds the bridge."""
+
+    max_payload_bytes: int = Field(
+        default=1 << 20, ge=1024, le=64 << 20, description="A larger payload is a dead letter, in bytes."
+    )
+    max_in_flight: int = Field(
+        default=1000,
+        ge=1,
+        le=65535,
+        description="Messages not yet acknowledged by Kafka, at most (MQTT's receive maximum).",
+    )
+    max_in_flight_bytes: int = Field(
+        default=32 << 20,
+        ge=1 << 20,
+        description="Their payloads together, at most, in bytes; memory is about three times that.",
+    )
+
+
+class HealthConfig(Config):
+    """HTTP on loopback: GET /healthz."""
+
+    port: int = Field(ge=0, le=65535, description="TCP port; 0: any free one, named in the log.")
+
+
+class BridgeConfig(Config):
+    """The whole bridge."""
+
+    mqtt: MqttConfig = Field(description="The MQTT broker.")
+    groups: tuple[str, ...] = Field(
+        default=(ALL_GROUPS,), min_length=1, description='Sparkplug groups that this bridge carries; "+": all of them.'
+    )
+    kafka: KafkaConfig = Field(description="The Kafka cluster.")
+    limits: LimitsConfig = Field(default=LimitsConfig(), description="What bounds the bridge.")
+    mark_interval_ms: int = Field(
+        default=50, ge=10, le=5000, description="How often nodes are told what is durable, in ms."
+    )
+    status_interval_s: float = Field(default=60.0, ge=1, description="How often the status is logged, in seconds.")
+    drain_timeout_s: float = Field(
+        default=20.0, ge=0, le=600, description="How long a stop waits for Kafka, in seconds."
+    )
+    health: HealthConfig | None = Field(default=None, description="Health over HTTP; none: no port is opened.")
+
+    @field_validator("groups")
+    @classmethod
+    def _groups(cls, groups: tuple[str, ...]) -> tuple[str, ...]:
+        if ALL_GROUPS in groups and len(groups) > 1:
+            raise ValueError(f'"{ALL_GROUPS}" stands alone: it is every group')
+        if len(set(groups)) < len(groups):
+            raise ValueError("a group is named twice")
+        for group in groups:
+            if group != ALL_GROUPS:
+                check_identifier(group, "group")
+        return groups

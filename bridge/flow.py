@@ -1,0 +1,212 @@
+"""The bridge itself: one thread that takes events from a queue, and the core and the two links that it drives.
+
+Threads: paho's network thread and kafka-python's sender thread only put events into the queue (a SimpleQueue, so a
+signal handler may, too). All else, every object of the core included, belongs to the thread in `run`, except `Gate`
+and `MqttLink`'s generation, which have a lock each; no lock is ever held while another is taken, save that
+`MqttLink.acknowledge` calls into paho under its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from bridge.acks import AckOrder
+from bridge.births import Births
+from bridge.errors import BridgeError
+from bridge.gate import Gate
+from bridge.marks import DurableMarks
+from bridge.mqtt import MqttLink
+from bridge.outbox import Answer, Outbox, Shipment
+from bridge.producer import Producer
+from bridge.triage import DATA, Message, triage
+from contract.datatypes import DataType
+from contract.sparkplug import REBIRTH, Metric, Payload
+from contract.topics import MessageType
+
+if TYPE_CHECKING:
+    from bridge.config import BridgeConfig
+    from bridge.triage import Letter
+
+logger = logging.getLogger(__name__)
+
+_DISCONNECT_TIMEOUT_S: Final = 3.0
+
+Event = Message | Answer | BridgeError | None  # None only wakes the loop
+
+
+@dataclass(slots=True)
+class Counts:
+    """What has happened since the start."""
+
+    received: int = 0
+    produced: int = 0
+    dead_letters: int = 0
+
+
+class Bridge:
+    """Carries MQTT messages to Kafka until `stop` is called or a BridgeError ends it."""
+
+    def __init__(self, config: BridgeConfig) -> None:
+        self._config = config
+        limits = config.limits
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._gate = Gate(limits.max_in_flight, limits.max_in_flight_bytes)
+        self._acks = AckOrder()
+        self._marks = DurableMarks()
+        self._births = Births()
+        self._outbox = Outbox(
+            lambda: Producer(config.kafka, limits.max_payload_bytes), self._events.put, config.kafka.delivery_timeout_s
+        )
+        self._link = MqttLink(config.mqtt, config.groups, self._gate.admit, self._events.put)
+        self._linked = False
+        self._counts = Counts()
+        self._logged = Counts()
+        self._stop_by: float | None = None
+        self._stopping = False
+
+    def run(self) -> None:
+        """Work until stopped; raises BridgeError when the bridge cannot go on."""
+        next_status = time.monotonic() + self._config.status_interval_s
+        try:
+            while not self._finished():
+                self._work(self._config.mark_interval_ms / 1000)
+                self._tick()
+                if time.monotonic() >= next_status:
+                    next_status += self._config.status_interval_s
+                    self._log_status()
+            self._tell_marks()
+        finally:
+            self._link.stop(_DISCONNECT_TIMEOUT_S)
+            self._outbox.close(0)
+        if left := len(self._outbox):
+            logger.warning("stopped with %d messages unacknowledged: the broker keeps them", left)
+        self._log_status()
+
+    def stop(self) -> None:
+        """Take nothing more, deliver what is in flight, then end `run`. May be called by a signal handler."""
+        self._stopping = True
+        self._events.put(None)
+
+    def fail(self, error: BridgeError) -> None:
+        """End `run` with this error."""
+        self._events.put(error)
+
+    def health(self) -> dict[str, object]:
+        """The state, for GET /healthz."""
+        return {
+            "mqtt_connected": self._link.connected,
+            "kafka_connected": self._outbox.connected,
+            "received": self._counts.received,
+            "produced": self._counts.produced,
+            "dead_letters": self._counts.dead_letters,
+            "in_flight": self._gate.messages,
+            "in_flight_bytes": self._gate.bytes,
+            "turned_away": self._gate.turned_away,
+            "nodes": len(self._births),
+        }
+
+    def _finished(self) -> bool:
+        if self._stopping and self._stop_by is None:
+            self._stop_by = time.monotonic() + self._config.drain_timeout_s
+            # Not UNSUBSCRIBE: that would make the broker drop what the session still keeps for us.
+            self._gate.close()
+            logger.info("stopping: %d messages in flight", self._gate.messages)
+        if self._stop_by is None:
+            return False
+        return self._gate.messages == 0 or time.monotonic() >= self._stop_by
+
+    def _work(self, for_s: float) -> None:
+        """Handle events for so long; sooner when one wakes the loop."""
+        until = time.monotonic() + for_s
+        while (left_s := until - time.monotonic()) > 0:
+            try:
+                event = self._events.get(timeout=left_s)
+            except queue.Empty:
+                return
+            match event:
+                case Message():
+                    self._received(event)
+                case Answer():
+                    if (shipment := self._outbox.settle(event)) is not None:
+                        self._delivered(shipment)
+                case BridgeError():
+                    raise event
+                case None:
+                    return
+
+    def _tick(self) -> None:
+        self._outbox.tick()
+        if not self._linked and self._outbox.connected and not self._stopping:
+            # Only now: what comes before Kafka is there is better kept by the broker.
+            self._link.start(self._config.limits.max_in_flight)
+            self._linked = True
+        self._tell_marks()
+        if (room := self._gate.starved(self._link.generation)) is not None:
+            logger.info("too much at once for max_in_flight_bytes; connecting anew for %d messages at a time", room)
+            self._link.stop(_DISCONNECT_TIMEOUT_S)
+            self._link.start(room)
+
+    def _received(self, message: Message) -> None:
+        self._counts.received += 1
+        slot = self._acks.receive(message.generation, message.message_id) if message.qos else None
+        letter = triage(message, self._config.limits.max_payload_bytes)
+        shipment = Shipment(letter, len(message.payload), slot) if letter else None
+        if letter is None or shipment is None:
+            self._gate.release(len(message.payload))
+            if slot is not None:
+                self._link.acknowledge(slot.generation, self._acks.complete(slot))
+            return
+        self._watch_births(letter)
+        self._outbox.ship(shipment)
+
+    def _watch_births(self, letter: Letter) -> None:
+        if letter.node is None or letter.is_dead:
+            return
+        if letter.message_type is MessageType.NBIRTH:
+            self._births.born(letter.node)
+        elif letter.message_type in DATA and self._births.should_ask(letter.node, time.monotonic()):
+            logger.info("%s/%s sends data and has not been seen to be born: asking for its births", *letter.node)
+            now_ms = time.time_ns() // 1_000_000
+            self._link.command(
+                letter.node, Payload(now_ms, (Metric(REBIRTH, DataType.BOOLEAN, value=True, timestamp_ms=now_ms),))
+            )
+
+    def _delivered(self, shipment: Shipment) -> None:
+        letter = shipment.letter
+        self._counts.produced += 1
+        self._counts.dead_letters += letter.is_dead
+        if letter.is_dead:
+            logger.warning("set aside a message on %s: %s", letter.headers.topic, letter.headers.reason)
+        if letter.node is not None and letter.stamp is not None:
+            self._marks.acknowledged(letter.node, letter.stamp)
+        self._gate.release(shipment.size_bytes)
+        if shipment.slot is not None:
+            self._link.acknowledge(shipment.slot.generation, self._acks.complete(shipment.slot))
+
+    def _tell_marks(self) -> None:
+        if not self._link.connected:
+            return
+        now_ms = time.time_ns() // 1_000_000
+        for node, mark in self._marks.take_news():
+            self._link.command(node, mark.to_payload(now_ms))
+
+    def _log_status(self) -> None:
+        counts, before = self._counts, self._logged
+        self._logged = Counts(counts.received, counts.produced, counts.dead_letters)
+        logger.info(
+            "%d messages in, %d to Kafka, %d dead letters since the last line; "
+            "in flight %d (%d bytes, oldest %.1f s); %d nodes; MQTT %s, Kafka %s",
+            counts.received - before.received,
+            counts.produced - before.produced,
+            counts.dead_letters - before.dead_letters,
+            self._gate.messages,
+            self._gate.bytes,
+            self._outbox.oldest_age_s(),
+            len(self._births),
+            "connected" if self._link.connected else "away",
+            "connected" if self._outbox.connected else "away",
+        )

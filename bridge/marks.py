@@ -1,0 +1,105 @@
+"""Which batches of each node are in Kafka, and what the node is told of it.
+
+A mark says "every batch up to and including this one is in Kafka", so it may rise only over a row without
+holes. What is below a stamp's `oldest` was answered before; hence all of this can be forgotten at any time
+(a restart, a full table): it costs the node a resend, never a reading.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+from contract.delivery import DurableMark
+
+if TYPE_CHECKING:
+    from contract.delivery import BatchStamp
+
+NodeId = tuple[str, str]  # group, node
+
+MAX_INTERVALS: Final = 1024
+MAX_SPOOLS: Final = 20_000
+
+
+class Durable:
+    """The batches of one spool that Kafka has: all up to `through`, and intervals beyond the first hole.
+
+    At most `max_intervals` intervals are kept, those nearest to `through`; what is forgotten the node sends again.
+    """
+
+    __slots__ = ("_beyond", "_max_intervals", "through")
+
+    def __init__(self, through: int, max_intervals: int = MAX_INTERVALS) -> None:
+        self.through = through
+        self._max_intervals = max_intervals
+        # Sorted, disjoint, with at least one missing batch between any two and below the first.
+        self._beyond: list[tuple[int, int]] = []
+
+    def skip_below(self, oldest: int) -> None:
+        """Take note that the node keeps nothing below `oldest`."""
+        self.through = max(self.through, oldest - 1)
+        self._absorb()
+
+    def add(self, batch_no: int) -> None:
+        """Take note that Kafka has a batch."""
+        if batch_no <= self.through:
+            return
+        at = bisect_left(self._beyond, (batch_no, batch_no))
+        first = last = batch_no
+        start = stop = at
+        if at and self._beyond[at - 1][1] >= batch_no - 1:
+            start, first, last = at - 1, self._beyond[at - 1][0], max(batch_no, self._beyond[at - 1][1])
+        if at < len(self._beyond) and self._beyond[at][0] <= batch_no + 1:
+            stop, last = at + 1, self._beyond[at][1]
+        self._beyond[start:stop] = [(first, last)]
+        self._absorb()
+        del self._beyond[self._max_intervals :]
+
+    def _absorb(self) -> None:
+        joined = 0
+        for first, last in self._beyond:
+            if first > self.through + 1:
+                break
+            self.through = max(self.through, last)
+            joined += 1
+        del self._beyond[:joined]
+
+
+class DurableMarks:
+    """Durable marks of every node, and which of them a node should hear.
+
+    Each epoch of a node has a state of its own: late messages of an old spool are answered for that spool, and
+    disturb nothing, even where a node's clock was set back and its new spool has the lower epoch. The `max_spools`
+    that were heard of last are kept.
+    """
+
+    def __init__(self, max_spools: int = MAX_SPOOLS, max_intervals: int = MAX_INTERVALS) -> None:
+        self._max_spools = max_spools
+        self._max_intervals = max_intervals
+        self._spools: OrderedDict[tuple[NodeId, int], Durable] = OrderedDict()
+        self._news: dict[tuple[NodeId, int], int] = {}
+
+    def acknowledged(self, node: NodeId, stamp: BatchStamp) -> None:
+        """Take note that Kafka has a stamped message.
+
+        It is news to the node when the mark covers the batch: also one that was covered before, for a node
+        sends again only what it has not heard of.
+        """
+        key = node, stamp.batch.epoch
+        durable = self._spools.get(key)
+        if durable is None:
+            durable = self._spools[key] = Durable(stamp.oldest - 1, self._max_intervals)
+        self._spools.move_to_end(key)
+        durable.skip_below(stamp.oldest)
+        durable.add(stamp.batch.batch_no)
+        if stamp.batch.batch_no <= durable.through:
+            self._news[key] = durable.through
+        if len(self._spools) > self._max_spools:
+            self._spools.popitem(last=False)
+
+    def take_news(self) -> list[tuple[NodeId, DurableMark]]:
+        """The marks to publish now, one per spool with news; they are then no news any more."""
+        news = [(node, DurableMark(epoch, through)) for (node, epoch), through in self._news.items()]
+        self._news.clear()
+        return news

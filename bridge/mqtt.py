@@ -1,0 +1,214 @@
+"""The MQTT side: one paho client with a persistent session, manual acknowledgement and a counted connection.
+
+paho's network thread runs the callbacks; they only admit, stamp and queue, so keep-alive never waits. Everything
+else is called by the bridge's own thread. `_lock` guards the generation: a PUBACK is handed to paho only while it
+is held and the generation is still the message's. Whatever paho has queued when a connection ends it throws
+away before the next, so no PUBACK of one connection can be sent on another.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from bridge.errors import BridgeError
+from bridge.triage import Message
+from contract.sparkplug import encode
+from contract.topics import NAMESPACE, MessageType, Topic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from paho.mqtt.reasoncodes import ReasonCode
+
+    from bridge.config import MqttConfig
+    from bridge.marks import NodeId
+    from contract.sparkplug import Payload
+
+logger = logging.getLogger(__name__)
+
+_RECONNECT_MAX_S: Final = 15
+_CLOSE_POLL_S: Final = 0.01
+_SESSION_TAKEN_OVER: Final = 142
+
+
+class MqttLink:
+    """The connection to the broker.
+
+    `admit(generation, size_bytes, again=...)` decides in paho's thread whether a message is taken; `report` takes what
+    came in: messages, and a BridgeError that ends the bridge. Both must return at once.
+    """
+
+    def __init__(
+        self,
+        config: MqttConfig,
+        groups: Iterable[str],
+        admit: Callable[..., bool],
+        report: Callable[[Message | BridgeError], None],
+    ) -> None:
+        self._config = config
+        self._filters = [f"{NAMESPACE}/{group}/#" for group in groups]
+        self._admit = admit
+        self._report = report
+        self._lock = threading.Lock()
+        self._generation = 0
+        self._connected = False
+        self._told_away = False
+        self._client: paho.Client | None = None
+
+    @property
+    def generation(self) -> int:
+        """Which connection this is, counted from 1."""
+        return self._generation
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has accepted us."""
+        return self._connected
+
+    def start(self, receive_maximum: int) -> None:
+        """Connect in the background, and again after every loss; `receive_maximum` messages may be unacknowledged."""
+        self._client = client = self._new_client()
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho has no type here
+        properties.SessionExpiryInterval = self._config.session_expiry_s
+        properties.ReceiveMaximum = receive_maximum
+        client.connect_async(
+            self._config.host, self._config.port, self._config.keepalive_s, clean_start=False, properties=properties
+        )
+        client.loop_start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Send what is queued, disconnect, and join paho's thread. The session stays; there is no will."""
+        if (client := self._client) is None:
+            return
+        self._client = None
+        client.disconnect()
+        deadline = time.monotonic() + timeout_s
+        while (sock := client.socket()) is not None:
+            if time.monotonic() > deadline:
+                logger.warning("MQTT: the broker takes nothing more; closing the connection")
+                if isinstance(sock, socket.socket):  # a websocket, which we never ask for, is none
+                    sock.shutdown(socket.SHUT_RDWR)
+                break
+            time.sleep(_CLOSE_POLL_S)
+        client.loop_stop()
+        self._end_generation()
+
+    def acknowledge(self, generation: int, message_ids: Iterable[int]) -> None:
+        """Send PUBACKs, in this order, unless the connection that brought the messages is gone."""
+        with self._lock:
+            if generation == self._generation and self._client is not None:
+                for message_id in message_ids:
+                    self._client.ack(message_id, 1)
+
+    def command(self, node: NodeId, payload: Payload) -> None:
+        """Send an NCMD, once at most (QoS 0, not retained)."""
+        if self._client is not None:
+            topic = str(Topic(node[0], MessageType.NCMD, node[1]))
+            self._client.publish(topic, encode(payload), qos=0, retain=False)
+
+    def _new_client(self) -> paho.Client:
+        client = paho.Client(CallbackAPIVersion.VERSION2, self._config.client_id, protocol=paho.MQTTv5, manual_ack=True)
+        client.reconnect_delay_set(1, _RECONNECT_MAX_S)
+        if self._config.username is not None:
+            client.username_pw_set(self._config.username, self._config.password())
+        if self._config.tls is not None:
+            client.tls_set_context(self._config.tls.context())
+        client.on_pre_connect = self._on_pre_connect
+        client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_message
+        return client
+
+    def _end_generation(self) -> None:
+        with self._lock:
+            self._generation += 1
+            self._connected = False
+
+    def _on_pre_connect(self, _client: paho.Client, _userdata: object) -> None:
+        self._end_generation()
+
+    def _on_connect(
+        self,
+        client: paho.Client,
+        _userdata: object,
+        flags: paho.ConnectFlags,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        if reason.is_failure:
+            self._tell_away(f"the broker refuses client id {self._config.client_id!r}: {reason}")
+            return
+        # Commands are dropped by triage; noLocal spares us our own.
+        options = SubscribeOptions(qos=1, noLocal=True, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
+        client.subscribe([(topic_filter, options) for topic_filter in self._filters])
+        self._connected = True
+        self._told_away = False
+        session = "session resumed" if flags.session_present else "new session"
+        logger.info("MQTT: connected to %s:%d, %s", self._config.host, self._config.port, session)
+
+    def _on_subscribe(
+        self,
+        _client: paho.Client,
+        _userdata: object,
+        _mid: int,
+        reasons: list[ReasonCode],
+        _properties: Properties | None,
+    ) -> None:
+        for topic_filter, reason in zip(self._filters, reasons, strict=False):
+            if reason.is_failure:
+                self._report(BridgeError(f"MQTT: the broker refuses the subscription {topic_filter}: {reason}"))
+
+    def _on_connect_fail(self, _client: paho.Client, _userdata: object) -> None:
+        self._tell_away(f"{self._config.host}:{self._config.port} cannot be reached")
+
+    def _on_disconnect(
+        self,
+        _client: paho.Client,
+        _userdata: object,
+        flags: paho.DisconnectFlags,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        self._end_generation()
+        if self._client is None:
+            return
+        if flags.is_disconnect_packet_from_server and reason.value == _SESSION_TAKEN_OVER:
+            self._report(BridgeError(f"MQTT: another client has taken the client id {self._config.client_id!r}"))
+        self._tell_away(f"connection lost: {reason}")
+
+    def _tell_away(self, what: str) -> None:
+        if not self._told_away:
+            logger.warning("MQTT: %s; trying again every %d s at most", what, _RECONNECT_MAX_S)
+        self._told_away = True
+
+    def _on_message(self, _client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
+        generation = self._generation
+        if not self._admit(generation, len(message.payload), again=message.qos > 0):
+            return
+        try:
+            topic = message.topic
+        except UnicodeDecodeError as exc:
+            topic = exc.object.decode(errors="replace")
+        self._report(
+            Message(
+                generation=generation,
+                message_id=message.mid,
+                qos=message.qos,
+                topic=topic,
+                payload=bytes(message.payload),
+                properties=tuple(getattr(message.properties, "UserProperty", ())),
+                received_at_ms=time.time_ns() // 1_000_000,
+            )
+        )

@@ -1,0 +1,133 @@
+"""What becomes of an MQTT message: a record, a dead letter, or nothing. Payloads are not decoded here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+from contract.delivery import BatchStamp
+from contract.errors import HeaderError, TopicError
+from contract.records import RecordHeaders, record_key
+from contract.topics import NAMESPACE, MessageType, Topic, parse_topic
+
+if TYPE_CHECKING:
+    from bridge.marks import NodeId
+
+DEAD_LETTER_BYTES: Final = 64 * 1024
+DATA: Final = frozenset({MessageType.NDATA, MessageType.DDATA})
+_COMMANDS: Final = frozenset({MessageType.NCMD, MessageType.DCMD})
+_MAX_REASON_CHARS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An MQTT message as it came: `generation` is its connection, `received_at_ms` UTC."""
+
+    generation: int
+    message_id: int
+    qos: int
+    topic: str
+    payload: bytes
+    properties: tuple[tuple[str, str], ...]
+    received_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What goes to Kafka for a message; with a `reason` in its headers it is a dead letter.
+
+    `node` and `message_type` are None where the topic does not tell; `stamp` is that of DATA.
+    """
+
+    key: bytes
+    value: bytes
+    headers: RecordHeaders
+    node: NodeId | None = None
+    message_type: MessageType | None = None
+    stamp: BatchStamp | None = None
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it goes to the dead-letter topic."""
+        return self.headers.reason is not None
+
+
+def triage(message: Message, max_payload_bytes: int) -> Letter | None:
+    """What goes to Kafka for a message; None for what is not meant for it: commands and host states."""
+    if _is_downstream(message.topic):
+        return None
+    parsed = _parse(message.topic)
+    if isinstance(parsed, str):
+        return _letter(message, None, None, parsed)
+    stamp, fault = _stamp(message, parsed)
+    return _letter(message, parsed, stamp, _payload_fault(message, parsed, max_payload_bytes) or fault)
+
+
+def refused(letter: Letter, reason: str) -> Letter:
+    """The dead letter for a record that Kafka refused; a refused dead letter goes without its payload."""
+    headers = letter.headers
+    if headers.reason is None:
+        value, why = letter.value[:DEAD_LETTER_BYTES], f"Kafka refused {len(letter.value)} bytes: {reason}"
+    else:
+        value, why = b"", f"{headers.reason} (payload left out: {reason})"
+    return Letter(
+        key=letter.key,
+        value=value,
+        headers=RecordHeaders(headers.topic, headers.received_at_ms, headers.batch, why[:_MAX_REASON_CHARS]),
+        node=letter.node,
+        message_type=letter.message_type,
+        stamp=letter.stamp,
+    )
+
+
+def _is_downstream(topic: str) -> bool:
+    match topic.split("/"):
+        case [namespace, "STATE", _] if namespace == NAMESPACE:
+            return True
+        case [namespace, _, kind, *_] if namespace == NAMESPACE:
+            return kind in _COMMANDS
+        case _:
+            return False
+
+
+@lru_cache(maxsize=16_384)
+def _parse(topic: str) -> Topic | str:
+    try:
+        return parse_topic(topic)
+    except TopicError as exc:
+        return str(exc)
+
+
+def _stamp(message: Message, topic: Topic) -> tuple[BatchStamp | None, str | None]:
+    if topic.message_type not in DATA:
+        return None, None
+    try:
+        return BatchStamp.from_properties(message.properties), None
+    except HeaderError as exc:
+        return None, str(exc)
+
+
+def _payload_fault(message: Message, topic: Topic, max_payload_bytes: int) -> str | None:
+    size = len(message.payload)
+    if size > max_payload_bytes:
+        return f"payload of {size} bytes: allowed are at most {max_payload_bytes}"
+    if size == 0 and topic.message_type in DATA:
+        return f"{topic.message_type} without a payload"
+    return None
+
+
+def _letter(message: Message, topic: Topic | None, stamp: BatchStamp | None, reason: str | None) -> Letter:
+    return Letter(
+        key=record_key(topic.group, topic.node) if topic else message.topic.encode(),
+        value=message.payload if reason is None else message.payload[:DEAD_LETTER_BYTES],
+        headers=RecordHeaders(
+            topic=message.topic,
+            received_at_ms=message.received_at_ms,
+            batch=stamp.batch if stamp else None,
+            reason=reason and reason[:_MAX_REASON_CHARS],
+        ),
+        node=(topic.group, topic.node) if topic else None,
+        message_type=topic.message_type if topic else None,
+        stamp=stamp,
+    )
