@@ -1,0 +1,139 @@
+"""`python -m simulators`: run simulators, make an edge configuration of the plant, reconcile."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from contract.config import ConfigError, read_config
+from simulators.errors import SimulatorError
+from simulators.plant import UNITS
+from simulators.scenario import Scenario
+from simulators.serve import chosen, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_DEMO = Path(__file__).parent / "scenarios" / "demo.yaml"
+_EPILOG = f"""\
+examples:
+  python -m simulators serve {_DEMO.relative_to(Path(__file__).parents[1])} --addresses addresses.json
+  python -m simulators points scenario.yaml plant --unit 1 --unit 2
+  python -m simulators fault addresses.json plant leak tank=1 duration_s=30
+  python -m simulators reconcile --targets targets.yaml
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code: 0 done, 1 failed, 2 wrong usage or configuration."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
+    )
+    args = _parser().parse_args(arguments)
+    try:
+        code: int = args.command(args)
+    except ConfigError as exc:
+        print(exc, file=sys.stderr)
+        return 2
+    except SimulatorError as exc:
+        print(f"{args.name_of_command}: {exc}", file=sys.stderr)
+        return 1
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m simulators",
+        description="Seeded simulators of a plant, an exchange, a weather service and cameras.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="name_of_command", metavar="COMMAND", required=True)
+    _add_serve(commands.add_parser("serve", help="run the simulators of a scenario until SIGTERM or SIGINT"))
+    _add_points(commands.add_parser("points", help="print a plant's points as an edge configuration has them"))
+    _add_fault(commands.add_parser("fault", help="put a fault into a running plant"))
+    return parser
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("scenario", type=Path, metavar="SCENARIO.yaml", help=f"what runs; one to start from: {_DEMO}")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="run these simulators of it alone")
+    parser.add_argument("--addresses", type=Path, metavar="FILE", help="written as JSON once all of them listen")
+    parser.set_defaults(command=_serve)
+
+
+def _add_points(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("scenario", type=Path, metavar="SCENARIO.yaml", help="a scenario with the plant")
+    parser.add_argument("name", metavar="NAME", help="the plant's name in it")
+    parser.add_argument("--unit", type=int, action="append", choices=list(UNITS), help="this unit alone (repeatable)")
+    parser.set_defaults(command=_points)
+
+
+def _add_fault(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("addresses", type=Path, metavar="ADDRESSES.json", help="the file that `serve` wrote")
+    parser.add_argument("name", metavar="NAME", help="the plant's name in it")
+    parser.add_argument("kind", metavar="KIND", help="leak, bearing_wear, stuck_sensor, comms_error, busy, ...")
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="such as duration_s=30 tank=1 unit_id=2")
+    parser.set_defaults(command=_fault)
+
+
+def _serve(args: argparse.Namespace) -> int:
+    scenario = read_config(args.scenario, Scenario)
+    asyncio.run(serve(scenario, chosen(scenario, args.only), args.addresses))
+    return 0
+
+
+def _points(args: argparse.Namespace) -> int:
+    (plant,) = chosen(read_config(args.scenario, Scenario), [args.name])
+    if plant.type != "plant":
+        raise SimulatorError(f"{args.name} is of type {plant.type}: only a plant has points")
+    units = [
+        {"unit_id": unit_id, "points": [point.to_config() for point in UNITS[unit_id]]}
+        for unit_id in args.unit or list(UNITS)
+    ]
+    print(yaml.safe_dump({"units": units}, sort_keys=False, default_flow_style=None, width=200), end="")
+    return 0
+
+
+def _fault(args: argparse.Namespace) -> int:
+    answer = _ask(_control_address(args.addresses, args.name), {"kind": args.kind, **_settings(args.settings)})
+    if "error" in answer:
+        raise SimulatorError(answer["error"])
+    print(answer["label"])
+    return 0
+
+
+def _control_address(path: Path, name: str) -> tuple[str, int]:
+    try:
+        found = json.loads(path.read_text())[name]
+        return found["host"], found["control_port"]
+    except (OSError, ValueError, KeyError) as exc:
+        raise SimulatorError(f"{path}: has no plant {name!r} that runs: {exc!r}") from exc
+
+
+def _settings(words: Sequence[str]) -> dict[str, Any]:
+    pairs = [word.partition("=") for word in words]
+    return {key: yaml.safe_load(value) for key, _, value in pairs}
+
+
+def _ask(address: tuple[str, int], question: dict[str, Any]) -> dict[str, str]:
+    try:
+        with socket.create_connection(address, timeout=5) as connection, connection.makefile("rwb") as lines:
+            lines.write(json.dumps(question).encode() + b"\n")
+            lines.flush()
+            answer: dict[str, str] = json.loads(lines.readline())
+            return answer
+    except (OSError, ValueError) as exc:
+        raise SimulatorError(f"no answer from {address[0]}:{address[1]}: {exc}") from exc
+
+
+if __name__ == "__main__":
+    sys.exit(main())
