@@ -17,7 +17,7 @@ import yaml
 
 from stack.demo import configs
 from stack.demo.layout import NODES, Layout, Ports
-from stack.demo.observe import Observer, healthz
+from stack.demo.observe import TOPICS, Observer, healthz
 from stack.errors import ServerError, StackError
 from stack.install import connector_jars
 from stack.kafka import Kafka
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 ROOT: Final = Path(__file__).parents[2]
+PARTITIONS: Final = 3
 _RESTART_DELAY_S: Final = 1.0
 # An agent that cannot reach its broker gives up emptying its spool after 30 s.
 _ROLE_STOP_S: Final = 60.0
@@ -125,6 +126,8 @@ class System:
         self._start_simulators()
         for server in servers.values():
             server.wait_ready()
+        for topic in TOPICS:
+            self.kafka.create_topic(topic, PARTITIONS)
         self._say("migrating the database")
         self._prepare_database()
         self._say("starting the Spark job, the bridge and three agents")
