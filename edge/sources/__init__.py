@@ -7,10 +7,11 @@ from typing import Annotated
 from pydantic import Field
 
 from edge.sources.base import Source, SourceConfig
+from edge.sources.camera import CameraConfig
 from edge.sources.modbus import ModbusConfig
 from edge.sources.stocks import StocksConfig
 from edge.sources.weather import WeatherConfig
 
-AnySource = Annotated[ModbusConfig | StocksConfig | WeatherConfig, Field(discriminator="type")]
+AnySource = Annotated[ModbusConfig | StocksConfig | WeatherConfig | CameraConfig, Field(discriminator="type")]
 
-__all__ = ["AnySource", "ModbusConfig", "Source", "SourceConfig", "StocksConfig", "WeatherConfig"]
+__all__ = ["AnySource", "CameraConfig", "ModbusConfig", "Source", "SourceConfig", "StocksConfig", "WeatherConfig"]
