@@ -49,6 +49,16 @@ def _fallen_mm(moment: Moment) -> float:
     return moment.air.rain_mm_h * moment.interval_s / _HOUR_S
 
 
+def _is_snow(air: Air) -> bool:
+    return air.temperature_c < 0.5  # noqa: PLR2004 - degrees
+
+
+def _visibility_m(moment: Moment) -> float:
+    """Open-Meteo's clear-sky limit, less what rain and damp air take of it; made up, not measured."""
+    damp = max(0.0, moment.air.humidity_percent - 80) / 20
+    return 24_140 * (1 - 0.6 * damp**2) / (1 + 0.5 * moment.air.rain_mm_h)
+
+
 VARIABLES: Final = {
     "temperature_2m": Variable("°C", 1, lambda m: m.air.temperature_c),
     "relative_humidity_2m": Variable("%", 0, lambda m: m.air.humidity_percent),
@@ -56,9 +66,13 @@ VARIABLES: Final = {
     "apparent_temperature": Variable("°C", 1, lambda m: apparent_temperature_c(m.air)),
     "is_day": Variable("", 0, lambda m: m.air.sun > 0),
     "precipitation": Variable("mm", 2, _fallen_mm),
-    "rain": Variable("mm", 2, lambda m: _fallen_mm(m) if m.air.temperature_c >= 0.5 else 0.0),  # noqa: PLR2004 - else snow
+    "rain": Variable("mm", 2, lambda m: 0.0 if _is_snow(m.air) else _fallen_mm(m)),
+    "showers": Variable("mm", 2, lambda _: 0.0),
+    # Open-Meteo counts 7 cm of snow for 10 mm of water.
+    "snowfall": Variable("cm", 2, lambda m: 0.7 * _fallen_mm(m) if _is_snow(m.air) else 0.0),
     "weather_code": Variable("wmo code", 0, lambda m: weather_code(m.air)),
     "cloud_cover": Variable("%", 0, lambda m: m.air.cloud_percent),
+    "visibility": Variable("m", 0, _visibility_m),
     "pressure_msl": Variable("hPa", 1, lambda m: m.air.pressure_msl_hpa),
     "surface_pressure": Variable("hPa", 1, lambda m: surface_pressure_hpa(m.air.pressure_msl_hpa, m.place.elevation_m)),
     "wind_speed_10m": Variable("km/h", 1, lambda m: m.air.wind_ms * _MS_TO_KMH),
