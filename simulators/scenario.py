@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - pydantic reads the annotations at run time
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
 from contract.config import Config
+from simulators.camera import CameraConfig
+from simulators.exchange import ExchangeConfig
 from simulators.plant import PlantConfig
+from simulators.weather import WeatherConfig
 
-Simulator: TypeAlias = PlantConfig
+Simulator: TypeAlias = Annotated[
+    PlantConfig | ExchangeConfig | WeatherConfig | CameraConfig, Field(discriminator="type")
+]
 
 
 class Scenario(Config):
