@@ -3,6 +3,7 @@
 #
 #   stack/bootstrap.sh           check the machine, then install what is missing
 #   stack/bootstrap.sh --check   only check the machine; installs nothing
+#   stack/bootstrap.sh --missing list the steps that are left to do
 #   stack/bootstrap.sh --clean   remove everything it made, except Debian packages
 #
 # Debian packages come through apt, TimescaleDB is built from Debian's source package, Python packages come from
@@ -251,10 +252,21 @@ lock_entries() {
 }
 
 make_venv() {
+    # One that was finished is brought up to date in place: somebody may be running from it.
+    if [[ -x .venv/bin/python && "$(cut -d' ' -f2 "$STAMPS/python" 2>/dev/null)" == "$(system_python)" ]]; then return 0; fi
     rm -rf .venv
     # /usr/bin: Debian's own interpreter, which has GStreamer's bindings, and not one that a PATH happens to find.
     /usr/bin/python3 -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"'
     /usr/bin/python3 -m venv .venv
+}
+
+system_python() { readlink -f /usr/bin/python3 || true; }
+
+# The names that pip has installed and the lock does not ask for; pip and what venv puts beside it excepted.
+superfluous_packages() {
+    local normal='s/==.*//; s/[-_.]+/-/g; s/.*/\L&/'
+    comm -23 <("$ROOT/.venv/bin/pip" list --format=freeze | sed -E "$normal" | sort -u) \
+        <({ grep -E '^[A-Za-z0-9]' "$LOCK"; printf '%s\n' pip setuptools; } | sed -E "$normal" | sort -u)
 }
 
 # pyspark is a source archive of 430 MB. What builds it comes from the lock too (an isolated build would fetch it
@@ -266,6 +278,7 @@ install_python() {
     "$pip" install --no-input --progress-bar off --require-hashes --no-deps -r "$STACK/build.lock"
     DIST_EXTRA_CONFIG="$STACK/build.cfg" TMPDIR="$STACK/tmp" "$pip" install --no-input --progress-bar off --no-compile \
         --require-hashes --no-deps --no-build-isolation -r "$LOCK"
+    superfluous_packages | xargs --no-run-if-empty "$pip" uninstall --yes
     "$pip" check
 }
 
@@ -345,7 +358,7 @@ hash_of() { cat "$@" | sha256sum | cut -c1-16; }
 # What a step's result depends on; when it changes, the step runs again.
 key_of() {
     case $1 in
-        python) say "$(hash_of "$LOCK") $(readlink -f /usr/bin/python3 || true)" ;;
+        python) say "$(hash_of "$LOCK") $(system_python)" ;;
         jars) hash_of stack/kafka/pom.xml stream/pom.xml ;;
         mosquitto) say "$MOSQUITTO_MIN" ;;
         timescaledb) say "$TIMESCALEDB_VERSION $(postgres_major)" ;;
@@ -435,18 +448,32 @@ check_registries() {
     return "$bad"
 }
 
+# The steps that are left to do, one a line.
+missing() {
+    local step
+    [[ -n ${HEADWATER_SKIP_APT:-} ]] || installed_everything || say apt
+    for step in python jars mosquitto timescaledb; do done_already "$step" || say "$step"; done
+}
+
 set_up() {
-    local step todo=() apt=''
-    [[ -n ${HEADWATER_SKIP_APT:-} ]] || installed_everything || apt='apt '
-    for step in python jars mosquitto timescaledb; do done_already "$step" || todo+=("$step"); done
-    if [[ -z $apt ]] && ((${#todo[@]} == 0)); then
+    local step todo apt=''
+    mapfile -t todo < <(missing)
+    if ((${#todo[@]} == 0)); then
         say "set-up: everything is in place"
         return 0
     fi
-    say "set-up: $apt${todo[*]} (about 5 minutes on a bare machine with 2 cores)"
+    say "set-up: ${todo[*]} (about 2 minutes on a bare machine with 2 cores)"
+    if [[ ${todo[0]} == apt ]]; then
+        apt=1
+        todo=("${todo[@]:1}")
+    fi
     mkdir -p "$LOGS" "$STAMPS" "$STACK/tmp"
     exec 9>"$STACK/lock"
-    flock -n 9 || { fail "another set-up is running in this checkout" "it holds .stack/lock" "wait for it"; return 1; }
+    if ! flock -n 9; then
+        say "  another set-up is running in this checkout: waiting for it"
+        flock 9
+        exec stack/bootstrap.sh
+    fi
     trap interrupted INT TERM HUP
     preflight "$STACK/apt/preflight" || return 1
     say "  preflight: passed"
@@ -492,9 +519,10 @@ clean() {
 case ${1:-} in
     '') set_up ;;
     --check) only_check ;;
+    --missing) missing ;;
     --clean) clean ;;
     *)
-        say "usage: stack/bootstrap.sh [--check | --clean]" >&2
+        say "usage: stack/bootstrap.sh [--check | --missing | --clean]" >&2
         exit 2
         ;;
 esac

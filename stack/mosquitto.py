@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
+import os
 import socket
 from typing import TYPE_CHECKING, ClassVar
 
@@ -55,8 +55,8 @@ class Mosquitto(Server):
             f"listener {self.port} {LOOPBACK}",
             # Only because it listens on loopback: the compose file has certificates and an ACL.
             "allow_anonymous true",
-            # Started by root it would look for an account of its own, which a broker without a service has not.
-            f"user {getpass.getuser()}",
+            # Started by root it would look for an account `mosquitto`, which only the service's package makes.
+            *(["user root"] if os.geteuid() == 0 else []),
             "persistence true",
             f"persistence_location {self.data_dir}/",
             "autosave_interval 5",

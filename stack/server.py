@@ -8,6 +8,7 @@ import secrets
 import shutil
 import socket
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from stack.errors import PortTakenError
@@ -16,20 +17,26 @@ from stack.process import Command, ManagedProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
     from types import TracebackType
     from typing import Self
 
     from stack.install import Part
 
 LOOPBACK = "127.0.0.1"
+_FIRST_PORT = 16_384
 
 
 def free_port() -> int:
-    """A loopback TCP port that was free a moment ago."""
-    with socket.create_server((LOOPBACK, 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """A loopback TCP port that was free a moment ago.
+
+    Not one of those that the kernel gives to outgoing connections: a client that tries a dead server's port again and
+    again would some day be given that very port, connect to itself, and keep the server from coming back.
+    """
+    outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    first = min(_FIRST_PORT, outgoing // 2)
+    while port_is_taken(port := first + secrets.randbelow(outgoing - first)):
+        pass
+    return port
 
 
 def port_is_taken(port: int) -> bool:

@@ -202,7 +202,10 @@ def outside_dir() -> Path:
 
 def _reachable(directory: Path, account: str) -> bool:
     """Whether an account can go through all the existing parents of a directory."""
-    uid = pwd.getpwnam(account).pw_uid
+    try:
+        uid = pwd.getpwnam(account).pw_uid
+    except KeyError:
+        return True  # PostgreSQL is not installed, which `start` will say
     return all(_may_enter(parent, uid) for parent in directory.parents if parent.exists())
 
 

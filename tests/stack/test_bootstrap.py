@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -122,11 +121,10 @@ def test_this_machine_will_do(machine: Machine) -> None:
     assert "can run Headwater" in done.stdout
 
 
-def test_a_second_set_up_finds_all_in_place_at_once() -> None:
-    started = time.monotonic()
-    done = subprocess.run([str(BOOTSTRAP)], capture_output=True, text=True, check=True)
-    assert "everything is in place" in done.stdout
-    assert time.monotonic() - started < 5  # 0.1 s; the rest is for a machine busy with other tests
+def test_a_second_set_up_has_nothing_to_do() -> None:
+    # Not a set-up itself: when the lock file has just changed, that would alter what these tests run from.
+    done = subprocess.run([str(BOOTSTRAP), "--missing"], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) <= {"python"}
 
 
 def test_an_unknown_option_is_refused() -> None:
