@@ -2,7 +2,9 @@
 
 EdgeError
 ├── SourceError   a poll that brought nothing: the device, the API or the camera is at fault
-└── SpoolError    the spool cannot keep what it is given
+├── SpoolError    the spool cannot keep what it is given
+│   └── CorruptSpoolError   its file cannot be read any more
+└── UplinkError   the broker cannot be reached, refuses, or has gone
 """
 
 from __future__ import annotations
@@ -18,3 +20,11 @@ class SourceError(EdgeError):
 
 class SpoolError(EdgeError):
     """The spool cannot keep what it is given."""
+
+
+class CorruptSpoolError(SpoolError):
+    """The spool's file cannot be read any more."""
+
+
+class UplinkError(EdgeError):
+    """The broker cannot be reached, refuses what it is asked, or has gone."""

@@ -1,0 +1,218 @@
+"""One connection to the broker: paho's threads and callbacks made into asyncio futures.
+
+A connection that is lost is not repaired: a new Link, with a new paho client, takes its place. Paho would otherwise
+send its old messages again before the births of the new session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from typing import TYPE_CHECKING, Final
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from edge.errors import UplinkError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+    from typing import Self
+
+    from paho.mqtt.reasoncodes import ReasonCode
+
+    from edge.config import MqttConfig
+
+logger = logging.getLogger(__name__)
+
+NO_MATCHING_SUBSCRIBERS: Final = 0x10
+FIRST_FAILURE: Final = 0x80
+# Not one of MQTT's: nothing came back before the connection was lost.
+LOST: Final = 0x100
+_RECEIVE_MAXIMUM: Final = 100
+_DEFAULT_RECEIVE_MAXIMUM: Final = 65_535
+_CLOSE_TIMEOUT_S: Final = 3.0
+
+
+def delivered(reason: int) -> bool:
+    """Whether a PUBACK says that somebody got the message, or that it waits for one who will."""
+    return reason < FIRST_FAILURE and reason != NO_MATCHING_SUBSCRIBERS
+
+
+class Link:
+    """A connection, made by `connect`. `on_message` gets topic and payload in the event loop's thread."""
+
+    def __init__(self, config: MqttConfig, client_id: str, on_message: Callable[[str, bytes], None]) -> None:
+        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.receive_maximum = _DEFAULT_RECEIVE_MAXIMUM
+        self._loop = asyncio.get_running_loop()
+        self._config = config
+        self._on_message = on_message
+        self._answers: dict[tuple[str, int], asyncio.Future[int]] = {}
+        self._connack: asyncio.Future[int] = self._loop.create_future()
+        self._client = self._new_client(client_id)
+
+    @classmethod
+    async def connect(
+        cls, config: MqttConfig, client_id: str, will: tuple[str, bytes], on_message: Callable[[str, bytes], None]
+    ) -> Self:
+        """An established connection whose will (topic and payload) the broker holds; raises UplinkError."""
+        link = cls(config, client_id, on_message)
+        try:
+            await link._open(will)
+        except BaseException:
+            await link.close()
+            raise
+        return link
+
+    @property
+    def in_flight(self) -> int:
+        """Messages that the broker has not answered yet."""
+        return len(self._answers)
+
+    async def subscribe(self, topic: str) -> None:
+        """Subscribes at QoS 1, and waits until the broker has agreed; raises UplinkError."""
+        code, mid = self._client.subscribe(topic, qos=1)
+        if code != MQTTErrorCode.MQTT_ERR_SUCCESS or mid is None:
+            raise UplinkError(f"{self._where}: {paho.error_string(code)}")
+        reason = await self._expect("suback", mid)
+        if reason >= FIRST_FAILURE:
+            raise UplinkError(f"{self._where} refuses the subscription to {topic} ({_spell(reason)})")
+
+    def publish(self, topic: str, payload: bytes, stamp: Sequence[tuple[str, str]] = ()) -> asyncio.Future[int]:
+        """Sends at QoS 1 without waiting; the future gets the PUBACK's reason, or `LOST`."""
+        properties = _properties(PacketTypes.PUBLISH)
+        if stamp:
+            properties.UserProperty = list(stamp)
+        info = self._client.publish(topic, payload, qos=1, properties=properties)
+        return self._expect("puback", info.mid)
+
+    async def close(self) -> None:
+        """Says goodbye, so that the will is not told, and ends paho's thread."""
+        self._client.disconnect()
+        if self._connack.done():
+            await asyncio.wait([self.lost], timeout=_CLOSE_TIMEOUT_S)
+        await asyncio.to_thread(self._end_thread)
+        self._lose("closed")
+
+    @property
+    def _where(self) -> str:
+        return f"broker {self._config.host}:{self._config.port}"
+
+    def _new_client(self, client_id: str) -> paho.Client:
+        config = self._config
+        client = paho.Client(CallbackAPIVersion.VERSION2, client_id, protocol=paho.MQTTv5, reconnect_on_failure=False)
+        client.connect_timeout = config.connect_timeout_s
+        # The uplink's window and the broker's receive maximum are the bounds; paho's own would only hide them.
+        client.max_inflight_messages_set(_DEFAULT_RECEIVE_MAXIMUM)
+        if config.username is not None:
+            client.username_pw_set(config.username, config.password())
+        if config.tls is not None:
+            ca_file, cert_file, key_file = map(_path, (config.tls.ca_file, config.tls.cert_file, config.tls.key_file))
+            client.tls_set(ca_file, cert_file, key_file)
+        client.on_connect = self._paho_connected
+        client.on_disconnect = self._paho_disconnected
+        client.on_publish = self._paho_published
+        client.on_subscribe = self._paho_subscribed
+        client.on_message = self._paho_message
+        return client
+
+    async def _open(self, will: tuple[str, bytes]) -> None:
+        self._client.will_set(*will, qos=1)
+        try:
+            await asyncio.to_thread(self._dial)
+            async with asyncio.timeout(self._config.connect_timeout_s):
+                reason = await self._connack
+        except TimeoutError:
+            raise UplinkError(f"{self._where} does not answer") from None
+        except (OSError, ValueError) as exc:
+            raise UplinkError(f"{self._where} cannot be reached: {exc}") from exc
+        if reason != 0:
+            raise UplinkError(f"{self._where} refuses the connection ({_spell(reason)})")
+
+    def _dial(self) -> None:
+        config = self._config
+        properties = _properties(PacketTypes.CONNECT)
+        properties.SessionExpiryInterval = config.session_expiry_s
+        properties.ReceiveMaximum = _RECEIVE_MAXIMUM
+        self._client.connect(config.host, config.port, config.keepalive_s, clean_start=False, properties=properties)
+        self._client.loop_start()
+
+    def _end_thread(self) -> None:
+        # While messages are unanswered, paho's loop_stop waits for a broker that may hang; a dead socket ends it.
+        if isinstance(sock := self._client.socket(), socket.socket):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        self._client.loop_stop()
+
+    def _expect(self, kind: str, mid: int) -> asyncio.Future[int]:
+        answer: asyncio.Future[int] = self._loop.create_future()
+        if self.lost.done():
+            answer.set_result(LOST)
+        else:
+            self._answers[kind, mid] = answer
+        return answer
+
+    def _answer(self, kind: str, mid: int, reason: int) -> None:
+        answer = self._answers.pop((kind, mid), None)
+        if answer is not None and not answer.done():
+            answer.set_result(reason)
+
+    def _lose(self, why: str) -> None:
+        if not self.lost.done():
+            self.lost.set_result(why)
+        if not self._connack.done():
+            self._connack.set_result(LOST)
+        for kind, mid in list(self._answers):
+            self._answer(kind, mid, LOST)
+
+    def _greeted(self, reason: int, receive_maximum: int) -> None:
+        self.receive_maximum = receive_maximum
+        if not self._connack.done():
+            self._connack.set_result(reason)
+
+    # Called by paho, in its own thread.
+
+    def _tell(self, what: Callable[..., None], *args: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the event loop has ended before paho did
+            self._loop.call_soon_threadsafe(what, *args)
+
+    def _paho_connected(
+        self, _client: paho.Client, _userdata: object, _flags: object, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        self._tell(self._greeted, reason.value, getattr(properties, "ReceiveMaximum", _DEFAULT_RECEIVE_MAXIMUM))
+
+    def _paho_disconnected(
+        self, _client: paho.Client, _userdata: object, _flags: object, reason: ReasonCode, _properties: object
+    ) -> None:
+        self._tell(self._lose, str(reason))
+
+    def _paho_published(
+        self, _client: paho.Client, _userdata: object, mid: int, reason: ReasonCode, _properties: object
+    ) -> None:
+        self._tell(self._answer, "puback", mid, reason.value)
+
+    def _paho_subscribed(
+        self, _client: paho.Client, _userdata: object, mid: int, reasons: list[ReasonCode], _properties: object
+    ) -> None:
+        self._tell(self._answer, "suback", mid, max(reason.value for reason in reasons))
+
+    def _paho_message(self, _client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
+        self._tell(self._on_message, message.topic, message.payload)
+
+
+def _properties(packet_type: int) -> Properties:
+    return Properties(packet_type)  # type: ignore[no-untyped-call]  # paho leaves it untyped
+
+
+def _path(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _spell(reason: int) -> str:
+    return "the connection was lost" if reason == LOST else f"reason {reason}"

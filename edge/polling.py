@@ -1,0 +1,162 @@
+"""The supervising loop of one source: poll on schedule, survive every failure, tell each outage once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from edge.batch import failed_poll
+from edge.errors import SourceError
+from edge.schedule import BACKOFF_CAP_S, Schedule, backoff_s
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from edge.reading import Reading
+    from edge.sources.base import Clock, Source, SourceConfig
+
+logger = logging.getLogger(__name__)
+
+_LAST_VALUES: Final = 8
+_NS_PER_S: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """What one poll brought, or the bad readings that stand for one that failed; times are UTC ms."""
+
+    source: str
+    readings: Sequence[Reading]
+    started_ms: int
+    finished_ms: int
+
+
+@dataclass(slots=True)
+class SourceStatus:
+    """What is known of a source in this run."""
+
+    state: str = "starting"
+    polls: int = 0
+    failures: int = 0
+    readings: int = 0
+    skipped_ticks: int = 0
+    last_sampled_at_ms: int | None = None
+    last: dict[str, object] = field(default_factory=dict)
+    error: str | None = None
+
+    def note(self, readings: Sequence[Reading]) -> None:
+        """Takes in the readings of a poll."""
+        self.readings += len(readings)
+        for reading in readings:
+            self.last_sampled_at_ms = max(self.last_sampled_at_ms or 0, reading.sampled_at_ms)
+            if reading.metric in self.last or len(self.last) < _LAST_VALUES:
+                self.last[reading.metric] = reading.value
+
+
+class Poller:
+    """Polls one source until it is told to stop; `keep` is given every reading at once and must not block."""
+
+    def __init__(
+        self, source: SourceConfig, keep: Callable[[Poll], None], now_ms: Clock, *, jitter_s: float = 0.0
+    ) -> None:
+        self.source = source
+        self.status = SourceStatus()
+        self._keep = keep
+        self._now_ms = now_ms
+        self._jitter_s = jitter_s
+        self._stopping = asyncio.Event()
+        self._failures_in_a_row = 0
+        self._schedule = Schedule.starting(time.monotonic_ns(), source.interval_s)
+        self._tick = self._schedule.first
+
+    def stop(self) -> None:
+        """No new poll begins; one in flight ends within its time-out, and `run` returns after it."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Polls; returns only after `stop`. Whatever a source raises is told, waited out, and tried again."""
+        while not self._stopping.is_set():
+            try:
+                await self._poll_while_it_works()
+            except TimeoutError:
+                self._failed(f"no answer within {self.source.timeout_s:g} s")
+            except SourceError as exc:
+                self._failed(str(exc))
+            except Exception as exc:
+                logger.debug("%s", self.source.name, exc_info=True)
+                self._failed(f"unexpected {type(exc).__name__}: {exc}")
+            if not self._stopping.is_set():
+                await self._pause(self._backoff_s())
+
+    async def poll_once(self) -> Poll:
+        """Opens the source and polls it a single time; raises SourceError or TimeoutError."""
+        async with self._opened() as source:
+            return await self._poll(source)
+
+    async def _poll_while_it_works(self) -> None:
+        async with self._opened() as source:
+            while not self._stopping.is_set():
+                await self._pause(self._until_tick_s())
+                if not self._stopping.is_set():
+                    self._succeeded(await self._poll(source))
+
+    @contextlib.asynccontextmanager
+    async def _opened(self) -> AsyncIterator[Source]:
+        """The source, opened and closed within its time-out: one that hangs in closing is left behind."""
+        stack = contextlib.AsyncExitStack()
+        try:
+            async with asyncio.timeout(self.source.timeout_s):
+                source = await stack.enter_async_context(self.source.open(self._now_ms))
+            yield source
+        finally:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.source.timeout_s):
+                    await stack.aclose()
+
+    async def _poll(self, source: Source) -> Poll:
+        started_ms = self._now_ms()
+        async with asyncio.timeout(self.source.timeout_s):
+            readings = await source.poll()
+        return Poll(self.source.name, readings, started_ms, self._now_ms())
+
+    def _succeeded(self, poll: Poll) -> None:
+        if self._failures_in_a_row:
+            logger.info("%s: works again after %d failed polls", self.source.name, self._failures_in_a_row)
+        self._failures_in_a_row = 0
+        self.status.state, self.status.error = "ok", None
+        self._finish(poll)
+        self._tick = self._schedule.after(self._tick, time.monotonic_ns())
+        self.status.skipped_ticks += self._tick.skipped
+
+    def _failed(self, error: str) -> None:
+        if not self._failures_in_a_row:
+            logger.warning("%s: %s; will be tried again until it works", self.source.name, error)
+        self._failures_in_a_row += 1
+        self.status.failures += 1
+        self.status.state, self.status.error = "failing", error
+        now_ms = self._now_ms()
+        self._finish(Poll(self.source.name, failed_poll(self.source.metrics(), now_ms), now_ms, now_ms))
+
+    def _finish(self, poll: Poll) -> None:
+        self.status.polls += 1
+        self.status.note(poll.readings)
+        self._keep(poll)
+
+    def _until_tick_s(self) -> float:
+        jitter_s = random.uniform(0, self._jitter_s)  # noqa: S311 - spreads load, keeps no secret
+        return max(0.0, (self._tick.due_ns - time.monotonic_ns()) / _NS_PER_S) + jitter_s
+
+    def _backoff_s(self) -> float:
+        cap_s = max(BACKOFF_CAP_S, self.source.interval_s)
+        return backoff_s(self._failures_in_a_row, random.random(), cap_s=cap_s)  # noqa: S311 - as above
+
+    async def _pause(self, seconds: float) -> None:
+        """Waits, unless the agent stops first."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()

@@ -1,0 +1,270 @@
+"""The spool as the agent sees it: give it batches at any time, it commits them in groups from a thread of its own.
+
+`put` never blocks and never fails. While the disk takes nothing, batches wait in a bounded buffer; what no longer fits
+there is counted, and declared as a gap once the disk works again. SQLite blocks, so that one thread alone uses it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from contract.delivery import Gap
+from edge.errors import CorruptSpoolError, SpoolError
+from edge.store import Extent, SpoolFile, StoredBatch, open_spool, set_aside, widen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from edge.batch import Batch
+    from edge.sources.base import Clock
+
+logger = logging.getLogger(__name__)
+
+ResultT = TypeVar("ResultT")
+
+_RETRY_S: Final = 1.0
+# What a batch in the buffer costs beyond its payload.
+_OVERHEAD_BYTES: Final = 400
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolLimits:
+    """How much the spool keeps, on disk and in memory while the disk takes nothing, and how it groups commits."""
+
+    max_bytes: int
+    buffer_bytes: int
+    commit_interval_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What an earlier run left.
+
+    Whether it stopped by its own will, when each device was last spooled, and, where a spool could not be read and
+    was set aside, when that one was begun (both UTC ms).
+    """
+
+    epoch: int
+    stopped_cleanly: bool
+    last_sampled: dict[str, int]
+    spoilt_since_ms: int | None
+
+
+class Spool:
+    """The node's spool in a directory. `declare` makes the batch that declares a device's gap.
+
+    `start` and `close` frame its life; `on_commit` is called from the spool's thread after every commit of batches.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        limits: SpoolLimits,
+        now_ms: Clock,
+        declare: Callable[[str, Gap], Batch],
+        on_commit: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.dropped_batches = 0
+        self.evicted_batches = 0
+        self._directory = directory
+        self._limits = limits
+        self._now_ms = now_ms
+        self._declare = declare
+        self._on_commit = on_commit
+        self._changed = threading.Condition()
+        self._pending: deque[Batch] = deque()
+        self._pending_bytes = 0
+        self._lost: dict[str, Gap] = {}
+        self._devices: set[str] = set()
+        self._calls: deque[Callable[[SpoolFile], SpoolError | None]] = deque()
+        self._commit_at = math.inf
+        self._closing = False
+        self._clean = False
+        self._failing = False
+        self._opened: Future[Beginning] = Future()
+        self._thread = threading.Thread(target=self._work, name="spool", daemon=True)
+
+    async def start(self) -> Beginning:
+        """Opens the spool; raises SpoolError where no file can be kept at all."""
+        self._thread.start()
+        return await asyncio.wrap_future(self._opened)
+
+    def put(self, batch: Batch) -> None:
+        """Takes a batch; it is on the disk within the commit interval, or as soon as the disk works."""
+        with self._changed:
+            self._pending.append(batch)
+            self._devices.add(batch.device)
+            self._pending_bytes += _cost(batch)
+            if not self._failing:
+                self._commit_at = min(self._commit_at, time.monotonic() + self._limits.commit_interval_s)
+            self._bound_buffer()
+            self._changed.notify()
+
+    @property
+    def buffered(self) -> int:
+        """How many batches wait in memory for the disk."""
+        return len(self._pending)
+
+    async def read_from(self, batch_no: int, limit: int) -> list[StoredBatch]:
+        """Up to `limit` batches from a number on, in order; raises SpoolError."""
+        return await self._call(lambda file: file.read_from(batch_no, limit))
+
+    async def delete_through(self, epoch: int, batch_no: int) -> None:
+        """Forgets every batch of an epoch up to and including a number; raises SpoolError."""
+        await self._call(lambda file: file.delete_through(batch_no) if file.epoch == epoch else None)
+
+    async def extent(self) -> Extent:
+        """What is on the disk; raises SpoolError."""
+        return await self._call(SpoolFile.extent)
+
+    async def renew_epoch(self, epoch: int) -> None:
+        """Goes on under a higher epoch than the one given, with the same batches; raises SpoolError."""
+        await self._call(lambda file: file.renew(self._now_ms()) if file.epoch == epoch else None)
+
+    async def next_bd_seq(self) -> int:
+        """The number of the next connection's birth and death, 0 to 255 and round again; raises SpoolError."""
+        return await self._call(SpoolFile.next_bd_seq)
+
+    async def flush(self) -> None:
+        """Returns when what was put before has been committed, or has been tried once where the disk does not work."""
+        with self._changed:
+            self._commit_at = 0.0
+        await self._call(lambda _file: None)
+
+    async def close(self, *, clean: bool) -> None:
+        """Commits what is pending, and ends; `clean` says that the agent stopped by its own will."""
+        with self._changed:
+            self._closing = True
+            self._clean = clean
+            self._changed.notify()
+        await asyncio.to_thread(self._thread.join)
+
+    async def _call(self, task: Callable[[SpoolFile], ResultT]) -> ResultT:
+        """Runs a task on the file in the spool's thread."""
+        future: Future[ResultT] = Future()
+
+        def run(file: SpoolFile) -> SpoolError | None:
+            try:
+                future.set_result(task(file))
+            except SpoolError as exc:
+                future.set_exception(exc)
+                return exc
+            return None
+
+        with self._changed:
+            if self._closing:
+                raise SpoolError("the spool is closed")
+            self._calls.append(run)
+            self._changed.notify()
+        return await asyncio.wrap_future(future)
+
+    # What follows runs in the spool's thread.
+
+    def _work(self) -> None:
+        try:
+            file = open_spool(self._directory, self._limits.max_bytes, self._now_ms())
+            beginning = Beginning(file.epoch, file.stopped_cleanly, file.last_sampled(), file.spoilt_since_ms)
+        except SpoolError as exc:
+            self._opened.set_exception(exc)
+            return
+        self._opened.set_result(beginning)
+        while not self._closing:
+            file = self._serve(file)
+        file = self._serve(file)
+        self._finish(file)
+
+    def _serve(self, file: SpoolFile) -> SpoolFile:
+        """Waits for something to do and does it; returns the file to go on with."""
+        batches, calls = self._wait()
+        faults = [self._commit(file, batches), *(call(file) for call in calls)]
+        corrupt = next((fault for fault in faults if isinstance(fault, CorruptSpoolError)), None)
+        return self._begin_anew(file, corrupt) if corrupt else file
+
+    def _wait(self) -> tuple[list[Batch], list[Callable[[SpoolFile], SpoolError | None]]]:
+        with self._changed:
+            while not (self._closing or self._calls or self._commit_at <= time.monotonic()):
+                idle_s = self._commit_at - time.monotonic()
+                self._changed.wait(None if math.isinf(idle_s) else max(idle_s, 0.0))
+            calls = list(self._calls)
+            self._calls.clear()
+            if not self._closing and self._commit_at > time.monotonic():
+                return [], calls
+            batches = list(self._pending)
+            self._pending.clear()
+            self._pending_bytes = 0
+            self._commit_at = math.inf
+            return batches, calls
+
+    def _commit(self, file: SpoolFile, batches: list[Batch]) -> SpoolError | None:
+        """Commits batches and what was dropped before them; puts them back where the disk does not take them."""
+        if not batches:
+            return None
+        with self._changed:
+            lost, self._lost = self._lost, {}
+        declared = [self._declare(device, gap) for device, gap in lost.items()]
+        try:
+            self.evicted_batches += file.append([*declared, *batches], self._now_ms(), self._declare)
+        except SpoolError as exc:
+            self._put_back(batches, lost, exc)
+            return exc
+        if self._failing:
+            logger.info("the spool works again; %d batches were dropped meanwhile", self.dropped_batches)
+        self._failing = False
+        self._on_commit()
+        return None
+
+    def _put_back(self, batches: list[Batch], lost: dict[str, Gap], fault: SpoolError) -> None:
+        if not self._failing:
+            logger.error("%s; readings are held in memory until it works", fault)
+        self._failing = True
+        with self._changed:
+            for device, gap in lost.items():
+                widen(self._lost, device, gap)
+            self._pending.extendleft(reversed(batches))
+            self._pending_bytes += sum(_cost(batch) for batch in batches)
+            self._bound_buffer()
+            self._commit_at = time.monotonic() + _RETRY_S
+
+    def _bound_buffer(self) -> None:
+        """Drops the oldest batches that no longer fit in memory; called with the lock held."""
+        while self._pending_bytes > self._limits.buffer_bytes and len(self._pending) > 1:
+            batch = self._pending.popleft()
+            self._pending_bytes -= _cost(batch)
+            self.dropped_batches += 1
+            widen(self._lost, batch.device, Gap(batch.from_ms, batch.to_ms, "spool not writable"))
+
+    def _begin_anew(self, file: SpoolFile, fault: CorruptSpoolError) -> SpoolFile:
+        """Another file, with a higher epoch, in place of one that has become unreadable."""
+        with contextlib.suppress(SpoolError):
+            file.close(clean=False)
+        set_aside(file.path, fault)
+        with self._changed:
+            for device in self._devices:
+                widen(self._lost, device, Gap(file.epoch, self._now_ms(), "spool corrupt"))
+        while not self._closing:
+            try:
+                return open_spool(self._directory, self._limits.max_bytes, self._now_ms())
+            except SpoolError as exc:
+                logger.error("%s; will be tried again", exc)  # noqa: TRY400 - an operator has no use for the traceback
+                time.sleep(_RETRY_S)
+        return file
+
+    def _finish(self, file: SpoolFile) -> None:
+        if self._pending:
+            logger.error("%d batches could not be spooled and are lost", len(self._pending))
+        with contextlib.suppress(SpoolError):
+            file.close(clean=self._clean and not self._pending)
+
+
+def _cost(batch: Batch) -> int:
+    return len(batch.payload) + _OVERHEAD_BYTES

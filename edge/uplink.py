@@ -1,0 +1,278 @@
+"""Delivers the spool: births first, then batches in order, deleted only when the bridge says that Kafka has them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from contract.delivery import BatchId, BatchStamp, DurableMark
+from contract.errors import CodecError
+from contract.sparkplug import REBIRTH, SEQ_MODULUS, as_historical, decode, with_seq
+from edge.batch import data_topic
+from edge.births import BD_SEQ_MODULUS, births, death
+from edge.errors import SpoolError, UplinkError
+from edge.link import LOST, NO_MATCHING_SUBSCRIBERS, Link, delivered
+from edge.schedule import backoff_s
+from edge.window import Patience, SendWindow
+
+if TYPE_CHECKING:
+    from edge.births import NodeIdentity
+    from edge.config import MqttConfig
+    from edge.sources.base import Clock
+    from edge.spool import Spool
+    from edge.store import Extent, StoredBatch
+
+logger = logging.getLogger(__name__)
+
+_BACKOFF_BASE_S: Final = 0.5
+_BACKOFF_CAP_S: Final = 15.0
+_READ_AT_ONCE: Final = 64
+_LONGEST_IDLE_S: Final = 5.0
+_MS_PER_S: Final = 1000
+_DEATH_TIMEOUT_S: Final = 2.0
+
+
+@dataclass(slots=True)
+class UplinkStatus:
+    """What is known of the uplink in this run."""
+
+    connected: bool = False
+    unacknowledged: int = 0
+    connections: int = 0
+    error: str | None = None
+
+
+class Uplink:
+    """The way from the spool to the bridge, over as many connections as it takes. `wake` it when there is news."""
+
+    def __init__(self, config: MqttConfig, identity: NodeIdentity, spool: Spool, now_ms: Clock) -> None:
+        self.status = UplinkStatus()
+        self._config = config
+        self._identity = identity
+        self._spool = spool
+        self._now_ms = now_ms
+        self._window = SendWindow(config.window)
+        self._patience = Patience(config.resend_after_s, config.resend_max_s)
+        self._epoch = 0
+        self._news = asyncio.Event()
+        self._mark: DurableMark | None = None
+        self._rebirth_wanted = False
+        self._refused = False
+        self._was_empty = True
+        self._draining = False
+        self._seq = 0
+        self._bd_seq = BD_SEQ_MODULUS - 1
+        self._failures = 0
+
+    def wake(self) -> None:
+        """Something has changed: a batch was committed, or a stop was asked for."""
+        self._news.set()
+
+    def drain(self) -> None:
+        """From now on `run` ends, with a death, as soon as the spool is empty."""
+        self._draining = True
+        self.wake()
+
+    async def run(self) -> None:
+        """Connects and delivers, again and again; returns only after `drain`, when all is delivered."""
+        while not (self._draining and await self._is_empty()):
+            try:
+                await self._live()
+            except (UplinkError, SpoolError) as exc:
+                self._tell_failure(exc)
+                await asyncio.sleep(_backoff_s(self._failures))
+
+    async def _live(self) -> None:
+        """One connection, from CONNECT to its loss, or to the empty spool of a node that stops."""
+        self._bd_seq = await self._next_bd_seq()
+        will = (self._identity.death_topic, death(self._bd_seq, self._now_ms()))
+        link = await Link.connect(self._config, self._client_id, will, self._on_message)
+        try:
+            link.lost.add_done_callback(lambda _: self.wake())
+            await link.subscribe(self._identity.command_topic)
+            await self._give_birth(link)
+            self._tell_connected()
+            self._window.rewind()
+            self._patience.reset(time.monotonic())
+            await self._deliver(link)
+        finally:
+            self.status.connected = False
+            await self._leave(link)
+
+    async def _give_birth(self, link: Link) -> None:
+        """Sends all births until somebody has taken them: data that come before their births are of no use."""
+        for attempt in itertools.count(1):
+            self._rebirth_wanted = False
+            reason = await self._send_births(link)
+            if reason == LOST:
+                raise UplinkError(f"connection lost: {link.lost.result()}")
+            if delivered(reason):
+                return
+            if attempt == 1:
+                logger.warning("births %s; tried again until somebody takes them", _undelivered(reason))
+            await asyncio.wait([link.lost], timeout=_backoff_s(attempt))
+
+    async def _send_births(self, link: Link) -> int:
+        """Sends NBIRTH and every DBIRTH; returns the first reason that is not success, or 0."""
+        self._seq = 0
+        for birth in births(self._identity, self._bd_seq, self._now_ms()):
+            reason = await link.publish(birth.topic, with_seq(birth.payload, self._next_seq()))
+            if not delivered(reason):
+                return reason
+        return 0
+
+    async def _deliver(self, link: Link) -> None:
+        """Sends what the spool holds and forgets what is durable, until the line is lost or a stop has drained it."""
+        while not link.lost.done():
+            self._news.clear()
+            if self._rebirth_wanted:
+                logger.info("births are asked for, and sent again")
+                await self._give_birth(link)
+            extent = await self._progress()
+            if self._draining and extent.depth == 0:
+                return
+            self._resend_if_stuck()
+            await self._send(link, extent)
+            self.status.unacknowledged = self._window.unacknowledged
+            await self._pause(min(self._patience.left_s(time.monotonic()), _LONGEST_IDLE_S))
+        raise UplinkError(f"connection lost: {link.lost.result()}")
+
+    async def _progress(self) -> Extent:
+        """Forgets what the last mark says is durable, and moves the window to what the spool then holds."""
+        extent = await self._spool.extent()
+        mark, self._mark = self._mark, None
+        if mark is not None and mark.epoch == extent.epoch and mark.through >= extent.oldest:
+            extent = await self._forget(mark, extent)
+        if extent.epoch != self._epoch:
+            self._epoch = extent.epoch
+            self._window.restart(extent.oldest)
+            self._patience.reset(time.monotonic())
+        elif self._window.advance(extent.oldest) or self._was_empty:
+            self._patience.reset(time.monotonic())
+        self._was_empty = extent.depth == 0
+        return extent
+
+    async def _forget(self, mark: DurableMark, extent: Extent) -> Extent:
+        if mark.through >= extent.next_no:
+            # The disk has lost numbers that were sent: a card put back from an image, or one that lies about writing.
+            logger.error("batch %d is durable but unknown here: a new epoch is begun", mark.through)
+            await self._spool.renew_epoch(extent.epoch)
+        else:
+            await self._spool.delete_through(mark.epoch, mark.through)
+        return await self._spool.extent()
+
+    def _resend_if_stuck(self) -> None:
+        if not self._was_empty and self._patience.exhausted(time.monotonic()):
+            logger.debug("no durable mark for %d batches, sending them again", self._window.unacknowledged)
+            self._window.rewind()
+            self._refused = False
+
+    async def _send(self, link: Link, extent: Extent) -> None:
+        while not (self._refused or self._rebirth_wanted or link.lost.done()):
+            room = min(
+                self._window.room,
+                extent.next_no - self._window.next_no,
+                link.receive_maximum - link.in_flight,
+                _READ_AT_ONCE,
+            )
+            batches = await self._spool.read_from(self._window.next_no, room) if room > 0 else []
+            if not batches:
+                return
+            if batches[0].batch_no != self._window.next_no:
+                # Evicted since we looked: look again, so that the stamps say so.
+                self.wake()
+                return
+            for batch in batches:
+                self._send_batch(link, batch, extent.oldest)
+
+    def _send_batch(self, link: Link, batch: StoredBatch, oldest: int) -> None:
+        late = self._now_ms() - batch.kept_ms > self._config.historical_after_s * _MS_PER_S
+        payload = as_historical(batch.payload) if late else batch.payload
+        topic = data_topic(self._identity.group, self._identity.node, batch.device)
+        stamp = BatchStamp(BatchId(self._epoch, batch.batch_no), oldest)
+        answer = link.publish(topic, with_seq(payload, self._next_seq()), stamp.to_properties())
+        answer.add_done_callback(self._on_puback)
+        self._window.sent(batch.batch_no)
+
+    def _on_puback(self, answer: asyncio.Future[int]) -> None:
+        reason = answer.result()
+        if reason != LOST and not delivered(reason) and not self._refused:
+            # Nothing more is sent until the patience is over; then again from the oldest.
+            self._refused = True
+            logger.warning("data %s; kept, and sent again later", _undelivered(reason))
+        self.wake()
+
+    def _on_message(self, topic: str, payload: bytes) -> None:
+        try:
+            command = decode(payload)
+            mark = DurableMark.from_metrics(command.metrics)
+        except CodecError as exc:
+            logger.warning("a command on %s is not understood: %s", topic, exc)
+            return
+        if mark is not None and (
+            self._mark is None or mark.epoch != self._mark.epoch or mark.through > self._mark.through
+        ):
+            self._mark = mark
+        if any(metric.name == REBIRTH and metric.value is True for metric in command.metrics):
+            self._rebirth_wanted = True
+        self.wake()
+
+    async def _leave(self, link: Link) -> None:
+        """Ends a connection; where it stands, the death is told first, for a clean goodbye takes back the will."""
+        if not link.lost.done():
+            told = link.publish(self._identity.death_topic, death(self._bd_seq, self._now_ms()))
+            await asyncio.wait([told], timeout=_DEATH_TIMEOUT_S)
+        await link.close()
+
+    async def _pause(self, seconds: float) -> None:
+        """Waits, unless there is news."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+
+    async def _next_bd_seq(self) -> int:
+        try:
+            return await self._spool.next_bd_seq()
+        except SpoolError:
+            # A full disk must not keep us from delivering, which is what empties it.
+            return (self._bd_seq + 1) % BD_SEQ_MODULUS
+
+    async def _is_empty(self) -> bool:
+        return not self._spool.buffered and (await self._spool.extent()).depth == 0
+
+    @property
+    def _client_id(self) -> str:
+        return self._config.client_id or f"{self._identity.group}-{self._identity.node}"
+
+    def _next_seq(self) -> int:
+        seq = self._seq
+        self._seq = (seq + 1) % SEQ_MODULUS
+        return seq
+
+    def _tell_connected(self) -> None:
+        logger.info("delivering to %s:%d", self._config.host, self._config.port)
+        self.status.connected, self.status.error = True, None
+        self.status.connections += 1
+        self._failures = 0
+
+    def _tell_failure(self, fault: UplinkError | SpoolError) -> None:
+        if self._failures == 0:
+            logger.warning("%s; readings are spooled, and the connection tried again until it stands", fault)
+        self._failures += 1
+        self.status.error = str(fault)
+
+
+def _backoff_s(failures: int) -> float:
+    return backoff_s(failures, random.random(), base_s=_BACKOFF_BASE_S, cap_s=_BACKOFF_CAP_S)  # noqa: S311 - no secret
+
+
+def _undelivered(reason: int) -> str:
+    if reason == NO_MATCHING_SUBSCRIBERS:
+        return "reach nobody: no bridge has ever subscribed"
+    return f"are refused by the broker (reason {reason})"
