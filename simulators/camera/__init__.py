@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from pydantic import Field, model_validator
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from simulators.camera.incidents import PlannedIncident
     from simulators.ledger import Ledger
 
-logger = logging.getLogger(__name__)
 
 _RTSP_PATH: Final = "/stream"
 # How many bytes the kernel may hold for a client that does not read: frames in it count as sent.
@@ -77,7 +75,6 @@ async def _run(config: CameraConfig, ledger: Ledger) -> AsyncIterator[Running]:
             addresses |= await _add_rtsp(stack, config, broadcast)
         # Streams never end by themselves, and the server waits for them.
         stack.callback(broadcast.end)
-        logger.info("%s: pictures at %s", config.name, ", ".join(addresses.values()))
         yield Running({"url": url, **addresses})
 
 

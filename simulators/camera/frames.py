@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 
     from simulators.camera.incidents import IncidentPlan, PlannedIncident
     from simulators.camera.scene import Picture, Scene
-
-logger = logging.getLogger(__name__)
 
 _QUALITY: Final = 80
 # What a viewer may fall behind before frames are left out for it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import itertools
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.applications import Starlette
@@ -14,16 +14,12 @@ from simulators.camera.incidents import IncidentKind, PlannedIncident
 from simulators.ledger import now_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
     from simulators.camera.frames import Broadcast, Frame
     from simulators.camera.incidents import IncidentPlan
     from simulators.ledger import Ledger
-
-logger = logging.getLogger(__name__)
 
 BOUNDARY: Final = "headwater-frame"
 _MAX_DURATION_S: Final = 3600
@@ -98,7 +94,7 @@ class CameraSite:
         self._broadcast = broadcast
         self._plan = plan
         self._ledger = ledger
-        self._numbers = _connection_numbers()
+        self._numbers = itertools.count(1)
 
     def app(self) -> Starlette:
         """The routes."""
@@ -162,11 +158,3 @@ def _milliseconds(text: str) -> int | None:
 
 def _described(incident: PlannedIncident) -> dict[str, Any]:
     return {"kind": incident.kind, "from": incident.from_ms, "to": incident.to_ms}
-
-
-def _connection_numbers() -> Iterator[int]:
-    # A ledger goes on after a restart, so the numbers must not start again.
-    number = now_ms()
-    while True:
-        yield number
-        number += 1

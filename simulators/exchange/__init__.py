@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hmac
-import logging
 import os
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from simulators.exchange.quote import Quote, QuoteSource
     from simulators.ledger import Ledger
 
-logger = logging.getLogger(__name__)
 
 _MINUTE_S: Final = 60
 _UNKNOWN: Final = {"c": 0, "d": None, "dp": None, "h": 0, "l": 0, "o": 0, "pc": 0, "t": 0}
@@ -101,7 +99,6 @@ async def _run(config: ExchangeConfig, ledger: Ledger) -> AsyncIterator[Running]
     exchange = Exchange(config.quotes(), ledger, _token(config), config.requests_per_minute)
     app = Starlette(routes=[Route("/api/v1/quote", exchange.answer)])
     async with serve_http(app, config.host, config.port, config.name) as url:
-        logger.info("%s: quotes at %s/api/v1/quote?symbol=...", config.name, url)
         yield Running({"url": url})
 
 

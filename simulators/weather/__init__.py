@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import time
 from datetime import UTC, datetime
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
     from simulators.ledger import Ledger
 
-logger = logging.getLogger(__name__)
 
 # Weather models answer for the cells of a grid; this one's are about 7 km.
 _CELLS_PER_DEGREE: Final = 16
@@ -64,7 +62,6 @@ class WeatherConfig(SimulatorConfig):
 async def _run(config: WeatherConfig, ledger: Ledger) -> AsyncIterator[Running]:
     app = Starlette(routes=[Route("/v1/forecast", WeatherStation(config, ledger).answer)])
     async with serve_http(app, config.host, config.port, config.name) as url:
-        logger.info("%s: weather at %s/v1/forecast?latitude=...&longitude=...&current=...", config.name, url)
         yield Running({"url": url})
 
 
