@@ -6,16 +6,20 @@ import argparse
 import asyncio
 import json
 import logging
+import os
 import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from rich.console import Console
 
 from contract.config import ConfigError, read_config
 from simulators.errors import SimulatorError
 from simulators.plant import UNITS
+from simulators.reconcile_report import as_json, show
+from simulators.reconcile_targets import Targets, reconcile_all
 from simulators.scenario import Scenario
 from simulators.serve import chosen, serve
 
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _DEMO = Path(__file__).parent / "scenarios" / "demo.yaml"
+_DSN = "HEADWATER_DSN"
 _EPILOG = f"""\
 examples:
   python -m simulators serve {_DEMO.relative_to(Path(__file__).parents[1])} --addresses addresses.json
@@ -60,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_serve(commands.add_parser("serve", help="run the simulators of a scenario until SIGTERM or SIGINT"))
     _add_points(commands.add_parser("points", help="print a plant's points as an edge configuration has them"))
     _add_fault(commands.add_parser("fault", help="put a fault into a running plant"))
+    _add_reconcile(commands.add_parser("reconcile", help="hold ledgers against what the database has"))
     return parser
 
 
@@ -83,6 +89,16 @@ def _add_fault(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", metavar="KIND", help="leak, bearing_wear, stuck_sensor, comms_error, busy, ...")
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="such as duration_s=30 tank=1 unit_id=2")
     parser.set_defaults(command=_fault)
+
+
+def _add_reconcile(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        f"The database is that of the environment variable {_DSN}. Exit code 0 only if nothing is lost, "
+    )
+    parser.description += "duplicated or wrong, and every source has produced something."
+    parser.add_argument("--targets", type=Path, required=True, metavar="TARGETS.yaml", help="ledgers and devices")
+    parser.add_argument("--json", action="store_true", help="print JSON, not tables")
+    parser.set_defaults(command=_reconcile)
 
 
 def _serve(args: argparse.Namespace) -> int:
@@ -109,6 +125,19 @@ def _fault(args: argparse.Namespace) -> int:
         raise SimulatorError(answer["error"])
     print(answer["label"])
     return 0
+
+
+def _reconcile(args: argparse.Namespace) -> int:
+    targets = read_config(args.targets, Targets)
+    dsn = os.environ.get(_DSN)
+    if not dsn:
+        raise ConfigError(f"{_DSN}: is not set in the environment: it says which database to ask")
+    results = reconcile_all(dsn, targets.root)
+    if args.json:
+        print(json.dumps(as_json(results), indent=2))
+    else:
+        show(results, Console())
+    return 0 if all(result.tally.is_clean for result in results) else 1
 
 
 def _control_address(path: Path, name: str) -> tuple[str, int]:
