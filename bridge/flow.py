@@ -76,15 +76,15 @@ class Bridge:
                 self._work(self._config.mark_interval_ms / 1000)
                 self._tick()
                 if time.monotonic() >= next_status:
-                    next_status += self._config.status_interval_s
+                    next_status = time.monotonic() + self._config.status_interval_s
                     self._log_status()
             self._tell_marks()
+            self._log_status()
+            if left := self._gate.messages:
+                logger.warning("stopping with %d messages unacknowledged: the broker keeps them", left)
         finally:
             self._link.stop(_DISCONNECT_TIMEOUT_S)
             self._outbox.close(0)
-        if left := len(self._outbox):
-            logger.warning("stopped with %d messages unacknowledged: the broker keeps them", left)
-        self._log_status()
 
     def stop(self) -> None:
         """Take nothing more, deliver what is in flight, then end `run`. May be called by a signal handler."""

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_REQUEST_TIMEOUT_S: Final = 10.0
-_BOOTSTRAP_TIMEOUT_S: Final = 5.0
-_METADATA_TIMEOUT_S: Final = 3.0
+_REQUEST_TIMEOUT_S: Final = 10
+_BOOTSTRAP_TIMEOUT_S: Final = 5
+_METADATA_TIMEOUT_S: Final = 3
 _BATCH_BYTES: Final = 256 * 1024
 # Room beside the payload for key, headers and the batch's own fields: a topic name may have 64 KiB.
 RECORD_OVERHEAD_BYTES: Final = 128 * 1024
@@ -85,7 +85,7 @@ class Producer:
                 batch_size=_BATCH_BYTES,
                 max_request_size=self._max_record_bytes,
                 max_block_ms=_METADATA_TIMEOUT_S * 1000,
-                delivery_timeout_ms=config.delivery_timeout_s * 1000,
+                delivery_timeout_ms=int(config.delivery_timeout_s * 1000),
                 allow_auto_create_topics=False,
                 metrics_enabled=False,
             )
@@ -125,19 +125,20 @@ class Producer:
 
     def _require_topics(self) -> None:
         topics = self._config.topics
-        missing = [topic for topic in (topics.payloads, topics.dead_letters) if not self._has(topic)]
-        if missing and not topics.create:
-            raise KafkaNotReady(f"no topic {', '.join(missing)}: create it, or set kafka.topics.create")
-        if missing:
-            self._create(missing)
-
-    def _has(self, topic: str) -> bool:
+        names = (topics.payloads, topics.dead_letters)
+        admin = KafkaAdminClient(**_connection(self._config))
         try:
-            return bool(self._producer.partitions_for(topic))
-        except (kafka_errors.KafkaTimeoutError, kafka_errors.UnknownTopicOrPartitionError):
-            return False
+            missing = sorted(set(names) - set(admin.list_topics()))
+            if missing and not topics.create:
+                raise KafkaNotReady(f"no topic {', '.join(missing)}: create it, or set kafka.topics.create")
+            if missing:
+                self._create(admin, missing)
+        finally:
+            admin.close()
+        for name in names:
+            self._producer.partitions_for(name)  # so that no send has to wait for it
 
-    def _create(self, names: list[str]) -> None:
+    def _create(self, admin: KafkaAdminClient, names: list[str]) -> None:
         topics = self._config.topics
         settings = {
             "num_partitions": topics.partitions,
@@ -147,14 +148,11 @@ class Producer:
                 "max.message.bytes": str(self._max_record_bytes),
             },
         }
-        admin = KafkaAdminClient(**_connection(self._config))
         try:
             admin.create_topics(dict.fromkeys(names, settings), wait_for_metadata=True)
-            logger.info("Kafka: created topic %s with %d partitions", ", ".join(names), topics.partitions)
+            logger.info("Kafka: created %s, %d partitions each", " and ".join(names), topics.partitions)
         except kafka_errors.TopicAlreadyExistsError:
-            logger.info("Kafka: topic %s has just been created by another", ", ".join(names))
-        finally:
-            admin.close()
+            logger.info("Kafka: %s: made by another meanwhile", " or ".join(names))
 
 
 def _translated(error: Exception, what: str) -> BridgeError:

@@ -1,0 +1,179 @@
+"""The outbox against a producer that does as it is told: what kafka-python can say, in an order of our choosing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import kafka.errors as kafka_errors
+import pytest
+
+from bridge.errors import BridgeError, KafkaNotReady
+from bridge.outbox import Answer, Outbox, Shipment
+from bridge.triage import Letter
+from contract.records import RecordHeaders
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Done = Callable[[BaseException | None], None]
+
+
+class ObedientSender:
+    def __init__(self) -> None:
+        self.sent: list[tuple[Letter, Done]] = []
+        self.closed = False
+
+    def send(self, letter: Letter, done: Done) -> None:
+        self.sent.append((letter, done))
+
+    def close(self, timeout_s: float) -> None:
+        del timeout_s
+        self.closed = True
+
+    @property
+    def values(self) -> list[bytes]:
+        return [letter.value for letter, _ in self.sent]
+
+
+class Bench:
+    """An outbox, the senders it has opened, and its answers, settled on demand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr("bridge.outbox.time.monotonic", lambda: self.now)
+        self.senders: list[ObedientSender] = []
+        self.kafka_there = True
+        self.answers: list[Answer] = []
+        self.outbox = Outbox(self._open, self.answers.append, delivery_timeout_s=30)
+
+    def _open(self) -> ObedientSender:
+        if not self.kafka_there:
+            raise KafkaNotReady("nobody there")
+        self.senders.append(ObedientSender())
+        return self.senders[-1]
+
+    def ship(self, *values: bytes) -> None:
+        for value in values:
+            self.outbox.ship(Shipment(Letter(b"g/n", value, RecordHeaders("t", 1)), len(value), None))
+
+    def settle(self) -> list[bytes]:
+        settled = [self.outbox.settle(answer) for answer in self.answers]
+        self.answers.clear()
+        return [shipment.letter.value for shipment in settled if shipment]
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    bench = Bench(monkeypatch)
+    bench.outbox.tick()
+    return bench
+
+
+def test_a_confirmed_shipment_leaves(bench: Bench) -> None:
+    bench.ship(b"1", b"2")
+    bench.senders[0].sent[1][1](None)
+    assert bench.settle() == [b"2"]
+    assert len(bench.outbox) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        kafka_errors.KafkaTimeoutError("delivery"),
+        kafka_errors.OutOfOrderSequenceNumberError(),
+        kafka_errors.UnknownProducerIdError(),
+        kafka_errors.InvalidProducerEpochError(),
+        kafka_errors.NotLeaderForPartitionError(),
+        kafka_errors.IllegalStateError("closed"),
+    ],
+)
+def test_a_failure_sends_all_that_is_unconfirmed_again_in_order(bench: Bench, error: Exception) -> None:
+    bench.ship(b"1", b"2", b"3")
+    bench.senders[0].sent[1][1](None)
+    bench.senders[0].sent[0][1](error)
+    bench.senders[0].sent[2][1](error)
+    assert bench.settle() == [b"2"]
+    assert bench.senders[0].closed
+    assert not bench.outbox.connected
+    bench.ship(b"4")
+    bench.now += 1
+    bench.outbox.tick()
+    assert bench.senders[1].values == [b"1", b"3", b"4"]
+    for _, done in bench.senders[1].sent:
+        done(None)
+    assert bench.settle() == [b"1", b"3", b"4"]
+    assert bench.outbox.connected
+
+
+def test_a_late_success_of_the_old_producer_counts_and_its_late_failure_does_not(bench: Bench) -> None:
+    bench.ship(b"1", b"2")
+    bench.senders[0].sent[0][1](kafka_errors.KafkaTimeoutError())
+    bench.settle()
+    bench.now += 1
+    bench.outbox.tick()
+    bench.senders[0].sent[0][1](None)
+    bench.senders[0].sent[1][1](kafka_errors.KafkaTimeoutError())
+    assert bench.settle() == [b"1"]
+    assert len(bench.senders) == 2
+    assert not bench.senders[1].closed
+    bench.senders[1].sent[0][1](None)
+    assert bench.settle() == [], "it has left already"
+
+
+def test_a_producer_that_says_nothing_is_given_up(bench: Bench) -> None:
+    bench.ship(b"1")
+    bench.now += 6
+    bench.outbox.tick()
+    assert not bench.outbox.connected
+    assert not bench.senders[0].closed
+    bench.now += 60
+    bench.outbox.tick()
+    assert bench.senders[0].closed
+    bench.now += 1
+    bench.outbox.tick()
+    assert bench.senders[1].values == [b"1"]
+
+
+def test_an_absent_kafka_is_tried_with_growing_pauses_and_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "bridge")
+    bench = Bench(monkeypatch)
+    bench.kafka_there = False
+    bench.ship(b"1")
+    for _ in range(100):
+        bench.outbox.tick()
+        bench.now += 1
+    bench.kafka_there = True
+    for _ in range(20):
+        bench.outbox.tick()
+        bench.now += 1
+    assert bench.senders[0].values == [b"1"]
+    bench.senders[0].sent[0][1](None)
+    assert bench.settle() == [b"1"]
+    lines = [record.getMessage() for record in caplog.records]
+    assert sum("nobody there" in line for line in lines) == 1
+    assert sum("answers again" in line for line in lines) == 1
+
+
+def test_a_refused_record_becomes_a_dead_letter_then_one_without_payload_then_the_end(bench: Bench) -> None:
+    too_large = kafka_errors.MessageSizeTooLargeError()
+    bench.ship(b"1", b"2")
+    sender = bench.senders[0]
+    sender.sent[0][1](too_large)
+    bench.settle()
+    assert sender.sent[2][0].is_dead
+    assert sender.values[2] == b"1"
+    sender.sent[2][1](too_large)
+    bench.settle()
+    assert sender.values[3] == b""
+    sender.sent[3][1](too_large)
+    with pytest.raises(BridgeError, match="refuses a record without payload"):
+        bench.settle()
+
+
+def test_what_only_the_operator_can_mend_ends_the_bridge(bench: Bench) -> None:
+    bench.ship(b"1")
+    bench.senders[0].sent[0][1](kafka_errors.TopicAuthorizationFailedError("headwater.payloads"))
+    with pytest.raises(BridgeError, match="TopicAuthorizationFailedError"):
+        bench.settle()

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.triage import DEAD_LETTER_BYTES, Letter, Message, refused, triage
+from contract.delivery import BatchId, BatchStamp
+from contract.topics import MessageType
+
+LIMIT = 100_000
+STAMP = BatchStamp(BatchId(7, 3), 2)
+
+
+def judged(topic: str, payload: bytes = b"x", properties: list[tuple[str, str]] | None = None) -> Letter | None:
+    return triage(Message(1, 1, 1, topic, payload, tuple(properties or ()), 1_700_000_000_000), LIMIT)
+
+
+def reason(letter: Letter | None) -> str:
+    assert letter is not None
+    assert letter.is_dead
+    assert letter.headers.reason is not None
+    return letter.headers.reason
+
+
+def test_data_becomes_a_record_with_its_bytes_key_and_stamp() -> None:
+    letter = judged("spBv1.0/g/DDATA/n/d", b"\x00\xffbytes", STAMP.to_properties())
+    assert letter is not None
+    assert not letter.is_dead
+    assert (letter.key, letter.value, letter.node) == (b"g/n", b"\x00\xffbytes", ("g", "n"))
+    assert (letter.stamp, letter.headers.batch) == (STAMP, STAMP.batch)
+    assert letter.headers.topic == "spBv1.0/g/DDATA/n/d"
+    assert letter.headers.received_at_ms == 1_700_000_000_000
+
+
+@pytest.mark.parametrize("topic", ["NBIRTH/n", "NDEATH/n", "NDATA/n", "DBIRTH/n/d", "DDEATH/n/d", "DDATA/n/d"])
+def test_every_upstream_type_passes(topic: str) -> None:
+    letter = judged(f"spBv1.0/g/{topic}")
+    assert letter is not None
+    assert not letter.is_dead
+    assert letter.message_type == topic.split("/", maxsplit=1)[0]
+
+
+@pytest.mark.parametrize("topic", ["g/NCMD/n", "g/DCMD/n/d", "g/NCMD/n/too/long", "STATE/host"])
+def test_what_goes_down_is_none_of_our_business(topic: str) -> None:
+    assert judged(f"spBv1.0/{topic}") is None
+
+
+@pytest.mark.parametrize(
+    "topic", ["g/DDATA/n", "g/NDATA/n/d", "g/XDATA/n", "g", "g/NDATA//", "g/DDATA/n/d/e", "g/NDATA/a\x01b"]
+)
+def test_a_topic_that_is_not_sparkplug_is_a_dead_letter_with_its_topic_as_key(topic: str) -> None:
+    letter = judged(f"spBv1.0/{topic}")
+    assert reason(letter)
+    assert letter is not None
+    assert letter.key == f"spBv1.0/{topic}".encode()
+    assert letter.headers.topic == f"spBv1.0/{topic}"
+
+
+def test_a_payload_above_the_limit_is_cut_and_its_stamp_kept() -> None:
+    letter = judged("spBv1.0/g/DDATA/n/d", b"y" * (LIMIT + 1), STAMP.to_properties())
+    assert reason(letter) == f"payload of {LIMIT + 1} bytes: allowed are at most {LIMIT}"
+    assert letter is not None
+    assert letter.value == b"y" * DEAD_LETTER_BYTES
+    assert letter.stamp == STAMP
+
+
+def test_data_without_a_payload_is_a_dead_letter_and_a_birth_is_not() -> None:
+    assert "without a payload" in reason(judged("spBv1.0/g/NDATA/n", b""))
+    birth = judged("spBv1.0/g/NBIRTH/n", b"")
+    assert birth is not None
+    assert not birth.is_dead
+
+
+def test_half_a_stamp_is_a_dead_letter_without_a_batch() -> None:
+    letter = judged("spBv1.0/g/DDATA/n/d", b"x", STAMP.to_properties()[:2])
+    assert "hw-oldest" in reason(letter)
+    assert letter is not None
+    assert letter.stamp is None
+    assert letter.headers.batch is None
+
+
+def test_data_of_others_needs_no_stamp() -> None:
+    letter = judged("spBv1.0/g/DDATA/n/d", b"x", [("colour", "blue")])
+    assert letter is not None
+    assert not letter.is_dead
+    assert letter.stamp is None
+
+
+def test_a_record_that_kafka_refused_becomes_a_dead_letter_and_then_one_without_payload() -> None:
+    letter = judged("spBv1.0/g/DDATA/n/d", b"z" * 90_000, STAMP.to_properties())
+    assert letter is not None
+    dead = refused(letter, "too large")
+    assert reason(dead) == "Kafka refused 90000 bytes: too large"
+    assert dead.value == b"z" * DEAD_LETTER_BYTES
+    assert (dead.stamp, dead.key, dead.node, dead.message_type) == (STAMP, b"g/n", ("g", "n"), MessageType.DDATA)
+    empty = refused(dead, "too large still")
+    assert empty.value == b""
+    assert "too large still" in reason(empty)
+
+
+@given(
+    st.lists(
+        st.sampled_from(["spBv1.0", "g", "NDATA", "DDATA", "NCMD", "STATE", "", "é", "\x00", "x" * 200]), max_size=6
+    ),
+    st.binary(max_size=50),
+    st.lists(st.tuples(st.sampled_from(["hw-epoch", "hw-batch", "hw-oldest"]), st.text(max_size=20)), max_size=4),
+)
+def test_anything_at_all_is_sorted_into_record_dead_letter_or_nothing(
+    levels: list[str], payload: bytes, properties: list[tuple[str, str]]
+) -> None:
+    letter = judged("/".join(levels), payload, properties)
+    if letter is not None:
+        assert letter.value == payload
+        assert letter.headers.to_kafka()
