@@ -1,0 +1,116 @@
+"""A micro-batch as arrays: pure, no database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow.compute as pc
+
+from stream.rows import KINDS, NumericReading, Record, TextReading
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from stream.rows import RowType
+
+# Control characters are not allowed in group, node or device, so the first three cuts are unambiguous.
+_SEPARATOR: Final = "\x1f"
+# The kinds of series: what holds their readings.
+NUMERIC: Final = "numeric"
+TEXT: Final = "text"
+
+Offsets = dict[str, dict[str, int]]
+
+
+class SeriesKey(NamedTuple):
+    """What makes a series one; `kind` is NUMERIC or TEXT."""
+
+    group_id: str
+    node_id: str
+    device_id: str
+    metric: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesColumn:
+    """The series of many readings: each distinct one once, and for each reading the place of its own among them."""
+
+    keys: tuple[SeriesKey, ...]
+    datatypes: tuple[int, ...]
+    places: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Latency of readings in ms, from sampled to now."""
+
+    p50: float
+    p99: float
+    longest: float
+
+
+class Batch:
+    """The rows of one micro-batch, by kind, each in Kafka's order within its partition."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+
+    def of(self, row_type: RowType) -> pa.Table:
+        """The rows of a kind, with that kind's columns only."""
+        return self._table.filter(pc.equal(self._table["kind"], KINDS[row_type])).select(row_type._fields)
+
+    def offsets(self) -> Offsets:
+        """Per topic and partition, the offset after the last record of this batch."""
+        records = self.of(Record).group_by(["kafka_topic", "kafka_partition"]).aggregate([("kafka_offset", "max")])
+        offsets: Offsets = {}
+        for row in records.to_pylist():
+            offsets.setdefault(row["kafka_topic"], {})[str(row["kafka_partition"])] = row["kafka_offset_max"] + 1
+        return offsets
+
+    def latency(self, now_ms: int) -> Percentiles | None:
+        """Over all readings that came live, not from a store; None when there is none."""
+        live = [self._live_times(row_type) for row_type in (NumericReading, TextReading)]
+        ages = now_ms - np.concatenate(live)
+        if not len(ages):
+            return None
+        p50, p99, longest = np.percentile(ages, [50, 99, 100]).tolist()
+        return Percentiles(p50, p99, longest)
+
+    def _live_times(self, row_type: RowType) -> NDArray[np.int64]:
+        rows = self.of(row_type)
+        return to_numpy(rows.filter(pc.invert(rows["is_historical"]))["sampled_at_ms"], np.int64)
+
+
+def series_of(rows: pa.Table, kind: str) -> SeriesColumn:
+    """The series of readings or of announced metrics."""
+    joined = pc.binary_join_element_wise(
+        *(rows[name] for name in ("group_id", "node_id", "device_id", "metric")), _SEPARATOR
+    )
+    encoded = joined.combine_chunks().dictionary_encode()
+    places = to_numpy(encoded.indices, np.int64)
+    _, first = np.unique(places, return_index=True)
+    keys = tuple(_series_key(text, kind) for text in encoded.dictionary.to_pylist())
+    return SeriesColumn(keys, tuple(rows["datatype"].take(first).to_pylist()), places)
+
+
+def _series_key(joined: str, kind: str) -> SeriesKey:
+    group_id, node_id, device_id, metric = joined.split(_SEPARATOR, 3)
+    return SeriesKey(group_id, node_id, device_id, metric, kind)
+
+
+def sorted_once(series_ids: NDArray[np.int32], sampled_at_ms: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The places of rows in order of (series, time), the first of each such pair only; a COPY is fastest so."""
+    order = np.lexsort((sampled_at_ms, series_ids))
+    ids, times = series_ids[order], sampled_at_ms[order]
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = (ids[1:] != ids[:-1]) | (times[1:] != times[:-1])
+    return np.asarray(order[first], np.int64)
+
+
+def to_numpy(column: pa.ChunkedArray | pa.Array, dtype: Any) -> NDArray[Any]:  # noqa: ANN401 - numpy's dtype spellings
+    """A column as an array that may be written to; a null number becomes NaN."""
+    return np.asarray(column.to_numpy(zero_copy_only=False)).astype(dtype)

@@ -1,0 +1,71 @@
+"""Who is there: what a batch says of nodes and devices, into `node` and `node_status`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow.compute as pc
+from psycopg2.extras import execute_values
+
+from stream.rows import Presence, Record
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import cursor
+
+    from stream.batch import Batch
+
+_SEEN: Final = """
+insert into node (group_id, node_id, first_seen_at, last_seen_at) values %s
+on conflict (group_id, node_id) do update set last_seen_at = greatest(node.last_seen_at, excluded.last_seen_at)
+"""
+_BORN: Final = """
+update node set online = true, last_birth_at = %(at)s, bd_seq = %(bd_seq)s
+where (group_id, node_id) = (%(group_id)s, %(node_id)s)
+"""
+# The will of a connection that was replaced comes after the new one's birth: its bdSeq tells it apart.
+_DEAD: Final = """
+update node set online = false, last_death_at = %(at)s
+where (group_id, node_id) = (%(group_id)s, %(node_id)s) and (bd_seq = %(bd_seq)s) is not false
+"""
+_STATUS: Final = """
+insert into node_status (group_id, node_id, device_id, at, status, bd_seq)
+values (%(group_id)s, %(node_id)s, %(device_id)s, %(at)s, %(status)s, %(bd_seq)s)
+on conflict (group_id, node_id, device_id, at, status) do nothing
+"""
+
+
+def store_presence(cursor: cursor, batch: Batch) -> None:
+    """Note who was heard of, then births and deaths in the order they came."""
+    seen = _seen(batch)
+    if seen:
+        execute_values(cursor, _SEEN, seen)
+    events = batch.of(Presence).sort_by(
+        [("kafka_topic", "ascending"), ("kafka_partition", "ascending"), ("kafka_offset", "ascending")]
+    )
+    for event in events.to_pylist():
+        _store_event(cursor, event)
+
+
+def utc(ms: int | None) -> datetime | None:
+    """Milliseconds of UTC as an aware datetime."""
+    return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def _seen(batch: Batch) -> list[tuple[str, str, datetime | None, datetime | None]]:
+    records = batch.of(Record)
+    known = records.filter(pc.is_valid(records["group_id"])).group_by(["group_id", "node_id"])
+    rows = known.aggregate([("received_at_ms", "min"), ("received_at_ms", "max")]).to_pylist()
+    return sorted(
+        (row["group_id"], row["node_id"], utc(row["received_at_ms_min"]), utc(row["received_at_ms_max"]))
+        for row in rows
+    )
+
+
+def _store_event(cursor: cursor, event: dict[str, Any]) -> None:
+    row = {**event, "at": utc(event["received_at_ms"]), "status": "online" if event["online"] else "offline"}
+    if event["device_id"] == "":
+        cursor.execute(_BORN if event["online"] else _DEAD, row)
+        if not cursor.rowcount:
+            return
+    cursor.execute(_STATUS, row)

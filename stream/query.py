@@ -1,0 +1,141 @@
+"""The streaming query, started again from its checkpoint for as long as Kafka takes to come back."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+from py4j.protocol import Py4JError  # type: ignore[import-untyped]  # py4j publishes no types
+from pyspark.errors import PySparkException, StreamingQueryException
+
+from contract.records import DEAD_LETTER_TOPIC, PAYLOAD_TOPIC
+from stream.batch import Batch
+from stream.errors import FatalError
+from stream.sink import BatchKey
+from stream.transform import decoded
+
+if TYPE_CHECKING:
+    import threading
+
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.streaming.query import StreamingQuery
+
+    from stream.config import StreamConfig
+    from stream.writer import Writer
+
+logger = logging.getLogger(__name__)
+
+_FIRST_DELAY_S: Final = 1.0
+_LONGEST_DELAY_S: Final = 15.0
+_POLL_S: Final = 0.25
+_STOP_POLL_S: Final = 0.01
+_DATA_LOSS: Final = "KAFKA_DATA_LOSS"
+
+# Kafka's clients wait for minutes by default; we would rather say that it is away, and try again.
+_CLIENT_OPTIONS: Final = {
+    "default.api.timeout.ms": "20000",
+    "request.timeout.ms": "15000",
+    "reconnect.backoff.max.ms": "2000",
+}
+
+
+class Supervisor:
+    """Keeps the query running until it is told to stop."""
+
+    def __init__(self, spark: SparkSession, config: StreamConfig, writer: Writer, stop: threading.Event) -> None:
+        self._spark = spark
+        self._config = config
+        self._writer = writer
+        self._stop = stop
+
+    def run(self, *, once: bool) -> None:
+        """Run until the stop event, or with `once` until what Kafka holds now is stored. Raises FatalError."""
+        delay_s = _FIRST_DELAY_S
+        failed = ""
+        while not self._stop.is_set():
+            began = time.monotonic()
+            try:
+                failure = self._run_query(once=once)
+            except Py4JError as exc:
+                raise FatalError(f"the Spark JVM ended: start the stream again ({exc})") from exc
+            if failure is None or self._stop.is_set():
+                return
+            self._raise_fatal(failure)
+            if time.monotonic() - began > _LONGEST_DELAY_S * 4:
+                delay_s, failed = _FIRST_DELAY_S, ""
+            if failure != failed:
+                logger.warning("the query failed, nothing is lost, trying from its checkpoint: %s", failure)
+            failed = failure
+            self._stop.wait(delay_s)
+            delay_s = min(delay_s * 2, _LONGEST_DELAY_S)
+
+    def _run_query(self, *, once: bool) -> str | None:
+        """Run one query to its end; why it failed, None when it did not."""
+        try:
+            query = self._start(once=once)
+        except PySparkException as exc:
+            return _reason(exc)
+        while query.isActive and not self._stop.is_set():
+            self._stop.wait(_POLL_S)
+        if self._stop.is_set():
+            self._end(query)
+            return None
+        failure = query.exception()
+        return None if failure is None else _reason(failure)
+
+    def _start(self, *, once: bool) -> StreamingQuery:
+        rows = decoded(read_kafka(self._spark, self._config), self._config.limits.limits())
+        writing = rows.writeStream.queryName("ingest").foreachBatch(self._write)
+        writing = writing.option("checkpointLocation", self._config.checkpoint_dir)
+        if once:
+            return writing.trigger(availableNow=True).start()
+        return writing.trigger(processingTime=f"{round(self._config.trigger_interval_s * 1000)} milliseconds").start()
+
+    def _write(self, rows: DataFrame, batch_id: int) -> None:
+        query_id = rows.sparkSession.sparkContext.getLocalProperty("sql.streaming.queryId")
+        assert query_id is not None  # Spark sets it around every batch
+        self._writer.write(BatchKey(UUID(query_id), batch_id), Batch(rows.toArrow()))
+
+    def _end(self, query: StreamingQuery) -> None:
+        """Let the batch in hand finish: a stop in the middle of one throws, and it would have to be done again."""
+        deadline = time.monotonic() + self._config.stop_timeout_s
+        while query.isActive and query.status["isTriggerActive"] and time.monotonic() < deadline:
+            time.sleep(_STOP_POLL_S)
+        with suppress(StreamingQueryException, Py4JError):
+            query.stop()
+
+    def _raise_fatal(self, failure: str) -> None:
+        if self._writer.failure:
+            raise self._writer.failure
+        if _DATA_LOSS in failure:
+            raise FatalError(
+                f"Kafka no longer has records that were not read yet: {failure}\n"
+                "They are lost to the database (a node's spool does not keep what Kafka acknowledged). Look into why: "
+                "retention too short for the outage, a topic deleted, a broker's disk lost. To go on without them, run "
+                "once with kafka.fail_on_data_loss: false."
+            )
+
+
+def read_kafka(spark: SparkSession, config: StreamConfig) -> DataFrame:
+    """The records of the payload and dead-letter topics, as Spark's Kafka source gives them."""
+    kafka = config.kafka
+    clients = {f"kafka.{name}": value for name, value in (_CLIENT_OPTIONS | kafka.options).items()}
+    reader = spark.readStream.format("kafka").options(**clients)
+    return reader.options(
+        **{
+            "kafka.bootstrap.servers": kafka.bootstrap_servers,
+            "subscribe": f"{PAYLOAD_TOPIC},{DEAD_LETTER_TOPIC}",
+            "startingOffsets": "earliest",
+            "includeHeaders": "true",
+            "failOnDataLoss": str(kafka.fail_on_data_loss).lower(),
+            "maxOffsetsPerTrigger": str(kafka.max_offsets_per_trigger),
+        }
+    ).load()
+
+
+def _reason(exc: PySparkException) -> str:
+    """The lines of an exception that a person wants: Spark puts a stack trace and a query plan around them."""
+    return str(exc).partition("\n\nJVM stacktrace")[0].partition("\n=== Streaming Query")[0].strip()

@@ -1,0 +1,185 @@
+"""What a Kafka record becomes: rows of a few kinds, in one tall Arrow table.
+
+One table, because a micro-batch is collected once and committed once; each kind fills its own columns, and the
+rest are null, which costs Arrow next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+class Record(NamedTuple):
+    """One for every Kafka record; group and node are None where the record did not say whose it is."""
+
+    kafka_topic: str
+    kafka_partition: int
+    kafka_offset: int
+    group_id: str | None = None
+    node_id: str | None = None
+    received_at_ms: int | None = None
+
+
+class NumericReading(NamedTuple):
+    """A number; None only with a quality that is not good."""
+
+    group_id: str
+    node_id: str
+    device_id: str
+    metric: str
+    datatype: int
+    sampled_at_ms: int
+    is_historical: bool
+    quality: int
+    value: float | None
+
+
+class TextReading(NamedTuple):
+    """A text; None only with a quality that is not good."""
+
+    group_id: str
+    node_id: str
+    device_id: str
+    metric: str
+    datatype: int
+    sampled_at_ms: int
+    is_historical: bool
+    quality: int
+    text: str | None
+
+
+class NumericSeries(NamedTuple):
+    """A metric that a birth announced, whose readings are numbers."""
+
+    group_id: str
+    node_id: str
+    device_id: str
+    metric: str
+    datatype: int
+    unit: str | None
+
+
+class TextSeries(NamedTuple):
+    """A metric that a birth announced, whose readings are texts."""
+
+    group_id: str
+    node_id: str
+    device_id: str
+    metric: str
+    datatype: int
+    unit: str | None
+
+
+class Presence(NamedTuple):
+    """A birth or a death; the device is empty for the node's own."""
+
+    kafka_topic: str
+    kafka_partition: int
+    kafka_offset: int
+    group_id: str
+    node_id: str
+    device_id: str
+    received_at_ms: int
+    online: bool
+    bd_seq: int | None
+
+
+class GapDeclared(NamedTuple):
+    """A node's word that readings between two times may be missing."""
+
+    group_id: str
+    node_id: str
+    device_id: str
+    received_at_ms: int
+    from_ms: int
+    to_ms: int
+    reason: str
+
+
+class DeadLetter(NamedTuple):
+    """A payload (item -1) or one metric of it that was set aside, and why."""
+
+    kafka_topic: str
+    kafka_partition: int
+    kafka_offset: int
+    item: int
+    mqtt_topic: str | None
+    metric: str | None
+    reason: str
+    received_at_ms: int | None
+    payload: bytes | None
+
+
+Row: TypeAlias = (
+    Record | NumericReading | TextReading | NumericSeries | TextSeries | Presence | GapDeclared | DeadLetter
+)
+RowType: TypeAlias = type[Row]
+WHOLE_PAYLOAD: Final = -1
+
+# The number in the column `kind` is the place in this tuple.
+ROW_TYPES: Final[tuple[RowType, ...]] = (
+    Record,
+    NumericReading,
+    TextReading,
+    NumericSeries,
+    TextSeries,
+    Presence,
+    GapDeclared,
+    DeadLetter,
+)
+KINDS: Final = {row_type: kind for kind, row_type in enumerate(ROW_TYPES)}
+
+SCHEMA: Final = pa.schema(
+    {
+        "kind": pa.int8(),
+        "kafka_topic": pa.string(),
+        "kafka_partition": pa.int32(),
+        "kafka_offset": pa.int64(),
+        "item": pa.int32(),
+        "group_id": pa.string(),
+        "node_id": pa.string(),
+        "device_id": pa.string(),
+        "metric": pa.string(),
+        "datatype": pa.int16(),
+        "sampled_at_ms": pa.int64(),
+        "received_at_ms": pa.int64(),
+        "is_historical": pa.bool_(),
+        "quality": pa.int16(),
+        "value": pa.float64(),
+        "text": pa.string(),
+        "unit": pa.string(),
+        "online": pa.bool_(),
+        "bd_seq": pa.int64(),
+        "from_ms": pa.int64(),
+        "to_ms": pa.int64(),
+        "reason": pa.string(),
+        "mqtt_topic": pa.string(),
+        "payload": pa.binary(),
+    }
+)
+
+
+def to_batches(rows: Iterable[Row]) -> Iterator[pa.RecordBatch]:
+    """The rows as Arrow batches of `SCHEMA`, one for each kind that occurs, in their order within it."""
+    by_type: dict[RowType, list[Row]] = {}
+    for row in rows:
+        by_type.setdefault(type(row), []).append(row)
+    for row_type, of_type in by_type.items():
+        yield _to_batch(row_type, of_type)
+
+
+def _to_batch(row_type: RowType, rows: list[Row]) -> pa.RecordBatch:
+    columns = dict(zip(row_type._fields, zip(*rows, strict=True), strict=True))
+    columns["kind"] = (KINDS[row_type],) * len(rows)
+    return pa.record_batch(
+        [
+            pa.array(columns[field.name], field.type) if field.name in columns else pa.nulls(len(rows), field.type)
+            for field in SCHEMA
+        ],
+        schema=SCHEMA,
+    )

@@ -1,0 +1,88 @@
+"""The Spark session: a JVM that outlives our signals and dies with us, and our code shipped to the executors."""
+
+from __future__ import annotations
+
+import os
+import sys
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pyspark import SparkConf, SparkContext
+from pyspark.java_gateway import launch_gateway
+from pyspark.sql import SparkSession
+
+import contract
+import stream
+from stream.errors import FatalError
+
+if TYPE_CHECKING:
+    from stream.config import SparkConfig
+
+_LOG_SETTINGS: Final = Path(__file__).with_name("log4j2.properties")
+
+# Two cores run everything here, and each micro-batch is small: what pays on a large cluster only costs.
+_LEAN: Final = {
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.ui.retainedJobs": "20",
+    "spark.ui.retainedStages": "20",
+    "spark.ui.retainedTasks": "200",
+    "spark.sql.ui.retainedExecutions": "20",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.streaming.numRecentProgressUpdates": "2",
+    "spark.sql.streaming.minBatchesToRetain": "20",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.python.worker.reuse": "true",
+    # A payload can be a megabyte: a batch to Python is bounded in bytes, too.
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "1000",
+    "spark.sql.execution.arrow.maxBytesPerBatch": str(32 << 20),
+    # A query that hangs on a vanished Kafka is interrupted, and we go on.
+    "spark.sql.streaming.stopTimeout": "15s",
+}
+_JVM_OPTIONS: Final = (
+    f"-Dlog4j2.configurationFile={_LOG_SETTINGS.as_uri()}",
+    # One collector thread and no second compiler tier: half the memory, and a faster start.
+    "-XX:+UseSerialGC",
+    "-Xshare:auto",
+)
+
+
+def start(config: SparkConfig, work_dir: Path) -> SparkSession:
+    """A session; `work_dir` holds the archive of our code for the executors. Raises FatalError."""
+    jars = sorted(config.jars_dir.resolve().glob("*.jar"))
+    if not jars:
+        raise FatalError(f"spark.jars_dir {config.jars_dir} holds no jars: `make setup` puts the Kafka connector there")
+    archive = archive_code(work_dir / "headwater-code.zip")
+    settings = {
+        **_LEAN,
+        "spark.app.name": "headwater stream",
+        "spark.master": config.master,
+        "spark.driver.memory": config.driver_memory,
+        "spark.log.level": config.log_level,
+        "spark.jars": ",".join(map(str, jars)),
+        "spark.submit.pyFiles": str(archive),
+        "spark.driver.extraJavaOptions": " ".join(_JVM_OPTIONS),
+    }
+    if config.master.startswith("local"):
+        settings |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+        # Otherwise Spark's workers are whichever python3 comes first in PATH.
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    conf = SparkConf(loadDefaults=False).setAll(list((settings | config.settings).items()))
+    # A session of its own: a signal to our process group, Ctrl-C's among them, must not take the JVM from under a
+    # batch. It ends when its stdin does, which is when we end, however that comes.
+    gateway = launch_gateway(conf, {"start_new_session": True})  # type: ignore[no-untyped-call]  # pyspark leaves it untyped
+    return SparkSession(SparkContext(conf=conf, gateway=gateway))
+
+
+def archive_code(path: Path) -> Path:
+    """The packages that the executors need, zipped: their machines need only our dependencies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+        for package in (contract, stream):
+            root = Path(package.__path__[0])
+            for source in sorted(root.rglob("*.py")):
+                archive.write(source, Path(root.name, source.relative_to(root)))
+    return part.replace(path)

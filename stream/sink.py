@@ -1,0 +1,210 @@
+"""A micro-batch into TimescaleDB, exactly once: its rows and its ledger entry in one transaction."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import psycopg2
+from psycopg2.extras import execute_values
+
+from stream import copy
+from stream.batch import NUMERIC, TEXT, series_of, sorted_once, to_numpy
+from stream.connection import translated
+from stream.presence import store_presence, utc
+from stream.rows import DeadLetter, GapDeclared, NumericReading, NumericSeries, TextReading, TextSeries
+
+if TYPE_CHECKING:
+    import io
+    from uuid import UUID
+
+    import pyarrow as pa
+    from psycopg2.extensions import connection, cursor
+
+    from stream.batch import Batch, Offsets, Percentiles
+    from stream.series import SeriesDictionary
+
+logger = logging.getLogger(__name__)
+
+_COPY_BUFFER_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class BatchKey:
+    """Which micro-batch of which query; the query's id lives as long as its checkpoint."""
+
+    query_id: UUID
+    batch_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a batch came to."""
+
+    readings: int = 0
+    texts: int = 0
+    duplicates: int = 0
+    dead_letters: int = 0
+    last_reason: str | None = None
+    latency: Percentiles | None = None
+
+
+_ENTER: Final = """
+insert into ingest_batch (query_id, batch_id, offsets) values (%s, %s, %s) on conflict (query_id, batch_id) do nothing
+"""
+_ENTERED: Final = "select offsets from ingest_batch where (query_id, batch_id) = (%s, %s)"
+# Sums: an entry that a different batch of the same number left behind keeps its counts.
+_CLOSE_ENTRY: Final = """
+update ingest_batch set committed_at = clock_timestamp(), offsets = %s, reading_rows = reading_rows + %s,
+  text_rows = text_rows + %s, duplicate_rows = duplicate_rows + %s, dead_letter_rows = dead_letter_rows + %s,
+  latency_p50_ms = %s, latency_p99_ms = %s, latency_max_ms = %s
+where (query_id, batch_id) = (%s, %s)
+"""
+_GAPS: Final = """
+insert into gap (group_id, node_id, device_id, declared_at, from_at, to_at, reason) values %s
+on conflict (group_id, node_id, device_id, from_at, to_at) do nothing
+"""
+_DEAD_LETTERS: Final = """
+insert into dead_letter
+  (kafka_topic, kafka_partition, kafka_offset, item, mqtt_topic, metric, reason, received_at, payload) values %s
+on conflict (kafka_topic, kafka_partition, kafka_offset, item) do nothing returning reason
+"""
+
+
+def store(opened: connection, series: SeriesDictionary, key: BatchKey, batch: Batch) -> Stored | None:
+    """Commit a batch; None when the ledger has it already.
+
+    Raises DatabaseAway when the outcome is unknown (the batch may be stored: the ledger will tell), FatalError when the
+    database refused it. After either the connection is not to be used again.
+    """
+    with translated(opened):
+        _announce(series, batch)
+        numeric = _readings(batch.of(NumericReading), series)
+        texts = _texts(batch.of(TextReading), series)
+        offsets = batch.offsets()
+        with opened.cursor() as cursor:
+            if not _enter(cursor, key, offsets):
+                opened.rollback()
+                return None
+            stored = _store_rows(cursor, numeric, texts, batch)
+            _close_entry(cursor, key, offsets, stored)
+        opened.commit()
+    return stored
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Readings ready for COPY: each (series, time) once, in that order; `delivered` counts the repeated ones too."""
+
+    encoded: io.BytesIO
+    distinct: int
+    delivered: int
+
+
+def _announce(series: SeriesDictionary, batch: Batch) -> None:
+    for row_type, kind in ((NumericSeries, NUMERIC), (TextSeries, TEXT)):
+        rows = batch.of(row_type)
+        if rows.num_rows:
+            series.announce(series_of(rows, kind), rows["unit"].to_pylist())
+
+
+def _readings(rows: pa.Table, series: SeriesDictionary) -> _Rows | None:
+    if not rows.num_rows:
+        return None
+    ids, times = series.ids(series_of(rows, NUMERIC)), to_numpy(rows["sampled_at_ms"], np.int64)
+    places = sorted_once(ids, times)
+    values, quality = to_numpy(rows["value"], np.float64), to_numpy(rows["quality"], np.int16)
+    encoded = copy.readings(ids[places], times[places], values[places], quality[places])
+    return _Rows(encoded, len(places), rows.num_rows)
+
+
+def _texts(rows: pa.Table, series: SeriesDictionary) -> _Rows | None:
+    if not rows.num_rows:
+        return None
+    ids, times = series.ids(series_of(rows, TEXT)), to_numpy(rows["sampled_at_ms"], np.int64)
+    places = sorted_once(ids, times)
+    texts = rows["text"].take(places).to_pylist()
+    encoded = copy.texts(ids[places], times[places], texts, to_numpy(rows["quality"], np.int16)[places])
+    return _Rows(encoded, len(places), rows.num_rows)
+
+
+def _enter(cursor: cursor, key: BatchKey, offsets: Offsets) -> bool:
+    """Write the ledger's entry; False when it stands there already, and nothing is left to do."""
+    query_id = str(key.query_id)
+    cursor.execute(_ENTER, (query_id, key.batch_id, json.dumps(offsets)))
+    if cursor.rowcount:
+        return True
+    cursor.execute(_ENTERED, (query_id, key.batch_id))
+    (entered,) = cursor.fetchone() or (None,)
+    if entered == offsets:
+        return False
+    # A power cut can take the newest file of Spark's checkpoint, and the batch is then planned anew, with other
+    # offsets. Skipping it would lose readings; storing it cannot repeat any.
+    logger.warning(
+        "batch %d is in the ledger up to %s, and now ends at %s: stored again", key.batch_id, entered, offsets
+    )
+    return True
+
+
+def _store_rows(cursor: cursor, numeric: _Rows | None, texts: _Rows | None, batch: Batch) -> Stored:
+    store_presence(cursor, batch)
+    readings = _copy_in(cursor, "reading", numeric) if numeric else 0
+    text_rows = _copy_in(cursor, "reading_text", texts) if texts else 0
+    delivered = sum(rows.delivered for rows in (numeric, texts) if rows)
+    gaps = [_with_times(gap, 3, 4, 5) for gap in _tuples(batch.of(GapDeclared))]
+    execute_values(cursor, _GAPS, gaps)
+    letters = [_with_times(letter, 7) for letter in _tuples(batch.of(DeadLetter))]
+    # Small pages: each letter can carry 64 KiB.
+    reasons = execute_values(cursor, _DEAD_LETTERS, letters, page_size=100, fetch=True) if letters else []
+    latency = batch.latency(time.time_ns() // 1_000_000)
+    last_reason = reasons[-1][0] if reasons else None
+    return Stored(readings, text_rows, delivered - readings - text_rows, len(reasons), last_reason, latency)
+
+
+def _copy_in(cursor: cursor, table: str, rows: _Rows) -> int:
+    """Store rows, straight if none is there yet, else past those that are; how many were stored."""
+    cursor.execute("savepoint before_copy")
+    try:
+        _copy(cursor, table, rows)
+    except psycopg2.errors.UniqueViolation:
+        cursor.execute("rollback to savepoint before_copy")
+        return _copy_new(cursor, table, rows)
+    return rows.distinct
+
+
+def _copy_new(cursor: cursor, table: str, rows: _Rows) -> int:
+    staged = f"staged_{table}"
+    # Made once per connection: a table per batch would bloat the catalogue.
+    cursor.execute(f"create temporary table if not exists {staged} (like {table}) on commit delete rows")
+    _copy(cursor, staged, rows)
+    cursor.execute(
+        f"insert into {table} (series_id, sampled_at, value, quality) select series_id, sampled_at, value, quality "  # noqa: S608 - our own table names
+        f"from {staged} order by series_id, sampled_at on conflict (series_id, sampled_at) do nothing"
+    )
+    return cursor.rowcount
+
+
+def _copy(cursor: cursor, table: str, rows: _Rows) -> None:
+    rows.encoded.seek(0)
+    statement = f"copy {table} (series_id, sampled_at, value, quality) from stdin (format binary)"
+    cursor.copy_expert(statement, rows.encoded, _COPY_BUFFER_BYTES)
+
+
+def _close_entry(cursor: cursor, key: BatchKey, offsets: Offsets, stored: Stored) -> None:
+    latency = stored.latency
+    figures = (latency.p50, latency.p99, latency.longest) if latency else (None, None, None)
+    counts = (stored.readings, stored.texts, stored.duplicates, stored.dead_letters)
+    cursor.execute(_CLOSE_ENTRY, (json.dumps(offsets), *counts, *figures, str(key.query_id), key.batch_id))
+
+
+def _tuples(rows: pa.Table) -> list[tuple[Any, ...]]:
+    return list(zip(*(column.to_pylist() for column in rows.columns), strict=True))
+
+
+def _with_times(row: tuple[Any, ...], *places: int) -> tuple[Any, ...]:
+    """The row with the ms at these places as times."""
+    return tuple(utc(value) if place in places else value for place, value in enumerate(row))

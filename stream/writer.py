@@ -1,0 +1,144 @@
+"""The sink that Spark calls: it commits each micro-batch, however long the database is away."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import psycopg2
+
+from stream.connection import connect
+from stream.errors import DatabaseAway, FatalError, StopRequested
+from stream.series import SeriesDictionary
+from stream.sink import Stored, store
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from psycopg2.extensions import connection
+
+    from stream.batch import Batch
+    from stream.sink import BatchKey
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+_FIRST_DELAY_S: Final = 0.25
+_LONGEST_DELAY_S: Final = 5.0
+_TELL_EVERY_S: Final = 60.0
+_WARN_EVERY_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    opened: connection
+    series: SeriesDictionary
+
+
+class Writer:
+    """Commits micro-batches, each once. Used by one thread at a time: Spark's callback."""
+
+    def __init__(self, dsn: str, stop: threading.Event) -> None:
+        self._dsn = dsn
+        self._stop = stop
+        self._session: _Session | None = None
+        self._log = _Log()
+        self.failure: FatalError | None = None
+        """Why the stream cannot go on; Spark passes exceptions on as text only."""
+
+    def write(self, key: BatchKey, batch: Batch) -> None:
+        """Commit a batch; waits for a database that is away. Raises FatalError, or StopRequested while waiting."""
+        try:
+            self._log.batch(key, retrying(lambda: self._try(key, batch), self._stop))
+        except FatalError as exc:
+            self.failure = exc
+            raise
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._session:
+            with suppress(psycopg2.Error):
+                self._session.opened.close()
+        self._session = None
+
+    def _try(self, key: BatchKey, batch: Batch) -> Stored | None:
+        try:
+            if self._session is None:
+                opened = connect(self._dsn)
+                self._session = _Session(opened, SeriesDictionary(opened))
+            return store(self._session.opened, self._session.series, key, batch)
+        except BaseException:
+            self.close()
+            raise
+
+
+def retrying(attempt: Callable[[], Result], stop: threading.Event) -> Result:
+    """The attempt's result, once the database is there for it; tells of an absence once, and of its end once."""
+    delay_s, away_since = _FIRST_DELAY_S, 0.0
+    while True:
+        try:
+            result = attempt()
+        except DatabaseAway as exc:
+            if not away_since:
+                away_since = time.monotonic()
+                logger.warning("the database is away, nothing is lost, trying until it is back: %s", exc)
+            if stop.wait(delay_s):
+                raise StopRequested("stopped while the database was away") from exc
+            delay_s = min(delay_s * 2, _LONGEST_DELAY_S)
+        else:
+            if away_since:
+                logger.info("the database is back after %.1f s", time.monotonic() - away_since)
+            return result
+
+
+class _Log:
+    """What an operator is told: the first commit, a line a minute, and dead letters at most every ten seconds."""
+
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+        self._warned_at = -_WARN_EVERY_S
+        self._batches = 0
+        self._sum = Stored()
+        self._unwarned = 0
+
+    def batch(self, key: BatchKey, stored: Stored | None) -> None:
+        if stored is None:
+            logger.info("batch %d was stored before the last stop: skipped", key.batch_id)
+            return
+        if not self._batches:
+            logger.info("first batch of this run (%d) committed: %s", key.batch_id, _figures(stored))
+        logger.debug("batch %d: %s", key.batch_id, _figures(stored))
+        self._batches += 1
+        self._add(stored)
+        self._warn(stored)
+        if time.monotonic() - self._since >= _TELL_EVERY_S:
+            logger.info("in the last %.0f s: %s", time.monotonic() - self._since, _figures(self._sum))
+            self._since, self._sum = time.monotonic(), Stored()
+
+    def _add(self, stored: Stored) -> None:
+        self._sum = Stored(
+            readings=self._sum.readings + stored.readings,
+            texts=self._sum.texts + stored.texts,
+            duplicates=self._sum.duplicates + stored.duplicates,
+            dead_letters=self._sum.dead_letters + stored.dead_letters,
+            latency=stored.latency or self._sum.latency,
+        )
+
+    def _warn(self, stored: Stored) -> None:
+        self._unwarned += stored.dead_letters
+        if self._unwarned and time.monotonic() - self._warned_at >= _WARN_EVERY_S:
+            logger.warning("%d set aside in dead_letter; the last: %s", self._unwarned, stored.last_reason)
+            self._unwarned, self._warned_at = 0, time.monotonic()
+
+
+def _figures(stored: Stored) -> str:
+    latency = f", latency p50 {stored.latency.p50:.0f} ms p99 {stored.latency.p99:.0f} ms" if stored.latency else ""
+    return (
+        f"{stored.readings} readings, {stored.texts} texts, {stored.duplicates} delivered again, "
+        f"{stored.dead_letters} set aside{latency}"
+    )
