@@ -112,7 +112,8 @@ class SpoolFile:
         if self._pragma("freelist_count") > _VACUUM_FROM_PAGES:
             # Gives the disk back after an outage, a little at a time.
             with _translated(self.path):
-                self._db.execute(f"pragma incremental_vacuum({_VACUUM_FROM_PAGES // 2})").fetchall()
+# `execute` would step it once, and free a single page.
+                self._db.executescript(f"pragma incremental_vacuum({_VACUUM_FROM_PAGES // 2})")
 
     def extent(self) -> Extent:
         """What it holds."""

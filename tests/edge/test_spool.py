@@ -1,0 +1,167 @@
+"""The spool's thread: commits in groups, holds readings while the disk fails, begins anew when its file is spoilt."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from contract.delivery import GAP, Gap
+from contract.sparkplug import decode
+from edge.batch import Batch, gap_batch
+from edge.errors import SpoolError
+from edge.spool import Spool, SpoolLimits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def a_batch(n: int, size_bytes: int = 10) -> Batch:
+    return Batch("plant", n.to_bytes(8, "big") + bytes(size_bytes), n, n)
+
+
+def a_spool(directory: Path, on_commit: Callable[[], None] = lambda: None, **limits: Any) -> Spool:
+    given = {"max_bytes": 1 << 26, "buffer_bytes": 1 << 20, "commit_interval_s": 0.02} | limits
+    clock = lambda: 1000  # noqa: E731 - a clock that stands
+    return Spool(directory, SpoolLimits(**given), clock, lambda device, gap: gap_batch(device, gap, 1), on_commit)
+
+
+def limit_pages(spool: Spool, pages: int) -> asyncio.Future[None]:
+    """A disk of so many pages: SQLite then says SQLITE_FULL as it does on a real one."""
+    return asyncio.ensure_future(
+        spool._call(lambda file: file._db.execute(f"pragma max_page_count = {pages}").fetchall() and None)
+    )
+
+
+def test_what_arrives_together_is_committed_together(tmp_path: Path) -> None:
+    commits: list[float] = []
+
+    async def scenario() -> None:
+        spool = a_spool(tmp_path, lambda: commits.append(time.monotonic()), commit_interval_s=0.2)
+        await spool.start()
+        for n in range(100):
+            spool.put(a_batch(n))
+        assert (await spool.extent()).depth == 0, "not before the interval is over"
+        await spool.flush()
+        assert (await spool.extent()).depth == 100
+        assert [b.batch_no for b in await spool.read_from(1, 1000)] == list(range(1, 101))
+        await spool.close(clean=True)
+
+    asyncio.run(scenario())
+    assert len(commits) == 1
+    assert not [thread for thread in threading.enumerate() if thread.name == "spool"]
+
+
+def test_a_batch_is_committed_without_being_asked_for(tmp_path: Path, eventually: Any) -> None:
+    async def scenario() -> None:
+        committed = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        spool = a_spool(tmp_path, lambda: loop.call_soon_threadsafe(committed.set))
+        await spool.start()
+        spool.put(a_batch(1))
+        await eventually(committed.is_set, "the commit")
+        assert (await spool.extent()).depth == 1
+        await spool.close(clean=True)
+
+    asyncio.run(scenario())
+
+
+def test_closing_commits_what_is_pending_and_notes_a_clean_stop(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        spool = a_spool(tmp_path, commit_interval_s=10)
+        assert not (await spool.start()).stopped_cleanly
+        spool.put(a_batch(7))
+        await spool.close(clean=True)
+        with pytest.raises(SpoolError, match="closed"):
+            await spool.extent()
+        again = a_spool(tmp_path)
+        beginning = await again.start()
+        assert (beginning.stopped_cleanly, beginning.last_sampled) == (True, {"plant": 7})
+        assert (await again.extent()).depth == 1
+        await again.close(clean=True)
+
+    asyncio.run(scenario())
+
+
+def test_while_the_disk_is_full_readings_wait_in_memory_and_nothing_is_lost(
+    tmp_path: Path, eventually: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        spool = a_spool(tmp_path)
+        await spool.start()
+        await limit_pages(spool, 10)
+        for n in range(1, 51):
+            spool.put(a_batch(n, 2000))
+            await spool.flush()
+        assert spool.buffered > 0
+        await limit_pages(spool, 100_000)
+        await eventually(lambda: spool.buffered == 0, "the disk works again")
+        batches = await spool.read_from(1, 1000)
+        assert [int.from_bytes(b.payload[:8], "big") for b in batches] == list(range(1, 51))
+        assert spool.dropped_batches == 0
+        await spool.close(clean=True)
+
+    asyncio.run(scenario())
+    assert len([r for r in caplog.records if "full" in r.message]) == 1, "told once"
+
+
+def test_what_does_not_fit_in_memory_either_is_dropped_counted_and_declared(tmp_path: Path, eventually: Any) -> None:
+    async def scenario() -> None:
+        spool = a_spool(tmp_path, buffer_bytes=65_536)
+        await spool.start()
+        await limit_pages(spool, 8)
+        for n in range(1, 101):
+            spool.put(a_batch(n, 4000))
+        await spool.flush()
+        assert spool.dropped_batches > 50
+        await limit_pages(spool, 100_000)
+        await eventually(lambda: spool.buffered == 0, "the disk works again")
+        gap_first, *rest = await spool.read_from(1, 1000)
+        (metric,) = decode(gap_first.payload).metrics
+        gap = Gap.from_metric(metric)
+        kept = [int.from_bytes(b.payload[:8], "big") for b in rest]
+        assert metric.name == GAP
+        assert (gap.from_ms, gap.to_ms) == (1, spool.dropped_batches)
+        assert kept == list(range(spool.dropped_batches + 1, 101))
+        await spool.close(clean=True)
+
+    asyncio.run(scenario())
+
+
+def test_a_file_that_spoils_while_in_use_is_replaced_and_the_loss_declared(tmp_path: Path, eventually: Any) -> None:
+    async def scenario() -> None:
+        spool = a_spool(tmp_path)
+        epoch = (await spool.start()).epoch
+        spool.put(a_batch(1))
+        await spool.flush()
+
+        def spoil(_file: object) -> None:
+            db = sqlite3.connect(tmp_path / f"spool-{epoch}.db")
+            db.execute("drop table batch")
+            db.close()
+
+        await spool._call(spoil)
+        spool.put(a_batch(2))
+        with pytest.raises(SpoolError):
+            await spool.extent()
+        await spool.flush()
+        await eventually(lambda: spool.buffered == 0, "the new file")
+        extent = await spool.extent()
+        gap, reading = await spool.read_from(1, 10)
+        assert extent.epoch > epoch
+        assert decode(gap.payload).metrics[0].value == "spool corrupt"
+        assert int.from_bytes(reading.payload[:8], "big") == 2
+        await spool.close(clean=True)
+
+    asyncio.run(scenario())
+
+
+def test_a_directory_that_takes_no_file_fails_the_start(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(SpoolError, match="taken"):
+        asyncio.run(a_spool(tmp_path / "taken").start())

@@ -1,0 +1,239 @@
+"""The spool's file alone: numbers without holes, eviction declared, nothing lost to a kill, spoilt files set aside."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from contract.delivery import GAP, Gap
+from contract.sparkplug import decode
+from edge.batch import Batch, gap_batch
+from edge.errors import CorruptSpoolError, SpoolError
+from edge.store import SpoolFile, count_set_aside, open_spool
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ROOM = 64 << 20
+
+
+def a_batch(n: int, size_bytes: int = 100, device: str = "plant") -> Batch:
+    return Batch(device, n.to_bytes(8, "big") * (size_bytes // 8 + 1), n, n)
+
+
+def declare(device: str, gap: Gap) -> Batch:
+    return gap_batch(device, gap, 1)
+
+
+def fill(file: SpoolFile, batches: Sequence[Batch]) -> int:
+    return file.append(batches, 1, declare)
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("append"), st.integers(1, 5)),
+        st.tuples(st.just("delete"), st.integers(0, 30)),
+        st.tuples(st.just("reopen"), st.just(0)),
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(steps)
+def test_numbers_have_no_holes_whatever_is_deleted_and_however_often_it_is_opened(steps: list[tuple[str, int]]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        file = open_spool(directory, ROOM, 1000)
+        expected: dict[int, bytes] = {}
+        next_no = 1
+        for step, amount in steps:
+            match step:
+                case "append":
+                    batches = [a_batch(next_no + i) for i in range(amount)]
+                    assert fill(file, batches) == 0
+                    expected.update({next_no + i: batch.payload for i, batch in enumerate(batches)})
+                    next_no += amount
+                case "delete":
+                    file.delete_through(amount)
+                    expected = {no: payload for no, payload in expected.items() if no > amount}
+                case "reopen":
+                    file.close(clean=True)
+                    file = open_spool(directory, ROOM, 5000)
+            extent = file.extent()
+            assert (extent.epoch, extent.oldest, extent.next_no) == (1000, min(expected, default=next_no), next_no)
+            assert {b.batch_no: b.payload for b in file.read_from(1, 1000)} == expected
+        file.close(clean=True)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(10, 20_000), min_size=20, max_size=120))
+def test_a_full_spool_evicts_the_oldest_and_declares_them(sizes: list[int]) -> None:
+    max_bytes = 256 << 10
+    with tempfile.TemporaryDirectory() as name:
+        file = open_spool(Path(name), max_bytes, 1000)
+        evicted = 0
+        for i, size_bytes in enumerate(sizes, 1):
+            evicted += fill(file, [a_batch(i * 10, size_bytes, "plant" if i % 2 else "gate")])
+        kept = file.read_from(1, 10_000)
+        extent = file.extent()
+        assert [b.batch_no for b in kept] == list(range(extent.oldest, extent.next_no)), "a hole"
+        assert extent.size_bytes <= max_bytes + 8192, "more than the newest batch and its gaps too much"
+        assert extent.oldest == evicted + 1
+        present = {b.payload for b in kept}
+        gaps = [(b.device, Gap.from_metric(m)) for b in kept for m in _metrics_of_gap(b.payload)]
+        for i, size_bytes in enumerate(sizes, 1):
+            device = "plant" if i % 2 else "gate"
+            if a_batch(i * 10, size_bytes).payload not in present:
+                assert any(d == device and g.from_ms <= i * 10 <= g.to_ms for d, g in gaps), f"{i} lost in silence"
+        file.close(clean=True)
+
+
+def _metrics_of_gap(payload: bytes) -> list[object]:
+    try:
+        return [m for m in decode(payload).metrics if m.name == GAP]
+    except ValueError:
+        return []
+
+
+def test_what_a_killed_process_had_committed_is_all_there(tmp_path: Path) -> None:
+    script = textwrap.dedent(
+        """
+        import sys
+        from pathlib import Path
+        from edge.batch import Batch
+        from edge.store import open_spool
+        file = open_spool(Path(sys.argv[1]), 64 << 20, 1000)
+        n = file.extent().next_no
+        while True:
+            batches = [Batch("plant", b"%d" % (n + i), n + i, n + i) for i in range(7)]
+            file.append(batches, 1, None)
+            n += 7
+            if n % 21 == 1:
+                file.delete_through(n - 100)
+            print(n - 1, flush=True)
+        """
+    )
+    confirmed = 0
+    for kill_after in (3, 40, 111):
+        with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            for _ in range(kill_after):
+                confirmed = int(writer.stdout.readline())
+            writer.send_signal(signal.SIGKILL)
+            confirmed = max([confirmed, *map(int, writer.stdout.read().splitlines())])
+        file = open_spool(tmp_path, ROOM, 9999)
+        kept = file.read_from(1, 100_000)
+        extent = file.extent()
+        assert extent.epoch == 1000
+        assert not file.stopped_cleanly
+        assert [b.batch_no for b in kept] == list(range(extent.oldest, extent.next_no))
+        assert extent.next_no > confirmed
+        assert extent.oldest <= max(1, confirmed - 99)
+        assert all(b.payload == b"%d" % b.batch_no for b in kept)
+        file.close(clean=False)
+
+
+@pytest.mark.parametrize("spoil", ["garbage", "truncated", "page", "no table"])
+def test_a_spoilt_file_is_set_aside_and_a_higher_epoch_begun(tmp_path: Path, spoil: str) -> None:
+    file = open_spool(tmp_path, ROOM, 1000)
+    fill(file, [a_batch(n, 3000) for n in range(1, 50)])
+    file.close(clean=True)
+    path = tmp_path / "spool-1000.db"
+    content = path.read_bytes()
+    match spoil:
+        case "garbage":
+            path.write_bytes(b"\x00garbage" * 1000)
+        case "truncated":
+            path.write_bytes(content[: len(content) // 2])
+        case "page":
+            path.write_bytes(content[:4096] + b"\xff" * 8192 + content[12_288:])
+        case "no table":
+            db = sqlite3.connect(path)
+            db.execute("drop table state")
+            db.close()
+    # The clock was set back, too: the new epoch is higher all the same.
+    anew = open_spool(tmp_path, ROOM, 500)
+    assert (anew.epoch, anew.spoilt_since_ms) == (1001, 1000)
+    assert anew.extent().depth == 0
+    assert count_set_aside(tmp_path) == 1
+    fill(anew, [a_batch(1)])
+    anew.close(clean=True)
+    again = open_spool(tmp_path, ROOM, 2000)
+    assert (again.epoch, again.spoilt_since_ms, again.extent().depth) == (1001, None, 1)
+    again.close(clean=True)
+
+
+def test_a_disk_that_is_full_is_told_and_harms_nothing(tmp_path: Path) -> None:
+    file = open_spool(tmp_path, ROOM, 1000)
+    fill(file, [a_batch(1)])
+    file._db.execute(f"pragma max_page_count = {file._pragma('page_count') + 2}")
+    with pytest.raises(SpoolError, match="full") as caught:
+        fill(file, [a_batch(n, 5000) for n in range(2, 20)])
+    assert not isinstance(caught.value, CorruptSpoolError)
+    assert (file.extent().next_no, file.extent().depth) == (2, 1)
+    file._db.execute("pragma max_page_count = 100000")
+    fill(file, [a_batch(2)])
+    assert [b.batch_no for b in file.read_from(1, 10)] == [1, 2]
+    file.close(clean=True)
+
+
+def test_a_directory_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SpoolError, match="file"):
+        open_spool(tmp_path / "file", ROOM, 1)
+
+
+def test_bd_seq_goes_round_and_survives(tmp_path: Path) -> None:
+    file = open_spool(tmp_path, ROOM, 1000)
+    assert [file.next_bd_seq() for _ in range(255)] == list(range(255))
+    file.close(clean=False)
+    file = open_spool(tmp_path, ROOM, 1000)
+    assert [file.next_bd_seq(), file.next_bd_seq()] == [255, 0]
+    file.close(clean=False)
+
+
+def test_it_remembers_how_it_was_left_and_when_each_device_was_last_spooled(tmp_path: Path) -> None:
+    file = open_spool(tmp_path, ROOM, 1000)
+    fill(file, [Batch("plant", b"1", 100, 150), Batch("gate", b"2", 90, 95), Batch("plant", b"3", 200, 250)])
+    file.close(clean=True)
+    file = open_spool(tmp_path, ROOM, 1000)
+    assert file.stopped_cleanly
+    assert file.last_sampled() == {"plant": 200, "gate": 90}
+    fill(file, [a_batch(1)])
+    file._db.close()
+    file = open_spool(tmp_path, ROOM, 1000)
+    assert not file.stopped_cleanly
+    file.close(clean=True)
+
+
+def test_a_new_epoch_keeps_the_batches(tmp_path: Path) -> None:
+    file = open_spool(tmp_path, ROOM, 1000)
+    fill(file, [a_batch(n) for n in range(1, 6)])
+    file.delete_through(2)
+    file.renew(900)
+    assert (file.epoch, [b.batch_no for b in file.read_from(1, 10)]) == (1001, [3, 4, 5])
+    file.close(clean=True)
+    again = open_spool(tmp_path, ROOM, 1)
+    assert (again.epoch, again.extent().oldest, again.extent().next_no) == (1001, 3, 6)
+    again.close(clean=True)
+
+
+def test_disk_is_given_back_after_an_outage(tmp_path: Path) -> None:
+    file = open_spool(tmp_path, ROOM, 1000)
+    fill(file, [a_batch(n, 10_000) for n in range(1, 1500)])
+    path = tmp_path / "spool-1000.db"
+    for through in range(100, 1600, 50):
+        file.delete_through(through)
+    file.close(clean=True)
+    assert path.stat().st_size < 10 << 20
