@@ -103,16 +103,18 @@ class ModbusSource:
         ]
 
     async def poll(self) -> list[Reading]:
-        """Every point of every unit, once; raises SourceError when no unit answered at all."""
+        """Every point of every unit, once; raises SourceError when the line is down or no unit answers at all."""
         deadline = asyncio.get_running_loop().time() + self._config.timeout_s * _BUDGET
         budget = Budget(deadline, self._config.request_timeout_s)
         # Units that did not answer last time come last: they may use up the time.
         order = sorted(self._units, key=lambda unit: unit.is_silent)
         outcomes = [await unit.poll(self._line, budget, self._now_ms) for unit in order]
         faults = {place: reason for outcome in outcomes for place, reason in outcome.faults.items()}
-        if not any(outcome.answered for outcome in outcomes):
+        answered = any(outcome.answered for outcome in outcomes)
+        # A unit for which there was no time is not silent: it will be among the first to be asked next time.
+        if not answered and (budget.line_fault is not None or all(unit.is_silent for unit in self._units)):
             for unit in self._units:
-                unit.ask_at_once()  # the whole line is down: the agent's back-off takes over
+                unit.ask_at_once()  # the agent's back-off takes over
             place, reason = next(iter(faults.items()))
             raise SourceError(f"modbus {self._config.host}:{self._config.port}: nothing answered; {place}: {reason}")
         self._report(faults)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import struct
 from typing import TYPE_CHECKING, Final
 
 from edge.errors import SourceError
@@ -121,15 +122,30 @@ class ModbusLine:
 async def _connect(host: str, port: int) -> AsyncModbusTcpClient:
     """A new connected client; raises OSError."""
     from pymodbus.client import AsyncModbusTcpClient  # noqa: PLC0415 - a config is checked without the driver
+    from pymodbus.exceptions import ModbusException  # noqa: PLC0415 - as above
+
+    def fail(exc: Exception) -> None:
+        waiting = client.ctx.response_future
+        if not waiting.done():
+            waiting.set_exception(exc)
+            waiting.exception()  # perhaps nobody waits: this marks it as seen
 
     def changed(connected: bool) -> None:  # noqa: FBT001 - pymodbus calls it so
         # pymodbus lets a request wait for its time-out after the connection is gone; we want to know at once.
-        waiting = client.ctx.response_future
-        if not connected and not waiting.done():
-            waiting.set_exception(ConnectionResetError("the device closed the connection"))
-            waiting.exception()  # perhaps nobody waits: this marks it as seen
+        if not connected:
+            fail(ConnectionResetError("the device closed the connection"))
+
+    def received(data: bytes, addr: tuple[str, int] | None = None) -> int:
+        # What pymodbus cannot decode it raises into the event loop, which logs it as our own error.
+        try:
+            return decoded(data, addr)
+        except (ModbusException, ValueError, IndexError, struct.error) as exc:
+            fail(ModbusException(f"{data[:20].hex(' ')} is no answer: {exc}"))
+            return len(data)
 
     client = AsyncModbusTcpClient(host, port=port, retries=0, reconnect_delay=0, timeout=3600, trace_connect=changed)
+    decoded = client.ctx.callback_data
+    client.ctx.callback_data = received  # type: ignore[method-assign]  # it offers no hook for this
     # Not client.connect(): that one swallows the reason. Our own time-out stands around it.
     await client.ctx.call_create()
     return client

@@ -177,4 +177,4 @@ class _Asking:
         self.misses.append(reason)
         self._misses_in_a_row += 1
         if self._misses_in_a_row >= self._patience:
-            self.gave_up = reason
+            self.gave_up = self.misses[-self._misses_in_a_row]
