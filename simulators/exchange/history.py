@@ -112,7 +112,7 @@ def _parquet(path: Path) -> list[dict[str, Any]]:
     try:
         parquet = importlib.import_module("pyarrow.parquet")
     except ImportError as exc:
-        raise SimulatorError(f"{path}: Parquet needs pyarrow: pip install pyarrow, or convert it to CSV") from exc
+        raise SimulatorError(f"{path}: Parquet needs pyarrow (or convert it to CSV): {exc}") from exc
     try:
         records: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
     except (OSError, ValueError) as exc:
@@ -132,7 +132,7 @@ def _row(record: Mapping[str, Any], where: str) -> Row:
         raise SimulatorError(f"{where}: column {exc} is missing; needed are {', '.join(COLUMNS)}") from exc
     except (TypeError, ValueError) as exc:
         raise SimulatorError(f"{where}: {exc}") from exc
-    if not 0 < low <= min(opening, close) <= max(opening, close) <= high < float("inf"):
+    if not all(0 < low <= price <= high < float("inf") for price in (opening, close)):
         raise SimulatorError(f"{where}: {prices}: needed is 0 < low <= open and close <= high")
     return Row(str(symbol), at, opening, high, low, close)
 

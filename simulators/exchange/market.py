@@ -141,6 +141,8 @@ class Market:
 
     def _level(self, session: int) -> Floats:
         """The log price of each symbol as a session closes, (symbols,)."""
+        if session < 0:
+            return self._base
         last = session // _BLOCK
         first = max(0, last - _REMEMBERED_SESSIONS // _BLOCK)
         shocks = np.hstack([self._shocks(block) for block in range(first, last + 1)])
