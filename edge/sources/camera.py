@@ -55,7 +55,7 @@ _CHILD_ENVIRONMENT: Final = {
 class CameraConfig(SourceConfig):
     """One camera."""
 
-    type: Literal["camera"]
+    type: Literal["camera"] = Field(description="kind of source")
     url: str = Field(description="MJPEG over http(s)://, or rtsp(s)://; user and password stand apart")
     user: str | None = Field(default=None, description="user name the camera asks for (HTTP Basic, RTSP)")
     password_env: str | None = Field(default=None, description="environment variable that holds the password")

@@ -45,7 +45,7 @@ class UnitConfig(Config):
 class ModbusConfig(SourceConfig):
     """A Modbus TCP line."""
 
-    type: Literal["modbus"]
+    type: Literal["modbus"] = Field(description="kind of source")
     host: str = Field(min_length=1, description="name or address of the device or gateway")
     port: int = Field(default=502, ge=1, le=65_535, description="TCP port")
     request_timeout_s: float = Field(default=1.0, gt=0, le=60, description="seconds to wait for one answer")

@@ -44,7 +44,7 @@ _BUDGET: Final = 0.9  # of the poll's time-out: a server that hangs at the last 
 class StocksConfig(SourceConfig):
     """Quotes of some symbols."""
 
-    type: Literal["stocks"]
+    type: Literal["stocks"] = Field(description="kind of source")
     provider: Literal["finnhub"] = Field(default="finnhub", description="whose API it is")
     base_url: str = Field(default="https://finnhub.io", pattern=r"^https?://[^/@]+", description="server of the API")
     token_env: str | None = Field(default=None, description="environment variable that holds the API token")

@@ -56,7 +56,7 @@ _BUDGET: Final = 0.9  # of the poll's time-out, so that the error is ours and na
 class WeatherConfig(SourceConfig):
     """The weather of one place."""
 
-    type: Literal["weather"]
+    type: Literal["weather"] = Field(description="kind of source")
     base_url: str = Field(
         default="https://api.open-meteo.com", pattern=r"^https?://[^/@]+", description="server of the API"
     )
