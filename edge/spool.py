@@ -154,11 +154,13 @@ class Spool:
         future: Future[ResultT] = Future()
 
         def run(file: SpoolFile) -> SpoolError | None:
+            if not future.set_running_or_notify_cancel():
+                return None
             try:
                 future.set_result(task(file))
-            except SpoolError as exc:
+            except Exception as exc:  # noqa: BLE001 - whatever it is belongs to the caller; the thread goes on
                 future.set_exception(exc)
-                return exc
+                return exc if isinstance(exc, SpoolError) else None
             return None
 
         with self._changed:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import math
 import random
 import time
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ _BACKOFF_CAP_S: Final = 15.0
 _READ_AT_ONCE: Final = 64
 _LONGEST_IDLE_S: Final = 5.0
 _MS_PER_S: Final = 1000
+# A connection that is lost sooner than this counts as one more failure: two nodes of one name throw each other out.
+_STEADY_S: Final = 10.0
 _DEATH_TIMEOUT_S: Final = 2.0
 
 
@@ -69,6 +72,7 @@ class Uplink:
         self._seq = 0
         self._bd_seq = BD_SEQ_MODULUS - 1
         self._failures = 0
+        self._connected_at_s = math.inf
 
     def wake(self) -> None:
         """Something has changed: a batch was committed, or a stop was asked for."""
@@ -259,9 +263,12 @@ class Uplink:
         logger.info("delivering to %s:%d", self._config.host, self._config.port)
         self.status.connected, self.status.error = True, None
         self.status.connections += 1
-        self._failures = 0
+        self._connected_at_s = time.monotonic()
 
     def _tell_failure(self, fault: UplinkError | SpoolError) -> None:
+        if time.monotonic() - self._connected_at_s > _STEADY_S:
+            self._failures = 0
+        self._connected_at_s = math.inf
         if self._failures == 0:
             logger.warning("%s; readings are spooled, and the connection tried again until it stands", fault)
         self._failures += 1

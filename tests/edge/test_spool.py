@@ -165,3 +165,23 @@ def test_a_directory_that_takes_no_file_fails_the_start(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     with pytest.raises(SpoolError, match="taken"):
         asyncio.run(a_spool(tmp_path / "taken").start())
+
+
+def test_a_caller_that_gives_up_or_errs_does_not_harm_the_spool(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        spool = a_spool(tmp_path)
+        await spool.start()
+        hold = threading.Event()
+        holding = asyncio.ensure_future(spool._call(lambda _file: hold.wait(10)))
+        given_up = asyncio.ensure_future(spool.extent())
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        hold.set()
+        assert await holding
+        with pytest.raises(ZeroDivisionError):
+            await spool._call(lambda _file: 1 // 0)
+        assert (await spool.extent()).depth == 0
+        await spool.close(clean=True)
+
+    asyncio.run(scenario())
