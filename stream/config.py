@@ -8,9 +8,17 @@ from pathlib import Path  # noqa: TC003 - pydantic reads it from the annotations
 from pydantic import Field
 
 from contract.config import Config, ConfigError
+from contract.records import DEAD_LETTER_TOPIC, PAYLOAD_TOPIC
 from stream.decode import Limits
 
 _DSN_VARIABLE = "HEADWATER_DSN"
+
+
+class TopicsConfig(Config):
+    """The Kafka topics."""
+
+    payloads: str = Field(PAYLOAD_TOPIC, min_length=1, description="topic of the payloads")
+    dead_letters: str = Field(DEAD_LETTER_TOPIC, min_length=1, description="topic of what the bridge set aside")
 
 
 class KafkaConfig(Config):
@@ -77,6 +85,7 @@ class StreamConfig(Config):
     """One streaming job."""
 
     kafka: KafkaConfig
+    topics: TopicsConfig = TopicsConfig()
     database: DatabaseConfig = DatabaseConfig()
     checkpoint_dir: str = Field(
         min_length=1, description="directory or URI for Spark's own progress; losing it costs reading Kafka again"

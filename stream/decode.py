@@ -82,13 +82,13 @@ class _Source:
         return self.topic.group, self.topic.node, self.topic.device or ""
 
 
-def decode_record(record: KafkaRecord, limits: Limits) -> list[Row]:
+def decode_record(record: KafkaRecord, limits: Limits, dead_letter_topic: str = DEAD_LETTER_TOPIC) -> list[Row]:
     """The rows of a record; its `Record` row comes first, always."""
     try:
         headers = _headers(record)
     except HeaderError as exc:
         return [_record(record), _dead_payload(record, str(exc))]
-    if record.topic == DEAD_LETTER_TOPIC:
+    if record.topic == dead_letter_topic:
         return [_record(record), _dead_payload(record, headers.reason or "the bridge gave no reason", headers)]
     try:
         source = _Source(_upstream_topic(headers.topic), headers.received_at_ms)

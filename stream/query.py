@@ -11,7 +11,6 @@ from uuid import UUID
 from py4j.protocol import Py4JError  # type: ignore[import-untyped]  # py4j publishes no types
 from pyspark.errors import PySparkException, StreamingQueryException
 
-from contract.records import DEAD_LETTER_TOPIC, PAYLOAD_TOPIC
 from stream.batch import Batch
 from stream.errors import FatalError
 from stream.sink import BatchKey
@@ -87,7 +86,8 @@ class Supervisor:
         return None if failure is None else _reason(failure)
 
     def _start(self, *, once: bool) -> StreamingQuery:
-        rows = decoded(read_kafka(self._spark, self._config), self._config.limits.limits())
+        limits, dead_letters = self._config.limits.limits(), self._config.topics.dead_letters
+        rows = decoded(read_kafka(self._spark, self._config), limits, dead_letters)
         writing = rows.writeStream.queryName("ingest").foreachBatch(self._write)
         writing = writing.option("checkpointLocation", self._config.checkpoint_dir)
         if once:
@@ -127,7 +127,7 @@ def read_kafka(spark: SparkSession, config: StreamConfig) -> DataFrame:
     return reader.options(
         **{
             "kafka.bootstrap.servers": kafka.bootstrap_servers,
-            "subscribe": f"{PAYLOAD_TOPIC},{DEAD_LETTER_TOPIC}",
+            "subscribe": f"{config.topics.payloads},{config.topics.dead_letters}",
             "startingOffsets": "earliest",
             "includeHeaders": "true",
             "failOnDataLoss": str(kafka.fail_on_data_loss).lower(),
