@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from bridge.errors import BridgeError, KafkaNotReady
-from bridge.producer import Meaning, meaning
+from bridge.producer import Meaning, RecordTooLarge, meaning
 from bridge.triage import refused
 
 if TYPE_CHECKING:
@@ -139,15 +139,16 @@ class Outbox:
         self._report(Answer(number, attempt, error))
 
     def _failed(self, shipment: Shipment, error: BaseException) -> None:
-        what = f"{type(error).__name__}: {error}"
+        what = str(error) if isinstance(error, RecordTooLarge) else f"{type(error).__name__}: {error}"
         match meaning(error):
             case Meaning.FATAL:
                 raise BridgeError(f"Kafka: {what}")
             case Meaning.REFUSED if shipment.letter.is_dead and not shipment.letter.value:
                 raise BridgeError(f"Kafka: the dead-letter topic refuses a record without payload: {what}")
             case Meaning.REFUSED:
+                del self._waiting[shipment.number]
                 shipment.letter = refused(shipment.letter, what)
-                self._send(shipment)
+                self.ship(shipment)
             case Meaning.AGAIN:
                 self._give_up(what)
 
