@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 _STOP_S: Final = 2
+_KEEP_ALIVE_S: Final = 300
 
 
 class _EmbeddedServer(uvicorn.Server):
@@ -46,6 +47,8 @@ async def serve_http(
             log_config=None,
             log_level="warning",
             server_header=False,
+            # Longer than any poll interval in use: a connection closed just as it is used again fails a poll.
+            timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=_STOP_S,
         )
     )

@@ -31,6 +31,7 @@ class Simulated:
 
     addresses: Mapping[str, Any]
     ledger: Path
+    stop: Callable[[], None]
 
     @property
     def url(self) -> str:
@@ -89,13 +90,17 @@ def _simulated(keys: Mapping[str, Any], folder: Path) -> Iterator[Simulated]:
             started.set_exception(exc)
 
     thread = threading.Thread(target=run, name=f"simulator {keys['name']}")
-    thread.start()
-    try:
-        loop, stopping, addresses = started.result(_START_S)
-        yield Simulated(addresses, scenario.ledger_path(keys["name"]))
-        loop.call_soon_threadsafe(stopping.set)
-    finally:
-        if not started.exception():
+
+    def stop() -> None:
+        if thread.is_alive() and started.done() and not started.exception():
+            loop, stopping, _ = started.result()
             loop.call_soon_threadsafe(stopping.set)
         thread.join(_START_S)
         assert not thread.is_alive(), "the simulator did not stop"
+
+    thread.start()
+    try:
+        _, _, addresses = started.result(_START_S)
+        yield Simulated(addresses, scenario.ledger_path(keys["name"]), stop)
+    finally:
+        stop()
