@@ -21,18 +21,15 @@ TOKEN_ENV: Final = "HEADWATER_EXCHANGE_TOKEN"  # noqa: S105  # the name of a var
 CAMERA_INTERVAL_S: Final = 1.0
 
 
-def scenario(layout: Layout, seed: int) -> Document:
-    """What the simulators do, on ports of their own choice."""
-    return {
-        "seed": seed,
-        "ledger_dir": str(layout.ledgers),
-        "simulators": [
-            {"type": "plant", "name": "plant"},
-            {"type": "exchange", "name": "exchange", "symbols": list(SYMBOLS), "token_env": TOKEN_ENV},
-            {"type": "weather", "name": "weather", "interval_s": 5},
-            {"type": "camera", "name": "gate"},
-        ],
-    }
+def scenario(layout: Layout, seed: int, shipped: Document) -> Document:
+    """What the simulators do: the scenario that ships with them, our seed, and a token that the exchange asks for."""
+    simulators = [
+        {**simulator, "token_env": TOKEN_ENV, "symbols": list(SYMBOLS)}
+        if simulator["type"] == "exchange"
+        else simulator
+        for simulator in shipped["simulators"]
+    ]
+    return {**shipped, "seed": seed, "ledger_dir": str(layout.ledgers), "simulators": simulators}
 
 
 def edge(layout: Layout, node_no: int, sources: Sequence[Document]) -> Document:
@@ -107,10 +104,9 @@ def bridge(layout: Layout) -> Document:
 def stream(layout: Layout, jars_dir: str) -> Document:
     """The Spark job's configuration; its DSN comes from the environment."""
     return {
-        "kafka": {"bootstrap_servers": [f"127.0.0.1:{layout.ports.kafka}"]},
+        "kafka": {"bootstrap_servers": f"127.0.0.1:{layout.ports.kafka}"},
         "checkpoint_dir": str(layout.state("stream")),
-        "jars_dir": jars_dir,
-        "master": "local[2]",
+        "spark": {"master": "local[2]", "jars_dir": jars_dir},
     }
 
 

@@ -29,8 +29,8 @@ _TIMEOUT_S: Final = 2.0
 _RATE_WINDOW_S: Final = 10.0
 TOPICS: Final = (PAYLOAD_TOPIC, DEAD_LETTER_TOPIC)
 
-# topic -> partition, as text because JSON has no other keys -> next offset
-Offsets = dict[str, dict[str, int]]
+# (topic, partition) -> next offset
+Offsets = dict[tuple[str, int], int]
 
 # Micro-batches report percentiles of their own readings; the median of the medians, weighted by rows, and the worst
 # of the 99th percentiles bound what a reading of the last minute met.
@@ -44,7 +44,13 @@ select (select coalesce(sum(reading_rows + text_rows), 0) from ingest_batch),
        (select count(*) from dead_letter), (select count(*) from gap), (select count(*) from series),
        (select min(latency_p50_ms) from recent where below * 2 >= total), (select max(latency_p99_ms) from recent)
 """
-_OFFSETS_SQL: Final = "select offsets from ingest_batch order by committed_at desc, batch_id desc limit 1"
+# A micro-batch names only the partitions that it read.
+_OFFSETS_SQL: Final = """
+select topic, partition, max(next_offset::bigint)
+  from ingest_batch, jsonb_each(offsets) as topics (topic, partitions),
+       jsonb_each_text(partitions) as ends (partition, next_offset)
+ group by topic, partition
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +106,8 @@ class Observer:
         rows = self._query(_OFFSETS_SQL)
         if rows is None:
             return None
-        done: Offsets = rows[0][0] if rows else {}
-        return sum(
-            end - done.get(topic, {}).get(partition, 0)
-            for topic, partitions in ends.items()
-            for partition, end in partitions.items()
-        )
+        done = {(topic, int(partition)): next_offset for topic, partition, next_offset in rows}
+        return sum(end - done.get(partition, 0) for partition, end in ends.items())
 
     def _query(self, sql: str) -> list[tuple[Any, ...]] | None:
         try:
@@ -156,10 +158,7 @@ def end_offsets(bootstrap_servers: str) -> Offsets:
     )
     try:
         found = [TopicPartition(topic, p) for topic in TOPICS for p in consumer.partitions_for_topic(topic) or ()]
-        ends: Offsets = {topic: {} for topic in TOPICS}
-        for partition, offset in consumer.end_offsets(found).items():
-            ends[partition.topic][str(partition.partition)] = offset
-        return ends
+        return {(at.topic, at.partition): offset for at, offset in consumer.end_offsets(found).items()}
     finally:
         consumer.close()
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 ROOT: Final = Path(__file__).parents[2]
+_SCENARIO: Final = ROOT / "simulators" / "scenarios" / "demo.yaml"
 PARTITIONS: Final = 3
 _RESTART_DELAY_S: Final = 1.0
 # An agent that cannot reach its broker gives up emptying its spool after 30 s.
@@ -227,7 +228,8 @@ class System:
         self.layout.ledgers.mkdir(parents=True)
 
     def _start_simulators(self) -> None:
-        _write(self.layout.scenario, configs.scenario(self.layout, self._seed))
+        shipped: configs.Document = yaml.safe_load(_SCENARIO.read_text())
+        _write(self.layout.scenario, configs.scenario(self.layout, self._seed, shipped))
         arguments = ["serve", str(self.layout.scenario), "--addresses", str(self.layout.addresses)]
         simulators = self._add_role("simulators", "simulators", arguments, {configs.TOKEN_ENV: self._token})
         simulators.wait_ready(self.layout.addresses.exists, timeout_s=60.0)
