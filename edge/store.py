@@ -112,7 +112,7 @@ class SpoolFile:
         if self._pragma("freelist_count") > _VACUUM_FROM_PAGES:
             # Gives the disk back after an outage, a little at a time.
             with _translated(self.path):
-# `execute` would step it once, and free a single page.
+                # `execute` would step it once, and free a single page.
                 self._db.executescript(f"pragma incremental_vacuum({_VACUUM_FROM_PAGES // 2})")
 
     def extent(self) -> Extent:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 import time
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from contract.topics import MessageType, Topic, parse_topic
 from stack import Mosquitto
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -101,7 +101,7 @@ class ScriptedBridge:
         self._client.publish(str(Topic(self.group, MessageType.NCMD, node)), encode(payload), qos=0)
 
     def ask_rebirth(self, node: str) -> None:
-        self.command(node, Payload(1, (Metric(REBIRTH, DataType.BOOLEAN, True, 1),)))
+        self.command(node, Payload(1, (Metric(REBIRTH, DataType.BOOLEAN, value=True, timestamp_ms=1),)))
 
     def of_type(self, message_type: MessageType) -> list[Received]:
         return [message for message in list(self.received) if message.topic.message_type is message_type]
@@ -173,7 +173,7 @@ def weather_api() -> Iterator[tuple[WeatherApi, str]]:
     api = WeatherApi()
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 - http.server's name
+        def do_GET(self) -> None:
             body = api.answer()
             self.send_response(503 if body is None else 200)
             self.send_header("Content-Type", "application/json")

@@ -77,7 +77,9 @@ def _quick_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(
-    configs: Sequence[ScriptedConfig], until: Callable[[dict[str, list[Poll]]], object], eventually: Callable[..., Awaitable[None]]
+    configs: Sequence[ScriptedConfig],
+    until: Callable[[dict[str, list[Poll]]], object],
+    eventually: Callable[..., Awaitable[None]],
 ) -> tuple[dict[str, list[Poll]], dict[str, Poller]]:
     """Polls until a condition holds, then stops in order."""
     polls: dict[str, list[Poll]] = {config.name: [] for config in configs}

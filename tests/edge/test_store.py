@@ -126,7 +126,9 @@ def test_what_a_killed_process_had_committed_is_all_there(tmp_path: Path) -> Non
     )
     confirmed = 0
     for kill_after in (3, 40, 111):
-        with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True) as writer:
+        with subprocess.Popen(
+            [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        ) as writer:
             assert writer.stdout is not None
             for _ in range(kill_after):
                 confirmed = int(writer.stdout.readline())

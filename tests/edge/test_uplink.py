@@ -8,8 +8,6 @@ from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from contract.datatypes import DataType
 from contract.delivery import DurableMark
 from contract.topics import MessageType
@@ -25,6 +23,8 @@ from edge.uplink import Uplink
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
+
+    import pytest
 
     from stack import Mosquitto
 
@@ -64,7 +64,7 @@ class Rig:
 
     async def delivered(self, timeout_s: float = 30.0) -> None:
         async with asyncio.timeout(timeout_s):
-            while await self.depth():
+            while await self.depth():  # noqa: ASYNC110 - only the spool knows
                 await asyncio.sleep(0.02)
 
 
