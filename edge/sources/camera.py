@@ -146,7 +146,7 @@ class CameraSource:
         self._process = process
         self._now_ms = now_ms
         self._waiting: asyncio.Queue[list[Reading]] = asyncio.Queue(_MAX_WAITING_FRAMES)
-        self._is_ready = False
+        self._is_ready = self._is_closed = False
         self._frame_s = time.monotonic()
         self._fault: str | None = None
         self._last_words = ""
@@ -160,20 +160,21 @@ class CameraSource:
         readings: list[Reading] = []
         while not self._waiting.empty():
             readings += self._waiting.get_nowait()
-        if not readings and (why := self._why_lost()) is not None:
+        if not readings and not self._is_closed and (why := self._why_lost()) is not None:
             raise SourceError(f"camera {self._config.url}: {why}")
         return readings
 
     async def close(self) -> None:
         """End the process: it may tell what it still has for a second, then it is killed."""
         assert self._process.stdin is not None
+        self._is_closed = True
         try:
             self._process.stdin.close()
             with suppress(ProcessLookupError):
                 self._process.terminate()
             with suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE_S):
-                    await asyncio.gather(*self._listening)
+                    await asyncio.gather(*self._listening, return_exceptions=True)
         finally:
             with suppress(ProcessLookupError):
                 self._process.kill()

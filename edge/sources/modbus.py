@@ -124,6 +124,7 @@ class ModbusSource:
         for place, reason in faults.items():
             if self._faults.get(place) != reason:
                 logger.warning("%s: %s: %s", self._config.name, place, reason)
-        for place in self._faults.keys() - faults.keys():
-            logger.info("%s: %s reads again", self._config.name, place)
+        for place in self._faults:
+            if place not in faults:
+                logger.info("%s: %s reads again", self._config.name, place)
         self._faults = faults

@@ -98,16 +98,23 @@ class Unit:
         if asyncio.get_running_loop().time() < self._pause_until:
             asking.gave_up = self._silence
         self._blocks = await asking.ask_all(self._blocks)
-        outcome = asking.outcome
-        if outcome.answered:
+        if asking.outcome.answered:
             self._silent_polls, self._silence = 0, ""
         elif asking.misses:
             self._fell_silent(asking.misses[0])
-        if why := asking.gave_up or (not outcome.answered and self._silence):
-            # For a unit that is silent one line says more than one for each of its blocks.
-            others = outcome.faults if outcome.answered else {}
-            outcome.faults = others | {f"unit {self._unit_id}": why}
-        return outcome
+        asking.outcome.faults = self._summary(asking)
+        return asking.outcome
+
+    def _summary(self, asking: _Asking) -> dict[str, str]:
+        """What is told of a poll: where all of the unit has the same fault, one line instead of one for each block."""
+        unit, faults = f"unit {self._unit_id}", asking.outcome.faults
+        if not asking.outcome.answered and (why := asking.gave_up or self._silence):
+            return {unit: why}
+        if asking.gave_up is not None:
+            return faults | {unit: asking.gave_up}
+        if len(faults) == len(self._blocks) > 1 and len(set(faults.values())) == 1:
+            return {unit: next(iter(faults.values()))}
+        return faults
 
     def _fell_silent(self, why: str) -> None:
         """Ask it less often, down to every ten seconds, as long as each time costs a time-out."""

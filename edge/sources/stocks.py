@@ -126,8 +126,9 @@ class StocksSource:
         for symbol, fault in faults.items():
             if self._faults.get(symbol) != fault:
                 logger.warning("%s: %s: %s", self._config.name, symbol, fault)
-        for symbol in self._faults.keys() - faults.keys():
-            logger.info("%s: %s is quoted again", self._config.name, symbol)
+        for symbol in self._faults:
+            if symbol not in faults:
+                logger.info("%s: %s is quoted again", self._config.name, symbol)
         self._faults = faults
 
 

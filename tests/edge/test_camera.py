@@ -25,6 +25,7 @@ from contract.config import ConfigError, parse_config
 from contract.sparkplug import Quality
 from edge.errors import SourceError
 from edge.sources import CameraConfig
+from edge.sources.camera_process import Frame, Settings, Stop, video_frames
 from edge.sources.mjpeg import MultipartParser, Part, StreamFault
 
 if TYPE_CHECKING:
@@ -234,7 +235,9 @@ def test_what_arrived_before_the_close_comes_out_of_a_last_poll() -> None:
             readings = await gathered(source, 1)
             more.set()
             assert await asyncio.to_thread(sent.wait, WAIT_S)
-        return readings + await source.poll()
+        readings += await source.poll()
+        assert await source.poll() == []
+        return readings
 
     with serving(script) as server:
         readings = asyncio.run(closed_early(camera(server)))
@@ -340,6 +343,23 @@ def test_a_process_that_hangs_is_given_up_and_killed() -> None:
     assert closing_s < 3
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_frames_that_ffmpeg_reads_are_measured_by_their_arrival() -> None:
+    # RTSP goes through FFmpeg, and so does this stream when it is asked to.
+    chunks = [part(picture(0, level=90), None) for _ in range(30)]
+    with serving(sends(*chunks, then_s=0.5)) as server:
+        settings = Settings(f"http://127.0.0.1:{server.port}/", None, None, 1.0, 5.0, 1 << 20, os.getpid())
+        frames = video_frames(settings, Stop())
+        seen: list[tuple[Frame, float]] = []
+        started_s = time.monotonic()
+        with pytest.raises(StreamFault, match="ended"):
+            seen.extend((frame, float(frame.grey().mean())) for frame in frames)
+    assert seen
+    for frame, brightness in seen:
+        assert brightness == pytest.approx(90, abs=2)
+        assert frame.sampled_at_ms is None
+        assert started_s < frame.arrived_s < time.monotonic()
 
 
 def test_an_rtsp_server_that_never_answers_is_lost() -> None:

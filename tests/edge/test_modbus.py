@@ -410,6 +410,27 @@ def test_an_exception_spoils_its_block_alone_and_is_told_once(
     ]
 
 
+def test_a_unit_that_is_busy_as_a_whole_is_told_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    async def test(line: Line) -> None:
+        async def busy(unit: int, function: int, address: int, count: int) -> bytes | None:
+            del unit, address, count
+            return bytes([function | 0x80, 6])
+
+        line.answer = busy
+        of_units = units(u1=[{"name": f"p{a}", "address": a} for a in (0, 50, 100)])
+        async with line_config(line.port, of_units).open(agent_now) as source:
+            assert set(shown(await source.poll()).values()) == {"bad"}
+            line.answer, line.units[1] = line.honest, dict.fromkeys((0, 50, 100), 1)
+            assert set(shown(await source.poll()).values()) == {1}
+
+    with caplog.at_level("INFO"):
+        on_line(test)
+    assert [r.getMessage() for r in caplog.records] == [
+        "plant: unit 1: device busy (exception 6)",
+        "plant: unit 1 reads again",
+    ]
+
+
 def test_an_illegal_address_costs_one_point_and_the_split_is_remembered() -> None:
     async def test(line: Line) -> None:
         line.units[1] = {a: a for a in range(20) if a != 11}
