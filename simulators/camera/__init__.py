@@ -81,9 +81,9 @@ async def _run(config: CameraConfig, ledger: Ledger) -> AsyncIterator[Running]:
 async def _add_rtsp(stack: contextlib.AsyncExitStack, config: CameraConfig, broadcast: Broadcast) -> dict[str, str]:
     from simulators.camera.rtsp import serve_rtsp  # noqa: PLC0415 - with OpenCV, as above
 
-    arguments = [f"--host={config.host}", f"--port={config.rtsp_port}", f"--path={_RTSP_PATH}"]
     size = [f"--width={config.width}", f"--height={config.height}", f"--fps={config.fps}"]
-    port = await stack.enter_async_context(serve_rtsp(broadcast, [*arguments, *size], config.name))
+    arguments = [f"--host={config.host}", f"--path={_RTSP_PATH}", *size]
+    port = await stack.enter_async_context(serve_rtsp(broadcast, arguments, config.rtsp_port, config.name))
     return {"rtsp": f"rtsp://{config.host}:{port}{_RTSP_PATH}"}
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import httpx
 import numpy as np
+import psutil
 import pytest
 
 from simulators.camera import rtsp
@@ -269,6 +270,27 @@ def test_rtsp_is_played_again_after_its_last_client_has_gone(start_simulator: Ca
         capture = cv2.VideoCapture(camera.addresses["rtsp"], cv2.CAP_FFMPEG)
         assert capture.read()[0]
         capture.release()
+
+
+@pytest.mark.usefixtures("gstreamer")
+def test_rtsp_comes_back_at_its_port_when_its_process_is_killed(start_simulator: Callable[..., Any]) -> None:
+    camera = start_simulator(type="camera", name="gate", rtsp=True)
+    (server,) = (
+        child
+        for child in psutil.Process().children()
+        if child.cmdline()[2:3] == [rtsp.__file__.replace("rtsp.py", "rtsp_server.py")]
+    )
+    server.kill()
+
+    def plays(_: Any) -> bool:
+        capture = cv2.VideoCapture(camera.addresses["rtsp"], cv2.CAP_FFMPEG)
+        try:
+            return bool(capture.read()[0])
+        finally:
+            capture.release()
+
+    camera.wait_for("RTSP again", plays)
+    assert len(_watch(camera.addresses["mjpeg"], 2)) == 2
 
 
 @pytest.mark.usefixtures("gstreamer")
