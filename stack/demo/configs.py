@@ -110,22 +110,20 @@ def stream(layout: Layout, jars_dir: str) -> Document:
     }
 
 
-def targets(layout: Layout, line_a: Sequence[Document], line_b: Sequence[Document]) -> Document:
+def targets(layout: Layout, line_a: Sequence[Document], line_b: Sequence[Document]) -> list[Document]:
     """Which ledger each device's readings are held against."""
 
     def target(source: str, ledger: str, node_no: int, **more: object) -> Document:
         path = str(layout.ledgers / f"{ledger}.jsonl")
         return {"source": source, "ledger": path, "group": GROUP, "node": f"edge-{node_no}", "device": source, **more}
 
-    return {
-        "targets": [
-            target("line-a", "plant", 1, metrics=_names(line_a)),
-            target("line-b", "plant", 2, metrics=_names(line_b)),
-            target("exchange", "exchange", 2),
-            target("weather", "weather", 1),
-            target("gate", "gate", 3, interval_s=CAMERA_INTERVAL_S),
-        ]
-    }
+    return [
+        target("line-a", "plant", 1, metrics=_names(line_a)),
+        target("line-b", "plant", 2, metrics=_names(line_b)),
+        target("exchange", "exchange", 2),
+        target("weather", "weather", 1),
+        target("gate", "gate", 3, interval_s=CAMERA_INTERVAL_S),
+    ]
 
 
 def _names(units: Sequence[Document]) -> list[str]:

@@ -106,7 +106,7 @@ class Observer:
         rows = self._query(_OFFSETS_SQL)
         if rows is None:
             return None
-        done = {(topic, int(partition)): next_offset for topic, partition, next_offset in rows}
+        done: Offsets = {(topic, int(partition)): next_offset for topic, partition, next_offset in rows}
         return sum(end - done.get(partition, 0) for partition, end in ends.items())
 
     def _query(self, sql: str) -> list[tuple[Any, ...]] | None:

@@ -77,7 +77,7 @@ class _Lines:
         self._events = len(system.events)
         if watch.latest is not None and time.monotonic() >= self._next:
             self._next = time.monotonic() + _LINE_EVERY_S
-            self._console.print(view.line(watch.latest), highlight=False)
+            self._console.print(view.line(watch.latest), highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager

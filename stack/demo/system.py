@@ -292,7 +292,7 @@ class System:
         self.events.append(Event(time.time(), text))
 
 
-def _write(path: Path, document: configs.Document) -> None:
+def _write(path: Path, document: configs.Document | list[configs.Document]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(document, sort_keys=False))
 
