@@ -1,0 +1,211 @@
+"""The bridge when what it stands between dies, and when it dies itself."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from bridge.config import MqttConfig
+from bridge.mqtt import MqttLink
+from bridge.triage import Message
+from stack import Kafka, Mosquitto
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.errors import BridgeError
+    from tests.bridge.conftest import Record, World
+
+    NewWorld = Callable[[Mosquitto, Kafka], World]
+
+MB = 1_000_000
+
+
+def batch_numbers(records: list[Record]) -> set[int]:
+    return {record.headers.batch.batch_no for record in records if record.headers.batch}
+
+
+def test_a_bridge_killed_in_mid_stream_loses_nothing(world: World, until: Callable[..., bool]) -> None:
+    bridge = world.bridge().start()
+    node = world.node()
+    for batch_no in range(1, 6001):
+        node.data(batch_no, b"x" * 500)
+        if batch_no in {2000, 4000}:
+            bridge.wait(lambda health: health["produced"] > 0)
+            bridge.kill()
+            bridge.start(ready=False)
+    node.flush()
+    assert until(lambda: batch_numbers(world.records(world.payloads, 6000)) == set(range(1, 6001)))
+
+
+def test_kafka_killed_and_restarted_loses_nothing_and_the_bridge_lives_on(
+    new_world: NewWorld, mosquitto: Mosquitto, until: Callable[..., bool]
+) -> None:
+    with Kafka() as kafka:
+        world = new_world(mosquitto, kafka)
+        bridge = world.bridge().start()
+        node = world.node()
+        for batch_no in range(1, 3001):
+            node.data(batch_no, b"x" * 500)
+            if batch_no == 1000:
+                kafka.kill()
+            elif batch_no == 2000:
+                bridge.wait(lambda health: not health["kafka_connected"])
+                kafka.start()
+        node.flush()
+        assert until(lambda: node.through == 3000, 90), bridge.log
+        assert batch_numbers(world.records(world.payloads, 3000)) == set(range(1, 3001))
+        assert bridge.process.poll() is None
+        assert bridge.log.count("answers again") <= 1
+        assert bridge.log.count("messages wait, nothing is acknowledged") <= 1
+
+
+def test_kafka_absent_for_longer_than_a_record_may_wait(
+    new_world: NewWorld, mosquitto: Mosquitto, until: Callable[..., bool]
+) -> None:
+    with Kafka() as kafka:
+        world = new_world(mosquitto, kafka)
+        bridge = world.bridge().start()
+        node = world.node()
+        node.data(1)
+        assert until(lambda: node.through == 1)
+        kafka.kill()
+        for batch_no in range(2, 12):
+            node.data(batch_no)
+        # delivery_timeout_s is 11: the producer gives its records up, and the bridge gives the producer up.
+        bridge.wait(lambda health: not health["kafka_connected"])
+        time.sleep(14)  # nothing can be seen of that from outside
+        assert bridge.process.poll() is None, bridge.log
+        kafka.start()
+        assert until(lambda: node.through == 11, 60), bridge.log
+        assert batch_numbers(world.records(world.payloads, 11)) == set(range(1, 12))
+
+
+def test_servers_that_are_not_there_at_the_start_are_waited_for(
+    new_world: NewWorld, until: Callable[..., bool]
+) -> None:
+    mosquitto, kafka = Mosquitto(), Kafka()
+    try:
+        world = new_world(mosquitto, kafka)
+        bridge = world.bridge().start(ready=False)
+        assert until(lambda: "cannot be reached" in (bridge.log if bridge.log_path.exists() else ""))
+        kafka.start()
+        bridge.wait(lambda health: health["kafka_connected"])
+        assert until(lambda: f"127.0.0.1:{mosquitto.port} cannot be reached" in bridge.log)
+        mosquitto.start()
+        bridge.wait(lambda health: health["mqtt_connected"])
+        node = world.node()
+        node.data(1)
+        assert until(lambda: node.through == 1)
+        assert bridge.log.count("cannot be reached") == 2, "each is told once"
+    finally:
+        mosquitto.close()
+        kafka.close()
+
+
+def test_mosquitto_killed_and_its_store_deleted(new_world: NewWorld, kafka: Kafka, until: Callable[..., bool]) -> None:
+    with Mosquitto() as mosquitto:
+        world = new_world(mosquitto, kafka)
+        bridge = world.bridge().start()
+        node = world.node()
+        for batch_no in range(1, 501):
+            node.data(batch_no)
+        kafka.suspend()
+        try:
+            for batch_no in range(501, 601):
+                node.data(batch_no)
+            bridge.wait(lambda health: health["in_flight"] > 0)
+            mosquitto.kill()
+            mosquitto.wipe()
+            mosquitto.start()
+            bridge.wait(lambda health: health["mqtt_connected"])
+        finally:
+            kafka.resume()
+        assert until(node.client.is_connected)
+        # What an agent does that hears no mark: it sends again.
+        for batch_no in range(node.through + 1, 701):
+            node.data(batch_no)
+        assert until(lambda: node.through == 700), bridge.log
+        assert batch_numbers(world.records(world.payloads, 700)) == set(range(1, 701))
+
+
+class Catcher:
+    """An MqttLink by itself, and what it has caught."""
+
+    def __init__(self, port: int) -> None:
+        self.messages: list[Message] = []
+        config = MqttConfig(host="127.0.0.1", port=port, client_id="catcher")
+        self.link = MqttLink(config, ["stale"], lambda *_args, **_more: True, self._report)
+        self.link.start(100)
+
+    def _report(self, event: Message | BridgeError) -> None:
+        assert isinstance(event, Message)
+        self.messages.append(event)
+
+    def of(self, generation: int) -> list[Message]:
+        return [message for message in self.messages if message.generation == generation]
+
+
+def test_an_acknowledgement_from_before_a_lost_session_acknowledges_nothing(
+    new_world: NewWorld, kafka: Kafka, until: Callable[..., bool]
+) -> None:
+    with Mosquitto() as mosquitto:
+        world = new_world(mosquitto, kafka)
+        world.group = "stale"
+        catcher = Catcher(mosquitto.port)
+        assert until(lambda: catcher.link.connected)
+        node = world.node()
+        for batch_no in range(1, 6):
+            node.data(batch_no)
+        assert until(lambda: len(catcher.messages) == 5)
+        old = list(catcher.messages)
+        mosquitto.kill()
+        mosquitto.wipe()
+        mosquitto.start()
+        assert until(lambda: catcher.link.connected and catcher.link.generation > old[0].generation)
+        assert until(node.client.is_connected)
+        node.flush()
+        for batch_no in range(6, 11):
+            node.data(batch_no)
+        assert until(
+            lambda: {m.payload for m in catcher.of(catcher.link.generation)} >= {b"6", b"7", b"8", b"9", b"10"}
+        )
+        new = catcher.of(catcher.link.generation)
+        assert {m.message_id for m in old} & {m.message_id for m in new}, "the broker counts its ids anew"
+
+        catcher.link.acknowledge(old[0].generation, [m.message_id for m in old])
+        catcher.link.acknowledge(new[0].generation, [new[0].message_id])
+        catcher.link.stop(5)
+        again = Catcher(mosquitto.port)
+        assert until(lambda: len(again.messages) >= len(new) - 1)
+        assert [m.payload for m in again.messages] == [m.payload for m in new[1:]]
+        again.link.stop(5)
+
+
+def test_memory_is_bounded_while_kafka_is_away(new_world: NewWorld, until: Callable[..., bool]) -> None:
+    with Mosquitto(max_queued_bytes=1 << 30) as mosquitto, Kafka() as kafka:
+        world = new_world(mosquitto, kafka)
+        bridge = world.bridge(limits={"max_in_flight_bytes": 16 << 20}).start()
+        node = world.node()
+        node.data(1)
+        assert until(lambda: node.through == 1)
+        before = bridge.rss_bytes
+        kafka.suspend()
+        payload = os.urandom(200_000)
+        for batch_no in range(2, 1002):
+            node.data(batch_no, payload)
+            if batch_no % 100 == 0:
+                node.flush()
+        node.flush()
+        bridge.wait(lambda health: health["turned_away"] > 0)
+        grown = bridge.rss_bytes - before
+        assert grown < 100 * MB, f"{grown / MB:.0f} MB for 200 MB offered"
+        health = bridge.health()
+        assert health is not None
+        assert health["mqtt_connected"], "keep-alive goes on"
+        kafka.resume()
+        assert until(lambda: node.through == 1001, 120), bridge.log
+        peak = bridge.rss_bytes - before
+        assert peak < 150 * MB, f"{peak / MB:.0f} MB"
+        assert batch_numbers(world.records(world.payloads, 1001)) == set(range(1, 1002))
