@@ -1,0 +1,301 @@
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import psycopg2
+import pytest
+from psycopg2.extensions import make_dsn, parse_dsn
+
+from contract.datatypes import DataType
+from contract.delivery import Gap
+from contract.sparkplug import BD_SEQ, Metric, Quality
+from db import migrate, roles
+from stack import Timescale
+from stream.batch import Batch
+from stream.connection import check_tables
+from stream.errors import FatalError, StopRequested
+from stream.sink import BatchKey
+from stream.writer import Writer, retrying
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.stream.conftest import Database
+
+    Write = Callable[..., None]
+    Make = Callable[..., Any]
+
+NOW = 1_700_000_000_000
+QUERY = UUID(int=1)
+NOW_AT = datetime.fromtimestamp(NOW / 1000, UTC)
+
+
+@pytest.fixture
+def writer(migrated: Database) -> Iterator[Writer]:
+    writer = Writer(migrated.writer, threading.Event())
+    yield writer
+    writer.close()
+
+
+@pytest.fixture
+def write(writer: Writer, table_of: Callable[..., object]) -> Callable[..., None]:
+    """Writes records as batch `n`."""
+
+    def batch(n: int, *records: object, query: UUID = QUERY) -> None:
+        writer.write(BatchKey(query, n), Batch(table_of(*records)))
+
+    return batch
+
+
+def bd_seq(number: int) -> Metric:
+    return Metric(BD_SEQ, DataType.INT64, number, NOW)
+
+
+def test_readings_texts_and_ledger_stand_in_one_commit(migrated: Database, write: Write, payload_record: Make) -> None:
+    bad = Metric("bad", DataType.DOUBLE, None, NOW, quality=Quality.BAD)
+    write(
+        0,
+        payload_record({"b": 2.5, "a": 1.0, "state": "an ä"}, metrics=[bad], offset=7, sampled_at_ms=NOW - 1),
+        payload_record({"a": 1.5}, offset=8, sampled_at_ms=NOW, historical=True),
+    )
+    assert migrated.rows(
+        "select metric, value, quality, sampled_at from reading join series using (series_id) "
+        "order by metric, sampled_at"
+    ) == [
+        ("a", 1.0, 192, NOW_AT - timedelta(milliseconds=1)),
+        ("a", 1.5, 192, NOW_AT),
+        ("b", 2.5, 192, NOW_AT - timedelta(milliseconds=1)),
+        ("bad", None, 0, NOW_AT),
+    ]
+    assert migrated.rows(
+        "select group_id, node_id, device_id, metric, kind, datatype, value from reading_text "
+        "join series using (series_id)"
+    ) == [("g", "n", "d", "state", "text", 12, "an ä")]
+    assert migrated.rows(
+        "select query_id, batch_id, offsets, reading_rows, text_rows, duplicate_rows, dead_letter_rows "
+        "from ingest_batch"
+    ) == [(str(QUERY), 0, {"headwater.payloads": {"0": 9}}, 4, 1, 0, 0)]
+
+
+def test_latency_is_of_live_readings_only(migrated: Database, write: Write, payload_record: Make) -> None:
+    now = time.time_ns() // 1_000_000
+    live = payload_record({"a": 1.0}, sampled_at_ms=now - 2000, received_at_ms=now)
+    late = payload_record({"b": 1.0}, sampled_at_ms=now - 3_600_000, received_at_ms=now, historical=True)
+    write(0, live, late)
+    write(1, late)
+    (first, second) = migrated.rows("select latency_p50_ms, latency_max_ms from ingest_batch order by batch_id")
+    assert 2000 <= first[0] == first[1] < 60_000
+    assert second == (None, None)
+
+
+def test_the_same_batch_again_is_skipped(migrated: Database, write: Write, payload_record: Make) -> None:
+    write(0, payload_record({"a": 1.0}))
+    ledger = migrated.rows("select * from ingest_batch")
+    write(0, payload_record({"a": 1.0}))
+    assert migrated.rows("select * from ingest_batch") == ledger
+    assert migrated.one("select count(*) from reading") == 1
+
+
+def test_the_same_number_with_other_offsets_is_stored(migrated: Database, write: Write, payload_record: Make) -> None:
+    write(0, payload_record({"a": 1.0}, offset=0))
+    write(0, payload_record({"a": 1.0}, offset=0), payload_record({"a": 2.0}, offset=1, sampled_at_ms=NOW + 1))
+    assert migrated.rows("select offsets, reading_rows, duplicate_rows from ingest_batch") == [
+        ({"headwater.payloads": {"0": 2}}, 2, 1)
+    ]
+
+
+def test_what_was_delivered_before_is_counted_and_not_stored_again(
+    migrated: Database, write: Write, payload_record: Make
+) -> None:
+    first = payload_record({"a": 1.0, "state": "x"}, offset=0)
+    again = payload_record({"a": 9.0, "state": "y"}, offset=1)
+    new = payload_record({"a": 2.0, "state": "z"}, offset=2, sampled_at_ms=NOW + 1)
+    write(0, first, again)
+    write(1, again, new)
+    write(0, first, again, new, query=uuid4())
+    assert [row[0] for row in migrated.rows("select value from reading order by sampled_at")] == [1.0, 2.0]
+    assert [row[0] for row in migrated.rows("select value from reading_text order by sampled_at")] == ["x", "z"]
+    assert migrated.rows("select reading_rows, text_rows, duplicate_rows from ingest_batch order by committed_at") == [
+        (1, 1, 2),
+        (1, 1, 2),
+        (0, 0, 6),
+    ]
+
+
+def test_dead_letters_are_stored_once(migrated: Database, write: Write, payload_record: Make) -> None:
+    poison = payload_record(payload=b"\xff\0", offset=5)
+    half = payload_record({"good": 1.0, "nan": float("nan")}, offset=6)
+    write(0, poison, half)
+    write(1, poison, half)
+    assert migrated.rows(
+        "select kafka_topic, kafka_partition, kafka_offset, item, mqtt_topic, metric, received_at from dead_letter "
+        "order by kafka_offset"
+    ) == [
+        ("headwater.payloads", 0, 5, -1, "spBv1.0/g/DDATA/n/d", None, NOW_AT),
+        ("headwater.payloads", 0, 6, 1, "spBv1.0/g/DDATA/n/d", "nan", NOW_AT),
+    ]
+    assert bytes(migrated.one("select payload from dead_letter where item = -1")) == b"\xff\0"
+    assert migrated.rows("select reading_rows, dead_letter_rows from ingest_batch order by batch_id") == [
+        (1, 2),
+        (0, 0),
+    ]
+
+
+def test_births_bring_nodes_units_and_status_and_deaths_take_them(
+    migrated: Database, write: Write, payload_record: Make
+) -> None:
+    level = Metric("level", DataType.DOUBLE, 1.0, NOW, unit="m")
+    write(
+        0,
+        payload_record(kind="NBIRTH", metrics=[bd_seq(1)], offset=0),
+        payload_record(kind="DBIRTH", metrics=[level], offset=1),
+        payload_record({"level": 2.0}, offset=2, received_at_ms=NOW + 500),
+    )
+    assert migrated.rows("select metric, unit, kind from series") == [("level", "m", "numeric")]
+    assert migrated.one("select count(*) from reading") == 1
+    assert migrated.rows("select online, bd_seq, first_seen_at, last_seen_at, last_birth_at from node") == [
+        (True, 1, NOW_AT, NOW_AT + timedelta(milliseconds=500), NOW_AT)
+    ]
+    write(
+        1,
+        payload_record(kind="DBIRTH", metrics=[replace(level, unit="ft")], offset=3),
+        payload_record(kind="NDEATH", metrics=[bd_seq(1)], offset=4, received_at_ms=NOW + 1000),
+    )
+    assert migrated.rows("select metric, unit from series") == [("level", "ft")]
+    assert migrated.rows("select online, last_death_at from node") == [(False, NOW_AT + timedelta(seconds=1))]
+    assert migrated.rows("select device_id, status, bd_seq from node_status order by at, device_id") == [
+        ("", "online", 1),
+        ("d", "online", None),
+        ("", "offline", 1),
+    ]
+
+
+def test_the_death_of_a_replaced_connection_is_ignored(migrated: Database, write: Write, payload_record: Make) -> None:
+    write(
+        0,
+        payload_record(kind="NBIRTH", metrics=[bd_seq(1)], offset=0),
+        payload_record(kind="NBIRTH", metrics=[bd_seq(2)], offset=1, received_at_ms=NOW + 1),
+        payload_record(kind="NDEATH", metrics=[bd_seq(1)], offset=2, received_at_ms=NOW + 2),
+    )
+    assert migrated.rows("select online, bd_seq from node") == [(True, 2)]
+    assert migrated.one("select count(*) from node_status where status = 'offline'") == 0
+
+
+def test_a_gap_is_stored_once(migrated: Database, write: Write, payload_record: Make) -> None:
+    gap = payload_record(metrics=[Gap(NOW - 5000, NOW, "agent killed").to_metric(NOW)])
+    write(0, gap)
+    write(1, gap)
+    assert migrated.rows("select device_id, from_at, to_at, reason from gap") == [
+        ("d", NOW_AT - timedelta(seconds=5), NOW_AT, "agent killed")
+    ]
+
+
+def test_numbers_and_texts_of_one_name_are_two_series(migrated: Database, write: Write, payload_record: Make) -> None:
+    write(0, payload_record({"m": 1.0}), payload_record({"m": "one"}, offset=1))
+    assert migrated.rows("select metric, kind from series order by kind") == [("m", "numeric"), ("m", "text")]
+
+
+def test_commits_are_durable_even_where_the_server_would_not_wait(
+    migrated: Database, writer: Writer, write: Write, payload_record: Make
+) -> None:
+    migrated.run("alter role headwater_writer set synchronous_commit = off")
+    write(0, payload_record({"a": 1.0}))
+    assert writer._session is not None
+    with writer._session.opened.cursor() as cursor:
+        cursor.execute("show synchronous_commit")
+        assert cursor.fetchone() == ("on",)
+    migrated.run("alter role headwater_writer reset synchronous_commit")
+
+
+def test_a_cut_connection_is_opened_again(
+    migrated: Database, write: Write, payload_record: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(0, payload_record({"a": 1.0}))
+    migrated.run(
+        "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'headwater stream' "
+        "and datname = current_database()"
+    )
+    with caplog.at_level("INFO"):
+        write(1, payload_record({"a": 2.0}, sampled_at_ms=NOW + 1))
+    assert migrated.one("select count(*) from reading") == 2
+    told = [record.message for record in caplog.records if "the database is" in record.message]
+    assert [text[:20] for text in told] == ["the database is away", "the database is back"]
+
+
+def test_a_batch_that_the_database_refuses_ends_the_stream_with_advice(
+    migrated: Database, writer: Writer, write: Write, payload_record: Make
+) -> None:
+    migrated.run("revoke insert on reading from headwater_writer")
+    with pytest.raises(FatalError, match=r"permission denied.*python -m db migrate"):
+        write(0, payload_record({"a": 1.0}))
+    assert writer.failure is not None
+    assert migrated.one("select count(*) from ingest_batch") == 0
+
+
+def test_the_tables_are_checked_at_the_start(migrated: Database) -> None:
+    check_tables(migrated.writer)
+    migrated.run("alter table gap rename to hole")
+    with pytest.raises(FatalError, match="lacks insert on gap: run `python -m db migrate`"):
+        check_tables(migrated.writer)
+    wrong = make_dsn(**(parse_dsn(migrated.writer) | {"password": "wrong"}))
+    with pytest.raises(FatalError, match="password authentication failed"):
+        check_tables(wrong)
+
+
+def test_a_stop_is_heard_while_the_database_is_away() -> None:
+    stop = threading.Event()
+    threading.Timer(0.5, stop.set).start()
+    with pytest.raises(StopRequested):
+        retrying(lambda: check_tables("host=127.0.0.1 port=1 user=x dbname=x"), stop)
+
+
+def test_kill_9_of_the_server_in_mid_batch_loses_and_repeats_nothing(payload_record: Make, table_of: Make) -> None:
+    """Twenty batches, the server killed again and again under them; every other batch is also run twice."""
+    with Timescale(shared_buffers="64MB") as server:
+        superuser = server.superuser_dsn
+        migrate.migrate(superuser, 10)
+        roles.allow_login(superuser, "headwater_writer", "long enough", 10)
+        dsn = make_dsn(**(parse_dsn(superuser) | {"user": "headwater_writer", "password": "long enough"}))
+        writer = Writer(dsn, threading.Event())
+        batches = [
+            Batch(
+                table_of(
+                    *(
+                        payload_record(
+                            dict.fromkeys(map(str, range(100)), 1.0), offset=n * 20 + i, sampled_at_ms=NOW + n * 20 + i
+                        )
+                        for i in range(20)
+                    )
+                )
+            )
+            for n in range(20)
+        ]
+        done = threading.Event()
+
+        def write_all() -> None:
+            for n, batch in enumerate(batches):
+                for _ in range(1 + n % 2):
+                    writer.write(BatchKey(QUERY, n), batch)
+            done.set()
+
+        thread = threading.Thread(target=write_all)
+        thread.start()
+        kills = 0
+        while not done.wait(0.15) and kills < 5:
+            server.kill()
+            kills += 1
+            server.start()
+        thread.join()
+        writer.close()
+        assert kills >= 1
+        with psycopg2.connect(superuser) as opened, opened.cursor() as cursor:
+            cursor.execute("select count(*), count(distinct (series_id, sampled_at)) from reading")
+            assert cursor.fetchone() == (40_000, 40_000)
+            cursor.execute("select count(*), sum(reading_rows), sum(duplicate_rows) from ingest_batch")
+            assert cursor.fetchone() == (20, 40_000, 0)
+        opened.close()
