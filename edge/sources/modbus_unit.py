@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _MISSES: Final = 2
 _LONGEST_PAUSE_S: Final = 10.0
 _MOST_DOUBLINGS: Final = 20
+# After so long a block that was split is asked for as a whole again: the address may have been illegal for a while.
+_MEND_S: Final = 60.0
 
 
 @dataclass
@@ -77,7 +79,9 @@ class Unit:
 
     def __init__(self, unit_id: int, blocks: Sequence[Block], interval_s: float) -> None:
         self._unit_id = unit_id
-        self._blocks = list(blocks)
+        self._whole = list(blocks)
+        self._blocks = self._whole
+        self._mend_at = 0.0  # loop time
         self._interval_s = interval_s
         self._silent_polls = 0
         self._silence = ""  # why it is silent
@@ -95,9 +99,13 @@ class Unit:
     async def poll(self, line: ModbusLine, budget: Budget, now_ms: Clock) -> Outcome:
         """Readings of every point; raises nothing but a cancellation."""
         asking = _Asking(line, budget, now_ms, patience=1 if self.is_silent else _MISSES)
-        if asyncio.get_running_loop().time() < self._pause_until:
+        now = asyncio.get_running_loop().time()
+        if now < self._pause_until:
             asking.gave_up = self._silence
-        self._blocks = await asking.ask_all(self._blocks)
+        asked = self._whole if now >= self._mend_at else self._blocks
+        self._blocks = await asking.ask_all(asked)
+        if len(self._blocks) > len(asked):
+            self._mend_at = now + _MEND_S
         if asking.outcome.answered:
             self._silent_polls, self._silence = 0, ""
         elif asking.misses:

@@ -448,6 +448,22 @@ def test_an_illegal_address_costs_one_point_and_the_split_is_remembered() -> Non
     on_line(test)
 
 
+def test_a_split_is_mended_when_the_address_is_legal_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.sources.modbus_unit._MEND_S", 0.1)
+
+    async def test(line: Line) -> None:
+        points = [{"name": f"p{a}", "address": a} for a in range(20)]
+        async with line_config(line.port, units(u1=points)).open(agent_now) as source:
+            assert set(shown(await source.poll()).values()) == {"bad"}
+            line.units[1] = {a: a for a in range(20)}
+            deadline = time.monotonic() + 5
+            while line.requests[-1] != (1, 4, 0, 20):
+                assert time.monotonic() < deadline
+                assert shown(await source.poll()) == {f"p{a}": a for a in range(20)}
+
+    on_line(test)
+
+
 def test_an_illegal_address_in_a_gap_costs_no_point() -> None:
     async def test(line: Line) -> None:
         line.units[1] = {0: 1, 3: 4}
