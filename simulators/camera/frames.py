@@ -155,6 +155,8 @@ class Broadcast:
             await self._watched.wait()
             number = self._maker.latest(time.time()) + 1
             await asyncio.sleep(max(0.0, self._maker.at_ms(number) / 1000 - time.time()))
+            if not self._viewers:
+                continue
             frame = await self._make(number)
             for viewer in tuple(self._viewers):
                 viewer.offer(frame)
