@@ -146,13 +146,18 @@ def test_water_is_neither_made_nor_lost() -> None:
         assert held_m3 == pytest.approx(in_m3, abs=1e-9)
 
 
-def test_an_empty_tank_gives_nothing() -> None:
-    plant = plant_of(Leak(tank=1, flow_m3_h=5000, duration_s=600), steps=2 * MINUTE)
-    values = plant.memory.values
-    assert values["tank1/level_low"] is True
-    assert values["intake/alarm_tank1_low"] is True
-    assert isinstance(values["intake/alarm_word"], int)
-    assert values["intake/alarm_word"] & 0b10
+def test_alarms_stand_in_their_word_and_in_their_bits() -> None:
+    plant = plant_of(Leak(tank=1, flow_m3_h=5000, duration_s=600), Leak(tank=2, flow_m3_h=5000, duration_s=600))
+    plant.move_to(2 * MINUTE)
+    answer = plant.read(Block(1, Table.INPUT, 16, 1))
+    assert answer.words == [0b1010]
+    assert {name: value for name, value in answer.values.items() if value} == {
+        "intake/alarm_word": 0b1010,
+        "intake/alarm_tank1_low": True,
+        "intake/alarm_tank2_low": True,
+    }
+    assert plant.memory.values["tank1/level_low"] is True
+    assert plant.memory.values["tank2/volume"] == 0
 
 
 def test_a_stopped_pump_stops() -> None:
@@ -234,6 +239,17 @@ def test_a_stuck_sensor_stands_still_and_only_it() -> None:
     for plant in (sound, stuck):
         plant.move_to(30 * SECOND)
     assert stuck.memory.values == sound.memory.values
+
+
+def test_a_stuck_sensor_does_not_move_when_other_faults_come_and_go() -> None:
+    other = Leak(tank=1, start_s=2, duration_s=3)
+    plant = plant_of(StuckSensor(point="tank1/level", start_s=1, duration_s=9), other, steps=SECOND)
+    first = plant.memory.values["tank1/level"]
+    for step in range(SECOND, 10 * SECOND):
+        plant.move_to(step)
+        assert plant.memory.values["tank1/level"] == first
+    plant.move_to(10 * SECOND)
+    assert plant.memory.values["tank1/level"] != first
 
 
 def test_what_is_served_of_a_stuck_sensor_is_what_its_registers_say() -> None:
