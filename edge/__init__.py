@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import metadata
-
 
 def version() -> str:
     """The installed version; from a plain checkout, "unknown"."""
+    from importlib import metadata  # noqa: PLC0415 - pulls in the e-mail parser, a memory that only this needs
+
     try:
         return metadata.version("headwater")
     except metadata.PackageNotFoundError:

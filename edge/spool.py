@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from contract.delivery import Gap
+from contract.delivery import BatchId, Gap
 from edge.errors import CorruptSpoolError, SpoolError
 from edge.store import Extent, SpoolFile, StoredBatch, open_spool, set_aside, widen
 
@@ -72,7 +72,7 @@ class Spool:
         limits: SpoolLimits,
         now_ms: Clock,
         declare: Callable[[str, Gap], Batch],
-        on_commit: Callable[[], None] = lambda: None,
+        on_commit: Callable[[], object] = lambda: None,
     ) -> None:
         self.dropped_batches = 0
         self.evicted_batches = 0
@@ -85,6 +85,7 @@ class Spool:
         self._pending: deque[Batch] = deque()
         self._pending_bytes = 0
         self._lost: dict[str, Gap] = {}
+        self._durable: BatchId | None = None
         self._devices: set[str] = set()
         self._calls: deque[Callable[[SpoolFile], SpoolError | None]] = deque()
         self._commit_at = math.inf
@@ -105,10 +106,19 @@ class Spool:
             self._pending.append(batch)
             self._devices.add(batch.device)
             self._pending_bytes += _cost(batch)
-            if not self._failing:
-                self._commit_at = min(self._commit_at, time.monotonic() + self._limits.commit_interval_s)
             self._bound_buffer()
-            self._changed.notify()
+            self._commit_soon()
+
+    def forget(self, through: BatchId) -> None:
+        """Every batch of an epoch up to this one is durable: it is deleted with the next commit."""
+        with self._changed:
+            self._durable = through
+            self._commit_soon()
+
+    def _commit_soon(self) -> None:
+        if not self._failing:
+            self._commit_at = min(self._commit_at, time.monotonic() + self._limits.commit_interval_s)
+        self._changed.notify()
 
     @property
     def buffered(self) -> int:
@@ -118,10 +128,6 @@ class Spool:
     async def read_from(self, batch_no: int, limit: int) -> list[StoredBatch]:
         """Up to `limit` batches from a number on, in order; raises SpoolError."""
         return await self._call(lambda file: file.read_from(batch_no, limit))
-
-    async def delete_through(self, epoch: int, batch_no: int) -> None:
-        """Forgets every batch of an epoch up to and including a number; raises SpoolError."""
-        await self._call(lambda file: file.delete_through(batch_no) if file.epoch == epoch else None)
 
     async def extent(self) -> Extent:
         """What is on the disk; raises SpoolError."""
@@ -188,11 +194,13 @@ class Spool:
     def _serve(self, file: SpoolFile) -> SpoolFile:
         """Waits for something to do and does it; returns the file to go on with."""
         batches, calls = self._wait()
-        faults = [self._commit(file, batches), *(call(file) for call in calls)]
+        committed = None if batches is None else self._commit(file, batches)
+        faults = [committed, *(call(file) for call in calls)]
         corrupt = next((fault for fault in faults if isinstance(fault, CorruptSpoolError)), None)
         return self._begin_anew(file, corrupt) if corrupt else file
 
-    def _wait(self) -> tuple[list[Batch], list[Callable[[SpoolFile], SpoolError | None]]]:
+    def _wait(self) -> tuple[list[Batch] | None, list[Callable[[SpoolFile], SpoolError | None]]]:
+        """What is to be committed, None when it is not yet time, and what else is to be done."""
         with self._changed:
             while not (self._closing or self._calls or self._commit_at <= time.monotonic()):
                 idle_s = self._commit_at - time.monotonic()
@@ -200,7 +208,7 @@ class Spool:
             calls = list(self._calls)
             self._calls.clear()
             if not self._closing and self._commit_at > time.monotonic():
-                return [], calls
+                return None, calls
             batches = list(self._pending)
             self._pending.clear()
             self._pending_bytes = 0
@@ -209,29 +217,38 @@ class Spool:
 
     def _commit(self, file: SpoolFile, batches: list[Batch]) -> SpoolError | None:
         """Commits batches and what was dropped before them; puts them back where the disk does not take them."""
-        if not batches:
-            return None
         with self._changed:
             lost, self._lost = self._lost, {}
-        declared = [self._declare(device, gap) for device, gap in lost.items()]
+            durable, self._durable = self._durable, None
+        if not (batches or lost or durable):
+            return None
+        kept = [*(self._declare(device, gap) for device, gap in lost.items()), *batches]
+        through = durable.batch_no if durable is not None and durable.epoch == file.epoch else 0
         try:
-            self.evicted_batches += file.append([*declared, *batches], self._now_ms(), self._declare)
+            if through and (self._failing or not kept):
+                # By itself: on a full disk it is what makes room.
+                file.delete_through(through)
+            if kept:
+                evicted = file.append(kept, self._now_ms(), self._declare, forget_through=through)
+                self.evicted_batches += evicted
         except SpoolError as exc:
-            self._put_back(batches, lost, exc)
+            self._put_back(batches, lost, durable, exc)
             return exc
-        if self._failing:
+        if self._failing and kept:
             logger.info("the spool works again; %d batches were dropped meanwhile", self.dropped_batches)
-        self._failing = False
+            self._failing = False
         self._on_commit()
         return None
 
-    def _put_back(self, batches: list[Batch], lost: dict[str, Gap], fault: SpoolError) -> None:
+    def _put_back(self, batches: list[Batch], lost: dict[str, Gap], durable: BatchId | None, fault: SpoolError) -> None:
         if not self._failing:
             logger.error("%s; readings are held in memory until it works", fault)
         self._failing = True
         with self._changed:
             for device, gap in lost.items():
                 widen(self._lost, device, gap)
+            if self._durable is None:
+                self._durable = durable
             self._pending.extendleft(reversed(batches))
             self._pending_bytes += sum(_cost(batch) for batch in batches)
             self._bound_buffer()

@@ -45,6 +45,9 @@ pragma user_version = 1;
 """
 
 
+_DELETE_THROUGH: Final = "delete from batch where batch_no <= ?"
+
+
 @dataclass(frozen=True, slots=True)
 class StoredBatch:
     """A batch with its number; `kept_ms` is when (UTC ms) the spool took it."""
@@ -85,18 +88,28 @@ class SpoolFile:
         self._next_no = self._state("next_batch_no")
         self._page_bytes: int = self._db.execute("pragma page_size").fetchone()[0]
 
-    def append(self, batches: Sequence[Batch], now_ms: int, declare: Callable[[str, Gap], Batch]) -> int:
+    def append(
+        self,
+        batches: Sequence[Batch],
+        now_ms: int,
+        declare: Callable[[str, Gap], Batch],
+        *,
+        forget_through: int = 0,
+    ) -> int:
         """Keeps the batches, evicting the oldest where there is no room; returns how many were evicted.
 
-        What is evicted is declared, for each device, by the batch that `declare` makes of a gap.
+        What is evicted is declared, for each device, by the batch that `declare` makes of a gap. What is durable is
+        forgotten in the same commit, for commits are what a memory card wears out by.
         """
         with self._transaction():
+            self._db.execute(_DELETE_THROUGH, (forget_through,))
             next_no = self._insert(self._next_no, batches, now_ms)
             evicted, gaps = self._make_room(first_new=self._next_no)
             next_no = self._insert(next_no, [declare(device, gap) for device, gap in gaps.items()], now_ms)
             self._set_state("next_batch_no", next_no)
             self._set_state("clean_stop", 0)
         self._next_no = next_no
+        self._give_disk_back()
         return evicted
 
     def read_from(self, batch_no: int, limit: int) -> list[StoredBatch]:
@@ -108,9 +121,12 @@ class SpoolFile:
     def delete_through(self, batch_no: int) -> None:
         """Forgets every batch up to and including a number."""
         with self._transaction():
-            self._db.execute("delete from batch where batch_no <= ?", (batch_no,))
+            self._db.execute(_DELETE_THROUGH, (batch_no,))
+        self._give_disk_back()
+
+    def _give_disk_back(self) -> None:
+        """Makes the file smaller after an outage, a little at a time."""
         if self._pragma("freelist_count") > _VACUUM_FROM_PAGES:
-            # Gives the disk back after an outage, a little at a time.
             with _translated(self.path):
                 # `execute` would step it once, and free a single page.
                 self._db.executescript(f"pragma incremental_vacuum({_VACUUM_FROM_PAGES // 2})")
@@ -179,7 +195,7 @@ class SpoolFile:
         spans = "select device, min(from_ms), max(to_ms) from batch where batch_no <= ? group by device"
         for device, from_ms, to_ms in self._db.execute(spans, (through,)):
             widen(gaps, device, Gap(from_ms, to_ms, "spool full"))
-        return self._db.execute("delete from batch where batch_no <= ?", (through,)).rowcount
+        return self._db.execute(_DELETE_THROUGH, (through,)).rowcount
 
     def _used_bytes(self) -> int:
         return (self._pragma("page_count") - self._pragma("freelist_count")) * self._page_bytes

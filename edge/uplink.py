@@ -148,28 +148,26 @@ class Uplink:
         raise UplinkError(f"connection lost: {link.lost.result()}")
 
     async def _progress(self) -> Extent:
-        """Forgets what the last mark says is durable, and moves the window to what the spool then holds."""
+        """Takes in the last mark, and moves the window over what is durable or evicted."""
         extent = await self._spool.extent()
         mark, self._mark = self._mark, None
-        if mark is not None and mark.epoch == extent.epoch and mark.through >= extent.oldest:
-            extent = await self._forget(mark, extent)
-        if extent.epoch != self._epoch:
-            self._epoch = extent.epoch
-            self._window.restart(extent.oldest)
-            self._patience.reset(time.monotonic())
-        elif self._window.advance(extent.oldest) or self._was_empty:
-            self._patience.reset(time.monotonic())
-        self._was_empty = extent.depth == 0
-        return extent
-
-    async def _forget(self, mark: DurableMark, extent: Extent) -> Extent:
-        if mark.through >= extent.next_no:
+        if mark is not None and mark.epoch == extent.epoch and mark.through >= extent.next_no:
             # The disk has lost numbers that were sent: a card put back from an image, or one that lies about writing.
             logger.error("batch %d is durable but unknown here: a new epoch is begun", mark.through)
             await self._spool.renew_epoch(extent.epoch)
-        else:
-            await self._spool.delete_through(mark.epoch, mark.through)
-        return await self._spool.extent()
+            extent = await self._spool.extent()
+        if extent.epoch != self._epoch:
+            self._epoch = extent.epoch
+            self._window.restart(extent.oldest)
+            self._was_empty = True
+        through = mark.through if mark is not None and mark.epoch == self._epoch else 0
+        if through >= extent.oldest:
+            self._spool.forget(BatchId(self._epoch, through))
+        moved = self._window.advance(max(extent.oldest, through + 1))
+        if moved or self._was_empty:
+            self._patience.reset(time.monotonic())
+        self._was_empty = self._window.base == extent.next_no
+        return extent
 
     def _resend_if_stuck(self) -> None:
         if not self._was_empty and self._patience.exhausted(time.monotonic()):
@@ -193,7 +191,7 @@ class Uplink:
                 self.wake()
                 return
             for batch in batches:
-                self._send_batch(link, batch, extent.oldest)
+                self._send_batch(link, batch, max(extent.oldest, self._window.base))
 
     def _send_batch(self, link: Link, batch: StoredBatch, oldest: int) -> None:
         late = self._now_ms() - batch.kept_ms > self._config.historical_after_s * _MS_PER_S

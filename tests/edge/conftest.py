@@ -87,7 +87,7 @@ class ScriptedBridge:
         self._client.on_connect = lambda client, *_: client.subscribe(f"spBv1.0/{self.group}/#", qos=1)
         subscribed = threading.Event()
         self._client.on_subscribe = lambda *_: subscribed.set()
-        properties = Properties(PacketTypes.CONNECT)
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
         properties.SessionExpiryInterval = 3600
         self._client.connect("127.0.0.1", self.port, clean_start=False, properties=properties)
         self._client.loop_start()
@@ -117,7 +117,7 @@ class ScriptedBridge:
         if topic.message_type is MessageType.NCMD:
             return
         stamp = BatchStamp.from_properties(getattr(message.properties, "UserProperty", []))
-        self.received.append(Received(topic, decode(message.payload), stamp))
+        self.received.append(Received(topic, decode(bytes(message.payload)), stamp))
         if stamp is not None:
             self._take(topic, stamp)
 

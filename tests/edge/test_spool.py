@@ -25,7 +25,7 @@ def a_batch(n: int, size_bytes: int = 10) -> Batch:
     return Batch("plant", n.to_bytes(8, "big") + bytes(size_bytes), n, n)
 
 
-def a_spool(directory: Path, on_commit: Callable[[], None] = lambda: None, **limits: Any) -> Spool:
+def a_spool(directory: Path, on_commit: Callable[[], object] = lambda: None, **limits: Any) -> Spool:
     given = {"max_bytes": 1 << 26, "buffer_bytes": 1 << 20, "commit_interval_s": 0.02} | limits
     clock = lambda: 1000  # noqa: E731 - a clock that stands
     return Spool(directory, SpoolLimits(**given), clock, lambda device, gap: gap_batch(device, gap, 1), on_commit)
