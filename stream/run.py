@@ -29,19 +29,15 @@ def run(config: StreamConfig, *, once: bool) -> None:
     Raises ConfigError and FatalError.
     """
     stop = threading.Event()
-
-    def request_stop(number: int, _frame: FrameType | None) -> None:
-        logger.info("%s: finishing the batch in hand", signal.Signals(number).name)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, request_stop)
+    _stop_on_signals(stop)
     dsn = config.database.dsn()
     writer = Writer(dsn, stop)
     try:
         retrying(lambda: check_tables(dsn), stop)
         with tempfile.TemporaryDirectory(prefix="headwater-stream-") as work_dir:
             spark = start(config.spark, Path(work_dir))
+            # Spark has put a handler of its own in place of ours: it would break off what the batch is doing.
+            _stop_on_signals(stop)
             logger.info("reading Kafka at %s, checkpoint %s", config.kafka.bootstrap_servers, config.checkpoint_dir)
             Supervisor(spark, config, writer, stop).run(once=once)
             spark.stop()
@@ -50,3 +46,12 @@ def run(config: StreamConfig, *, once: bool) -> None:
     finally:
         writer.close()
     logger.info("stopped")
+
+
+def _stop_on_signals(stop: threading.Event) -> None:
+    def request_stop(number: int, _frame: FrameType | None) -> None:
+        logger.info("%s: finishing the batch in hand", signal.Signals(number).name)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, request_stop)
