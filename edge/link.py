@@ -16,6 +16,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.errors import UplinkError
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
     from typing import Self
-
-    from paho.mqtt.reasoncodes import ReasonCode
 
     from edge.config import MqttConfig
 
@@ -62,7 +61,10 @@ class Link:
         cls, config: MqttConfig, client_id: str, will: tuple[str, bytes], on_message: Callable[[str, bytes], None]
     ) -> Self:
         """An established connection whose will (topic and payload) the broker holds; raises UplinkError."""
-        link = cls(config, client_id, on_message)
+        try:
+            link = cls(config, client_id, on_message)
+        except (OSError, ValueError) as exc:
+            raise UplinkError(f"certificates or password for {config.host} cannot be used: {exc}") from exc
         try:
             await link._open(will)
         except BaseException:
@@ -82,7 +84,9 @@ class Link:
             raise UplinkError(f"{self._where}: {paho.error_string(code)}")
         reason = await self._expect("suback", mid)
         if reason >= FIRST_FAILURE:
-            raise UplinkError(f"{self._where} refuses the subscription to {topic} ({_spell(reason)})")
+            raise UplinkError(
+                f"{self._where} refuses the subscription to {topic}: {_spell(PacketTypes.SUBACK, reason)}"
+            )
 
     def publish(self, topic: str, payload: bytes, stamp: Sequence[tuple[str, str]] = ()) -> asyncio.Future[int]:
         """Sends at QoS 1 without waiting; the future gets the PUBACK's reason, or `LOST`."""
@@ -133,7 +137,7 @@ class Link:
         except (OSError, ValueError) as exc:
             raise UplinkError(f"{self._where} cannot be reached: {exc}") from exc
         if reason != 0:
-            raise UplinkError(f"{self._where} refuses the connection ({_spell(reason)})")
+            raise UplinkError(f"{self._where} refuses the connection: {_spell(PacketTypes.CONNACK, reason)}")
 
     def _dial(self) -> None:
         config = self._config
@@ -206,6 +210,13 @@ class Link:
         self._tell(self._on_message, message.topic, message.payload)
 
 
+def spell_puback(reason: int) -> str:
+    """Why a message was not taken."""
+    if reason == NO_MATCHING_SUBSCRIBERS:
+        return "reach nobody: no bridge has subscribed"
+    return f"are refused: {_spell(PacketTypes.PUBACK, reason)}"
+
+
 def _properties(packet_type: int) -> Properties:
     return Properties(packet_type)  # type: ignore[no-untyped-call]  # paho leaves it untyped
 
@@ -214,5 +225,11 @@ def _path(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def _spell(reason: int) -> str:
-    return "the connection was lost" if reason == LOST else f"reason {reason}"
+def _spell(packet_type: int, reason: int) -> str:
+    """A reason as MQTT calls it."""
+    if reason == LOST:
+        return "the connection was lost"
+    try:
+        return f"{ReasonCode(packet_type, identifier=reason)} ({reason})"
+    except KeyError:
+        return f"reason {reason}"

@@ -25,6 +25,7 @@ _NODE: Final = (
     MetricInfo("Health/Spool Buffered", DataType.INT64, None, "batches in memory, waiting for the disk"),
     MetricInfo("Health/Spool Evicted", DataType.INT64, None, "batches lost for want of room on disk, in this run"),
     MetricInfo("Health/Spool Dropped", DataType.INT64, None, "batches lost while the disk failed, in this run"),
+    MetricInfo("Health/Spool Set Aside", DataType.INT64, None, "spoilt spools that wait for a person to look at them"),
 )
 
 
@@ -45,6 +46,7 @@ def measure(
         spool.buffered,
         spool.evicted_batches,
         spool.dropped_batches,
+        spool.set_aside,
     ]
     for status in statuses.values():
         values += [status.polls, status.failures, status.skipped_ticks]

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from contract.delivery import BatchId, Gap
 from edge.errors import CorruptSpoolError, SpoolError
-from edge.store import Extent, SpoolFile, StoredBatch, open_spool, set_aside, widen
+from edge.state_dir import count_set_aside, open_spool, set_aside
+from edge.store import Extent, SpoolFile, StoredBatch, widen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,6 +125,11 @@ class Spool:
     def buffered(self) -> int:
         """How many batches wait in memory for the disk."""
         return len(self._pending)
+
+    @property
+    def set_aside(self) -> int:
+        """How many spoilt files lie beside the spool."""
+        return count_set_aside(self._directory)
 
     async def read_from(self, batch_no: int, limit: int) -> list[StoredBatch]:
         """Up to `limit` batches from a number on, in order; raises SpoolError."""

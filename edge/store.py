@@ -1,13 +1,11 @@
 """The spool's file: SQLite in WAL mode, every commit on the disk before it is believed. Used by one thread.
 
-Batches are numbered from 1 without holes within an epoch, across restarts and even when none is left. The epoch
-stands in the file's name, so that it is known even of a file that cannot be read.
+Batches are numbered from 1 without holes within an epoch, across restarts and even when none is left.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import re
 import sqlite3
 from dataclasses import dataclass
@@ -22,13 +20,10 @@ if TYPE_CHECKING:
 
     from edge.batch import Batch
 
-logger = logging.getLogger(__name__)
-
-_FILE_NAME: Final = re.compile(r"spool-(\d+)\.db")
-_SET_ASIDE_SUFFIX: Final = ".corrupt"
 # At least so much of the spool goes at once when it is full, so that gaps are few.
 _EVICTED_SHARE: Final = 20
 _VACUUM_FROM_PAGES: Final = 1024
+_VERSION: Final = 1
 _SCHEMA: Final = """
 create table batch (
   batch_no integer primary key,
@@ -115,7 +110,7 @@ class SpoolFile:
     def read_from(self, batch_no: int, limit: int) -> list[StoredBatch]:
         """Up to `limit` batches from a number on, in order."""
         query = "select batch_no, device, payload, kept_ms from batch where batch_no >= ? order by batch_no limit ?"
-        with _translated(self.path):
+        with translated(self.path):
             return [StoredBatch(*row) for row in self._db.execute(query, (batch_no, limit))]
 
     def delete_through(self, batch_no: int) -> None:
@@ -127,20 +122,20 @@ class SpoolFile:
     def _give_disk_back(self) -> None:
         """Makes the file smaller after an outage, a little at a time."""
         if self._pragma("freelist_count") > _VACUUM_FROM_PAGES:
-            with _translated(self.path):
+            with translated(self.path):
                 # `execute` would step it once, and free a single page.
                 self._db.executescript(f"pragma incremental_vacuum({_VACUUM_FROM_PAGES // 2})")
 
     def extent(self) -> Extent:
         """What it holds."""
-        with _translated(self.path):
+        with translated(self.path):
             row = self._db.execute("select batch_no, kept_ms from batch order by batch_no limit 1").fetchone()
         oldest, kept_ms = row or (self._next_no, None)
         return Extent(self.epoch, oldest, self._next_no, self._used_bytes(), kept_ms)
 
     def last_sampled(self) -> dict[str, int]:
         """For each device, from when on (UTC ms) readings were not spooled yet when the last batch was kept."""
-        with _translated(self.path):
+        with translated(self.path):
             return dict(self._db.execute("select name, last_ms from device"))
 
     def next_bd_seq(self) -> int:
@@ -154,8 +149,8 @@ class SpoolFile:
         """Takes a higher epoch, and the name that goes with it, for the same batches."""
         self.close(clean=False)
         epoch = max(now_ms, self.epoch + 1)
-        with _translated(self.path):
-            self.path = self.path.rename(self.path.with_name(f"spool-{epoch}.db"))
+        with translated(self.path):
+            self.path = self.path.rename(spool_path(self.path.parent, epoch))
         self.epoch = epoch
         self._db = _connect(self.path)
 
@@ -201,12 +196,12 @@ class SpoolFile:
         return (self._pragma("page_count") - self._pragma("freelist_count")) * self._page_bytes
 
     def _pragma(self, name: str) -> int:
-        with _translated(self.path):
+        with translated(self.path):
             value: int = self._db.execute(f"pragma {name}").fetchone()[0]
         return value
 
     def _state(self, key: str) -> int:
-        with _translated(self.path):
+        with translated(self.path):
             row = self._db.execute("select value from state where key = ?", (key,)).fetchone()
         if row is None:
             raise CorruptSpoolError(f"spool {self.path}: no state {key!r}")
@@ -218,7 +213,7 @@ class SpoolFile:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        with _translated(self.path):
+        with translated(self.path):
             self._db.execute("begin immediate")
             try:
                 yield
@@ -230,40 +225,19 @@ class SpoolFile:
                 raise
 
 
+def spool_path(directory: Path, epoch: int) -> Path:
+    """Where a spool lies. Its name tells its epoch, so that it is known even of a file that cannot be read."""
+    return directory / f"spool-{epoch}.db"
+
+
 def widen(gaps: dict[str, Gap], device: str, gap: Gap) -> None:
     """Makes a device's gap reach over another one too."""
     known = gaps.get(device, gap)
     gaps[device] = Gap(min(known.from_ms, gap.from_ms), max(known.to_ms, gap.to_ms), gap.reason)
 
 
-def open_spool(directory: Path, max_bytes: int, now_ms: int) -> SpoolFile:
-    """The newest spool in a directory, or a new one; a file that cannot be read is set aside, never an error.
-
-    Raises SpoolError when the directory takes no file at all.
-    """
-    with _translated(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        known = sorted((int(found[1]), path) for path in directory.iterdir() if (found := _FILE_NAME.match(path.name)))
-    spoilt: list[int] = []
-    for epoch, path in reversed(known):
-        if path.suffix == ".db":
-            try:
-                return _remembering(SpoolFile(path, epoch, max_bytes), spoilt)
-            except CorruptSpoolError as exc:
-                set_aside(path, exc)
-                spoilt.append(epoch)
-    newest = known[-1][0] if known else 0
-    epoch = max(now_ms, newest + 1)
-    return _remembering(SpoolFile(directory / f"spool-{epoch}.db", epoch, max_bytes), spoilt)
-
-
-def _remembering(file: SpoolFile, spoilt: Sequence[int]) -> SpoolFile:
-    file.spoilt_since_ms = min(spoilt, default=None)
-    return file
-
-
 def _connect(path: Path) -> sqlite3.Connection:
-    with _translated(path), contextlib.ExitStack() as undo:
+    with translated(path), contextlib.ExitStack() as undo:
         db = undo.enter_context(contextlib.closing(sqlite3.connect(path, isolation_level=None)))
         # auto_vacuum counts only before the first table, and before WAL writes the first page.
         db.execute("pragma auto_vacuum = incremental")
@@ -272,41 +246,27 @@ def _connect(path: Path) -> sqlite3.Connection:
         db.execute("pragma synchronous = full")
         db.execute("pragma cache_size = -1024")
         db.execute("pragma journal_size_limit = 4194304")
-        if db.execute("pragma user_version").fetchone()[0] == 0:
+        version = db.execute("pragma user_version").fetchone()[0]
+        if version == 0:
             db.executescript(f"begin immediate; {_SCHEMA} commit;")
+        elif version != _VERSION:
+            raise CorruptSpoolError(f"spool {path}: has format {version}, this agent knows {_VERSION}")
         elif (verdict := db.execute("pragma quick_check(1)").fetchone()[0]) != "ok":
             raise CorruptSpoolError(f"spool {path}: {verdict}")
         undo.pop_all()
         return db
 
 
-def set_aside(path: Path, fault: SpoolError) -> None:
-    """Renames a file that cannot be used, and what belongs to it, so that a person can look at it later."""
-    logger.error("%s; set aside as %s%s, a new spool is begun", fault, path.name, _SET_ASIDE_SUFFIX)
-    for suffix in ("-wal", "-shm", ""):
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            part.rename(path.with_name(path.name + _SET_ASIDE_SUFFIX + suffix))
-
-
-def count_set_aside(directory: Path) -> int:
-    """How many spools in a directory have been set aside."""
-    return sum(1 for path in directory.glob(f"spool-*{_SET_ASIDE_SUFFIX}"))
-
-
 @contextlib.contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def translated(path: Path) -> Iterator[None]:
     """SQLite's and the file system's errors as ours; those that say that the file is spoilt as CorruptSpoolError."""
     try:
         yield
     except sqlite3.Error as exc:
-        code = getattr(exc, "sqlite_errorcode", None)
-        # The low byte is the error, the others its details. A missing table is SQLITE_ERROR.
-        spoilt = code is not None and code & 0xFF in {
-            sqlite3.SQLITE_CORRUPT,
-            sqlite3.SQLITE_NOTADB,
-            sqlite3.SQLITE_ERROR,
-        }
+        # The low byte is the error, the others its details.
+        code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
+        tables_differ = code == sqlite3.SQLITE_ERROR and re.search("no such|already exists", str(exc))
+        spoilt = code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB} or tables_differ
         error = CorruptSpoolError if spoilt else SpoolError
         raise error(f"spool {path}: {exc}") from exc
     except OSError as exc:

@@ -18,7 +18,7 @@ from contract.sparkplug import REBIRTH, SEQ_MODULUS, as_historical, decode, with
 from edge.batch import data_topic
 from edge.births import BD_SEQ_MODULUS, births, death
 from edge.errors import SpoolError, UplinkError
-from edge.link import LOST, NO_MATCHING_SUBSCRIBERS, Link, delivered
+from edge.link import LOST, Link, delivered, spell_puback
 from edge.schedule import backoff_s
 from edge.window import Patience, SendWindow
 
@@ -119,7 +119,7 @@ class Uplink:
             if delivered(reason):
                 return
             if attempt == 1:
-                logger.warning("births %s; tried again until somebody takes them", _undelivered(reason))
+                logger.warning("births %s; tried again until somebody takes them", spell_puback(reason))
             await asyncio.wait([link.lost], timeout=_backoff_s(attempt))
 
     async def _send_births(self, link: Link) -> int:
@@ -207,7 +207,7 @@ class Uplink:
         if reason != LOST and not delivered(reason) and not self._refused:
             # Nothing more is sent until the patience is over; then again from the oldest.
             self._refused = True
-            logger.warning("data %s; kept, and sent again later", _undelivered(reason))
+            logger.warning("data %s; kept, and sent again later", spell_puback(reason))
         self.wake()
 
     def _on_message(self, topic: str, payload: bytes) -> None:
@@ -275,9 +275,3 @@ class Uplink:
 
 def _backoff_s(failures: int) -> float:
     return backoff_s(failures, random.random(), base_s=_BACKOFF_BASE_S, cap_s=_BACKOFF_CAP_S)  # noqa: S311 - no secret
-
-
-def _undelivered(reason: int) -> str:
-    if reason == NO_MATCHING_SUBSCRIBERS:
-        return "reach nobody: no bridge has ever subscribed"
-    return f"are refused by the broker (reason {reason})"

@@ -19,10 +19,12 @@ from contract.delivery import GAP, Gap
 from contract.sparkplug import decode
 from edge.batch import Batch, gap_batch
 from edge.errors import CorruptSpoolError, SpoolError
-from edge.store import SpoolFile, count_set_aside, open_spool
+from edge.state_dir import count_set_aside, open_spool
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from edge.store import SpoolFile
 
 ROOM = 64 << 20
 
@@ -112,7 +114,7 @@ def test_what_a_killed_process_had_committed_is_all_there(tmp_path: Path) -> Non
         import sys
         from pathlib import Path
         from edge.batch import Batch
-        from edge.store import open_spool
+        from edge.state_dir import open_spool
         file = open_spool(Path(sys.argv[1]), 64 << 20, 1000)
         n = file.extent().next_no
         while True:
@@ -146,7 +148,7 @@ def test_what_a_killed_process_had_committed_is_all_there(tmp_path: Path) -> Non
         file.close(clean=False)
 
 
-@pytest.mark.parametrize("spoil", ["garbage", "truncated", "page", "no table"])
+@pytest.mark.parametrize("spoil", ["garbage", "truncated", "page", "no table", "newer"])
 def test_a_spoilt_file_is_set_aside_and_a_higher_epoch_begun(tmp_path: Path, spoil: str) -> None:
     file = open_spool(tmp_path, ROOM, 1000)
     fill(file, [a_batch(n, 3000) for n in range(1, 50)])
@@ -163,6 +165,10 @@ def test_a_spoilt_file_is_set_aside_and_a_higher_epoch_begun(tmp_path: Path, spo
         case "no table":
             db = sqlite3.connect(path)
             db.execute("drop table state")
+            db.close()
+        case "newer":
+            db = sqlite3.connect(path)
+            db.execute("pragma user_version = 2")
             db.close()
     # The clock was set back, too: the new epoch is higher all the same.
     anew = open_spool(tmp_path, ROOM, 500)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import subprocess
 from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,14 +20,14 @@ from edge.node_metrics import node_metrics
 from edge.reading import MetricInfo, Reading
 from edge.spool import Spool, SpoolLimits
 from edge.uplink import Uplink
+from stack import Mosquitto
+from stack.server import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     import pytest
-
-    from stack import Mosquitto
 
 GROUP = "uplink"
 NODE_ID = "edge-1"
@@ -297,3 +298,75 @@ def test_a_stop_delivers_what_is_left_then_says_goodbye(
     wait_for(lambda: bridge.of_type(MessageType.NDEATH), "the death")
     assert bridge.batch_numbers() == list(range(1, 101))
     assert bridge.received[-1].topic.message_type is MessageType.NDEATH
+
+
+def test_a_broker_that_hangs_is_given_up_and_found_again(
+    broker: Mosquitto, new_bridge: Callable[..., Any], tmp_path: Path, eventually: Any
+) -> None:
+    bridge = new_bridge(broker.port, GROUP)
+
+    async def scenario() -> None:
+        async with running(broker.port, tmp_path, keepalive_s=5, connect_timeout_s=1) as rig:
+            rig.put(3)
+            await rig.delivered()
+            broker.suspend()
+            rig.put(3)
+            await eventually(lambda: not rig.uplink.status.connected, "the silence is noticed")
+            broker.resume()
+            await rig.delivered()
+
+    asyncio.run(scenario())
+    assert set(bridge.batch_numbers()) == set(range(1, 7))
+
+
+def certificates(directory: Path) -> None:
+    """A throw-away authority, and one certificate of its for both ends."""
+
+    def openssl(*args: str) -> None:
+        subprocess.run(["openssl", *args], cwd=directory, check=True, capture_output=True)
+
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test authority", "-days", "1")
+    openssl("req", *key, "-keyout", "end.key", "-out", "end.csr", "-subj", "/CN=edge-1")
+    (directory / "san").write_text("subjectAltName=IP:127.0.0.1")
+    signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "1", "-extfile", "san")
+    openssl("x509", "-req", "-in", "end.csr", "-out", "end.pem", *signing)
+
+
+def test_tls_with_a_certificate_and_a_password(new_bridge: Callable[..., Any], tmp_path: Path, eventually: Any) -> None:
+    certificates(tmp_path)
+    tls_port = free_port()
+    extra = [
+        f"listener {tls_port} 127.0.0.1",
+        f"cafile {tmp_path}/ca.pem",
+        f"certfile {tmp_path}/end.pem",
+        f"keyfile {tmp_path}/end.key",
+        "require_certificate true",
+    ]
+    files = {"ca_file": tmp_path / "ca.pem", "cert_file": tmp_path / "end.pem", "key_file": tmp_path / "end.key"}
+    (tmp_path / "password").write_text("secret")
+
+    async def scenario(port: int) -> None:
+        good = {"tls": files, "username": "edge-1", "password_file": tmp_path / "password"}
+        async with running(port, tmp_path, **good) as rig:
+            rig.put(3)
+            await rig.delivered()
+        async with running(port, tmp_path, tls={"ca_file": tmp_path / "ca.pem"}) as rig:
+            await eventually(lambda: rig.uplink.status.error, "refused without a certificate")
+            assert not rig.uplink.status.connections
+
+    with Mosquitto(directory=tmp_path / "mosquitto", extra=extra) as server:
+        new_bridge(server.port, GROUP)
+        asyncio.run(scenario(tls_port))
+
+
+def test_certificates_that_are_not_there_are_told_and_tried_again(
+    broker: Mosquitto, tmp_path: Path, eventually: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        async with running(broker.port, tmp_path, tls={"ca_file": tmp_path / "none.pem"}) as rig:
+            rig.put(1)
+            await eventually(lambda: "cannot be used" in (rig.uplink.status.error or ""), "the error")
+
+    asyncio.run(scenario())
+    assert caplog.text.count("certificates or password") == 1
