@@ -179,8 +179,9 @@ class Bridge:
         letter = shipment.letter
         self._counts.produced += 1
         self._counts.dead_letters += letter.is_dead
-        if letter.is_dead:
-            logger.warning("set aside a message on %s: %s", letter.headers.topic, letter.headers.reason)
+        if letter.is_dead and self._counts.dead_letters == self._logged.dead_letters + 1:
+            why = letter.headers.topic, letter.headers.reason
+            logger.warning("set aside a message on %s: %s; more are only counted until the next status line", *why)
         if letter.node is not None and letter.stamp is not None:
             self._marks.acknowledged(letter.node, letter.stamp)
         self._gate.release(shipment.size_bytes)

@@ -33,8 +33,8 @@ _BACKOFF_MAX_S: Final = 15.0
 class Sender(Protocol):
     """What the outbox needs of a producer."""
 
-    def send(self, letter: Letter, done: Callable[[BaseException | None], None]) -> None:
-        """Send; `done` hears of success (None) or the error."""
+    def send(self, letter: Letter, done: Callable[[BaseException | None], None]) -> Exception | None:
+        """Send; `done` hears of success (None) or the error, unless an error is the result."""
 
     def close(self, timeout_s: float) -> None:
         """Finish or drop what waits."""
@@ -75,6 +75,7 @@ class Outbox:
         self._waiting: dict[int, Shipment] = {}
         self._backoff_s = _BACKOFF_MIN_S
         self._open_at = 0.0
+        self._heard_at = 0.0
         self._silent_since: float | None = None
 
     def __len__(self) -> int:
@@ -121,7 +122,7 @@ class Outbox:
                 self._open()
         elif self.oldest_age_s() > self._stall_s:
             self._give_up("no answer")
-        elif self.oldest_age_s() > SILENCE_S:
+        elif min(self.oldest_age_s(), now - self._heard_at) > SILENCE_S:
             self._fell_silent("no answer")
 
     def close(self, timeout_s: float) -> None:
@@ -132,8 +133,11 @@ class Outbox:
 
     def _send(self, shipment: Shipment) -> None:
         shipment.sent_at = time.monotonic()
-        if self._sender is not None:
-            self._sender.send(shipment.letter, partial(self._answered, shipment.number, self._attempt))
+        if self._sender is None:
+            return
+        error = self._sender.send(shipment.letter, partial(self._answered, shipment.number, self._attempt))
+        if error is not None:
+            self._failed(shipment, error)
 
     def _answered(self, number: int, attempt: int, error: BaseException | None) -> None:
         self._report(Answer(number, attempt, error))
@@ -184,6 +188,7 @@ class Outbox:
             logger.warning("Kafka: %s; %d messages wait, nothing is acknowledged meanwhile", why, len(self._waiting))
 
     def _heard(self) -> None:
+        self._heard_at = time.monotonic()
         if self._silent_since is not None:
             logger.info("Kafka: answers again after %.0f s", time.monotonic() - self._silent_since)
             self._silent_since = None

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from typing import TYPE_CHECKING
 
 from bridge.config import MqttConfig
 from bridge.mqtt import MqttLink
 from bridge.triage import Message
-from stack import Kafka, Mosquitto
+from stack import Kafka, Mosquitto, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from bridge.errors import BridgeError
     from tests.bridge.conftest import Record, World
@@ -209,3 +211,38 @@ def test_memory_is_bounded_while_kafka_is_away(new_world: NewWorld, until: Calla
         peak = bridge.rss_bytes - before
         assert peak < 150 * MB, f"{peak / MB:.0f} MB"
         assert batch_numbers(world.records(world.payloads, 1001)) == set(range(1, 1002))
+
+
+def test_tls_with_a_certificate_of_our_own(
+    new_world: NewWorld, kafka: Kafka, tmp_path: Path, until: Callable[..., bool]
+) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", *subject]
+    subprocess.run([*make, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    port = free_port()
+    tls = [f"listener {port} 127.0.0.1", f"cafile {certificate}", f"certfile {certificate}", f"keyfile {key}"]
+    with Mosquitto(extra=[*tls, "require_certificate true"]) as mosquitto:
+        world = new_world(mosquitto, kafka)
+        files = {"ca_file": str(certificate), "cert_file": str(certificate), "key_file": str(key)}
+        bridge = world.bridge(mqtt={"host": "127.0.0.1", "port": port, "client_id": "tls", "tls": files}).start()
+        node = world.node()
+        node.data(1)
+        assert until(lambda: node.through == 1)
+        assert bridge.stop() == 0
+
+
+def test_a_broker_that_refuses_us_is_told_once_and_tried_again(
+    new_world: NewWorld, kafka: Kafka, tmp_path: Path, until: Callable[..., bool]
+) -> None:
+    password_file = tmp_path / "passwords"
+    password_file.write_text("")
+    with Mosquitto(extra=[f"password_file {password_file}"]) as mosquitto:
+        world = new_world(mosquitto, kafka)
+        (tmp_path / "secret").write_text("wrong")
+        user = {"username": "bridge", "password_file": str(tmp_path / "secret")}
+        bridge = world.bridge(mqtt={"host": "127.0.0.1", "port": mosquitto.port, **user}).start(ready=False)
+        assert until(lambda: mosquitto.log_path.read_text().count("not authorised") >= 3)
+        assert bridge.log.count("MQTT: ") == 1
+        assert "the broker refuses client id" in bridge.log
+        assert bridge.stop() == 0

@@ -23,9 +23,11 @@ class ObedientSender:
     def __init__(self) -> None:
         self.sent: list[tuple[Letter, Done]] = []
         self.closed = False
+        self.at_once: Exception | None = None
 
-    def send(self, letter: Letter, done: Done) -> None:
+    def send(self, letter: Letter, done: Done) -> Exception | None:
         self.sent.append((letter, done))
+        return self.at_once
 
     def close(self, timeout_s: float) -> None:
         del timeout_s
@@ -123,6 +125,17 @@ def test_a_late_success_of_the_old_producer_counts_and_its_late_failure_does_not
     assert bench.settle() == [], "it has left already"
 
 
+def test_a_backlog_that_moves_is_no_silence(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.ship(b"1", b"2", b"3")
+    bench.now += 10
+    for _, done in bench.senders[0].sent[:2]:
+        done(None)
+        bench.settle()
+        bench.outbox.tick()
+    assert bench.outbox.connected
+    assert not caplog.records
+
+
 def test_a_producer_that_says_nothing_is_given_up(bench: Bench) -> None:
     bench.ship(b"1")
     bench.now += 6
@@ -160,19 +173,21 @@ def test_an_absent_kafka_is_tried_with_growing_pauses_and_told_once(
 
 
 def test_a_refused_record_becomes_a_dead_letter_then_one_without_payload_then_the_end(bench: Bench) -> None:
-    too_large = RecordTooLarge("takes 10 bytes")
-    bench.ship(b"1", b"2")
     sender = bench.senders[0]
-    sender.sent[0][1](too_large)
-    bench.settle()
-    assert sender.sent[2][0].is_dead
-    assert sender.values[2] == b"1"
-    sender.sent[2][1](too_large)
-    bench.settle()
-    assert sender.values[3] == b""
-    sender.sent[3][1](too_large)
+    sender.at_once = RecordTooLarge("takes 10 bytes")
     with pytest.raises(BridgeError, match="refuses a record without payload"):
-        bench.settle()
+        bench.ship(b"1")
+    assert [(letter.value, letter.is_dead) for letter, _ in sender.sent] == [(b"1", False), (b"1", True), (b"", True)]
+
+
+def test_after_a_failure_found_at_once_nothing_more_is_tried_on_that_producer(bench: Bench) -> None:
+    bench.senders[0].at_once = kafka_errors.KafkaTimeoutError("no metadata")
+    bench.ship(b"1", b"2")
+    assert bench.senders[0].values == [b"1"]
+    assert bench.senders[0].closed
+    bench.now += 1
+    bench.outbox.tick()
+    assert bench.senders[1].values == [b"1", b"2"]
 
 
 def test_what_only_the_operator_can_mend_ends_the_bridge(bench: Bench) -> None:
