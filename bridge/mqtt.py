@@ -63,6 +63,7 @@ class MqttLink:
         self._generation = 0
         self._connected = False
         self._told_away = False
+        self._subscribed = threading.Event()
         self._client: paho.Client | None = None
 
     @property
@@ -90,9 +91,15 @@ class MqttLink:
         """Send what is queued, disconnect, and join paho's thread. The session stays; there is no will."""
         if (client := self._client) is None:
             return
+        deadline = time.monotonic() + timeout_s
+        if self._connected:
+            # Closing a socket that has unread data resets the connection, and the broker then loses what it had not
+            # read. Its answer to a subscription, changing nothing, says that it has read all before.
+            self._subscribed.clear()
+            self._subscribe(client)
+            self._subscribed.wait(timeout_s)
         self._client = None
         client.disconnect()
-        deadline = time.monotonic() + timeout_s
         while (sock := client.socket()) is not None:
             if time.monotonic() > deadline:
                 logger.warning("MQTT: the broker takes nothing more; closing the connection")
@@ -150,13 +157,16 @@ class MqttLink:
         if reason.is_failure:
             self._tell_away(f"the broker refuses client id {self._config.client_id!r}: {reason}")
             return
-        # Commands are dropped by triage; noLocal spares us our own.
-        options = SubscribeOptions(qos=1, noLocal=True, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
-        client.subscribe([(topic_filter, options) for topic_filter in self._filters])
+        self._subscribe(client)
         self._connected = True
         self._told_away = False
         session = "session resumed" if flags.session_present else "new session"
         logger.info("MQTT: connected to %s:%d, %s", self._config.host, self._config.port, session)
+
+    def _subscribe(self, client: paho.Client) -> None:
+        # Commands are dropped by triage; noLocal spares us our own.
+        options = SubscribeOptions(qos=1, noLocal=True, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
+        client.subscribe([(topic_filter, options) for topic_filter in self._filters])
 
     def _on_subscribe(
         self,
@@ -166,6 +176,7 @@ class MqttLink:
         reasons: list[ReasonCode],
         _properties: Properties | None,
     ) -> None:
+        self._subscribed.set()
         for topic_filter, reason in zip(self._filters, reasons, strict=False):
             if reason.is_failure:
                 self._report(BridgeError(f"MQTT: the broker refuses the subscription {topic_filter}: {reason}"))
