@@ -32,7 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; its exit status."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", level=logging.INFO)
-    logging.getLogger("py4j").setLevel(logging.WARNING)
+    # It prints the trace of every exception that crosses it; what an operator should know, we say.
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)
     try:
         config = read_config(options.config, StreamConfig)
         if options.command == "check":

@@ -31,6 +31,8 @@ _FIRST_DELAY_S: Final = 1.0
 _LONGEST_DELAY_S: Final = 15.0
 _POLL_S: Final = 0.25
 _STOP_POLL_S: Final = 0.01
+# What a query says of itself once it knows which records are new.
+_KAFKA_ANSWERED: Final = {"Waiting for next trigger", "Waiting for data to arrive", "Processing new data"}
 _DATA_LOSS: Final = "KAFKA_DATA_LOSS"
 
 # Kafka's clients wait for minutes by default; we would rather say that it is away, and try again.
@@ -49,13 +51,12 @@ class Supervisor:
         self._config = config
         self._writer = writer
         self._stop = stop
+        self._failing_since: float | None = None
 
     def run(self, *, once: bool) -> None:
         """Run until the stop event, or with `once` until what Kafka holds now is stored. Raises FatalError."""
         delay_s = _FIRST_DELAY_S
-        failed = ""
         while not self._stop.is_set():
-            began = time.monotonic()
             try:
                 failure = self._run_query(once=once)
             except Py4JError as exc:
@@ -63,11 +64,9 @@ class Supervisor:
             if failure is None or self._stop.is_set():
                 return
             self._raise_fatal(failure)
-            if time.monotonic() - began > _LONGEST_DELAY_S * 4:
-                delay_s, failed = _FIRST_DELAY_S, ""
-            if failure != failed:
+            if self._failing_since is None:
                 logger.warning("the query failed, nothing is lost, trying from its checkpoint: %s", failure)
-            failed = failure
+                self._failing_since, delay_s = time.monotonic(), _FIRST_DELAY_S
             self._stop.wait(delay_s)
             delay_s = min(delay_s * 2, _LONGEST_DELAY_S)
 
@@ -78,6 +77,9 @@ class Supervisor:
         except PySparkException as exc:
             return _reason(exc)
         while query.isActive and not self._stop.is_set():
+            if self._failing_since is not None and query.status["message"] in _KAFKA_ANSWERED:
+                logger.info("the query runs again after %.1f s", time.monotonic() - self._failing_since)
+                self._failing_since = None
             self._stop.wait(_POLL_S)
         if self._stop.is_set():
             self._end(query)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 import yaml
-from kafka import KafkaProducer
+from kafka import KafkaProducer, TopicPartition
+from kafka.admin import OffsetSpec
 
 from contract.records import record_key
 from stack import Kafka, connector_jars, wait_until
@@ -174,8 +175,29 @@ def test_kill_9_of_kafka_is_told_once_and_outlived(
             send(job, kafka, payload_record({"a": 2.0}, sampled_at_ms=NOW + 1))
             job.wait_for(lambda: migrated.one("select count(*) from reading") == 2)
             assert migrated.one("select sum(duplicate_rows) from ingest_batch") == 0
+            assert job.log.count("the query failed") == job.log.count("the query runs again") == 1
             job.process.send_signal(signal.SIGINT)
             assert job.process.wait(60) == 0, job.log
+
+
+@pytest.mark.timeout(300)
+def test_records_that_kafka_dropped_unread_end_it_with_advice(
+    job: Job, kafka: Kafka, migrated: Database, payload_record: Callable[..., Any]
+) -> None:
+    send(job, kafka, *(payload_record({"a": float(n)}, sampled_at_ms=NOW + n) for n in range(3)))
+    assert job.start("--once").process.wait(120) == 0, job.log
+    send(job, kafka, *(payload_record({"a": float(n)}, sampled_at_ms=NOW + n) for n in range(3, 6)))
+    with kafka.admin() as admin:
+        # All of a node's records are in one partition: one of the two is at 6 now, the other empty.
+        held = admin.list_partition_offsets({TopicPartition(job.payloads, p): OffsetSpec.LATEST for p in (0, 1)})
+        admin.delete_records({tp: 5 for tp, found in held.items() if found.offset == 6})
+    assert job.start("--once").process.wait(120) == 1, job.log
+    assert "Kafka no longer has records that were not read yet" in job.log
+    assert "kafka.fail_on_data_loss: false" in job.log
+    assert "Traceback" not in job.log
+    job.document["kafka"]["fail_on_data_loss"] = False
+    assert job.start("--once").process.wait(120) == 0, job.log
+    assert migrated.rows("select value from reading order by sampled_at") == [(0.0,), (1.0,), (2.0,), (5.0,)]
 
 
 def test_tables_that_are_missing_end_it_with_advice(job: Job, migrated: Database) -> None:

@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Any
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.testing import assertDataFrameEqual
 
-from stream.decode import KafkaRecord, Limits, decode_record
-from stream.rows import KINDS, SCHEMA
+from stream.decode import KafkaRecord, Limits
+from stream.rows import SCHEMA
 from stream.transform import RECORD_COLUMNS, decoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
 LIMITS = Limits(366 * 86_400_000, 3_600_000)
@@ -26,16 +27,16 @@ def frame(spark: SparkSession, *records: KafkaRecord) -> DataFrame:
     return spark.createDataFrame(rows, KAFKA)
 
 
-def test_rows_in_spark_are_the_decoders_rows(spark: SparkSession, payload_record: Callable[..., Any]) -> None:
+def test_rows_in_spark_are_the_decoders_rows(
+    spark: SparkSession, payload_record: Callable[..., Any], table_of: Callable[..., pa.Table]
+) -> None:
     records = [
         payload_record({"a": 1.0, "state": "an", "nan": float("nan")}, offset=0),
         payload_record(kind="NBIRTH", offset=1),
         payload_record(payload=b"\xff", offset=2),
     ]
-    rows = [row for record in records for row in decode_record(record, LIMITS)]
-    expected = [tuple(({"kind": KINDS[type(r)]} | r._asdict()).get(name) for name in SCHEMA.names) for r in rows]
     result = decoded(frame(spark, *records), LIMITS)
-    assertDataFrameEqual(result, spark.createDataFrame(expected, result.schema))
+    assertDataFrameEqual(result, spark.createDataFrame(table_of(*records)))
 
 
 def test_the_schema_is_stated(spark: SparkSession, payload_record: Callable[..., Any]) -> None:
