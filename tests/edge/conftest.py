@@ -28,6 +28,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    """Whatever a test starts has ended with it."""
+    yield
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith(("spool", "paho"))] == []
+
+
 @pytest.fixture
 def wait_for() -> Callable[..., None]:
     """Waits until a condition holds, and fails when it does not in time."""

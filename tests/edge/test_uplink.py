@@ -231,7 +231,8 @@ def test_old_batches_are_marked_historical(
     bridge = new_bridge(broker.port, GROUP, answers=False)
 
     async def scenario() -> None:
-        async with running(broker.port, tmp_path, historical_after_s=0.4, resend_after_s=0.5) as rig:
+        async with running(broker.port, tmp_path, historical_after_s=1, resend_after_s=1.5) as rig:
+            await eventually(lambda: rig.uplink.status.connected, "the connection")
             rig.put(1)
             await eventually(lambda: len(bridge.batches()) >= 2, "sent again")
 
