@@ -102,6 +102,7 @@ class Uplink:
             await link.subscribe(self._identity.command_topic)
             await self._give_birth(link)
             self._tell_connected()
+            self._refused = False
             self._window.rewind()
             self._patience.reset(time.monotonic())
             await self._deliver(link)
@@ -194,8 +195,11 @@ class Uplink:
                 self._send_batch(link, batch, max(extent.oldest, self._window.base))
 
     def _send_batch(self, link: Link, batch: StoredBatch, oldest: int) -> None:
-        late = self._now_ms() - batch.kept_ms > self._config.historical_after_s * _MS_PER_S
-        payload = as_historical(batch.payload) if late else batch.payload
+        payload = batch.payload
+        if self._now_ms() - batch.kept_ms > self._config.historical_after_s * _MS_PER_S:
+            # One that the disk has garbled is sent as it is, for the cloud to set aside: it must not block the others.
+            with contextlib.suppress(CodecError):
+                payload = as_historical(payload)
         topic = data_topic(self._identity.group, self._identity.node, batch.device)
         stamp = BatchStamp(BatchId(self._epoch, batch.batch_no), oldest)
         answer = link.publish(topic, with_seq(payload, self._next_seq()), stamp.to_properties())

@@ -19,6 +19,7 @@ from paho.mqtt.properties import Properties
 
 from contract.datatypes import DataType
 from contract.delivery import BatchStamp, DurableMark
+from contract.errors import CodecError
 from contract.sparkplug import REBIRTH, Metric, Payload, decode, encode
 from contract.topics import MessageType, Topic, parse_topic
 from stack import Mosquitto
@@ -124,7 +125,11 @@ class ScriptedBridge:
         if topic.message_type is MessageType.NCMD:
             return
         stamp = BatchStamp.from_properties(getattr(message.properties, "UserProperty", []))
-        self.received.append(Received(topic, decode(bytes(message.payload)), stamp))
+        try:
+            payload = decode(bytes(message.payload))
+        except CodecError:
+            payload = Payload(0, ())
+        self.received.append(Received(topic, payload, stamp))
         if stamp is not None:
             self._take(topic, stamp)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import signal
 import subprocess
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from contract.datatypes import DataType
 from contract.delivery import DurableMark
 from contract.topics import MessageType
-from edge.batch import NODE, batches_of_poll, gap_batch
+from edge.batch import NODE, Batch, batches_of_poll, gap_batch
 from edge.births import NodeIdentity
 from edge.clock import AnchoredClock
 from edge.config import MqttConfig
@@ -371,3 +373,42 @@ def test_certificates_that_are_not_there_are_told_and_tried_again(
 
     asyncio.run(scenario())
     assert caplog.text.count("certificates or password") == 1
+
+
+def test_data_that_the_broker_refuses_is_kept_and_told_once(
+    new_bridge: Callable[..., Any], tmp_path: Path, eventually: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    rules = [f"topic readwrite spBv1.0/+/{kind}/#" for kind in ("NBIRTH", "DBIRTH", "NDEATH", "NCMD")]
+    acl = tmp_path / "acl"
+    acl.write_text("\n".join(rules) + "\n")
+    acl.chmod(0o600)
+
+    async def scenario(server: Mosquitto, bridge: Any) -> None:
+        async with running(server.port, tmp_path, resend_after_s=0.2, resend_max_s=0.4) as rig:
+            rig.put(3)
+            await eventually(lambda: "are refused: Not authorized" in caplog.text, "the refusal is told")
+            assert await rig.depth() == 3
+            acl.write_text("topic readwrite spBv1.0/#\n")
+            assert server.pid is not None
+            os.kill(server.pid, signal.SIGHUP)
+            await rig.delivered()
+        assert set(bridge.batch_numbers()) == {1, 2, 3}
+
+    with Mosquitto(directory=tmp_path / "mosquitto", extra=[f"acl_file {acl}"]) as server:
+        asyncio.run(scenario(server, new_bridge(server.port, GROUP)))
+
+
+def test_a_batch_that_the_disk_has_garbled_does_not_block_the_others(
+    broker: Mosquitto, new_bridge: Callable[..., Any], tmp_path: Path
+) -> None:
+    bridge = new_bridge(broker.port, GROUP)
+
+    async def scenario() -> None:
+        async with running(broker.port, tmp_path, historical_after_s=0.001) as rig:
+            rig.put(1)
+            rig.spool.put(Batch("plant", b"\x0a\xffgarbled", 1, 1))
+            rig.put(1)
+            await rig.delivered()
+
+    asyncio.run(scenario())
+    assert bridge.batch_numbers() == [1, 2, 3]
