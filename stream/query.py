@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -31,9 +32,11 @@ _FIRST_DELAY_S: Final = 1.0
 _LONGEST_DELAY_S: Final = 15.0
 _POLL_S: Final = 0.25
 _STOP_POLL_S: Final = 0.01
-# What a query says of itself once it knows which records are new.
-_KAFKA_ANSWERED: Final = {"Waiting for next trigger", "Waiting for data to arrive", "Processing new data"}
-_DATA_LOSS: Final = "KAFKA_DATA_LOSS"
+# What a query says of itself when it has done all there was to do.
+_IDLE: Final = {"Waiting for next trigger", "Waiting for data to arrive"}
+# The first is how the driver says it, the second how an executor does.
+_DATA_LOSS: Final = ("KAFKA_DATA_LOSS", "Some data may have been lost")
+_EXCEPTION: Final = re.compile(r"^(?:Caused by: )?(?:[\w$]+\.)*([\w$]+(?:Exception|Error): .+)$", re.MULTILINE)
 
 # Kafka's clients wait for minutes by default; we would rather say that it is away, and try again.
 _CLIENT_OPTIONS: Final = {
@@ -65,7 +68,8 @@ class Supervisor:
                 return
             self._raise_fatal(failure)
             if self._failing_since is None:
-                logger.warning("the query failed, nothing is lost, trying from its checkpoint: %s", failure)
+                logger.warning("the query failed, nothing is lost, trying from its checkpoint: %s", summary(failure))
+                logger.debug("%s", failure)
                 self._failing_since, delay_s = time.monotonic(), _FIRST_DELAY_S
             self._stop.wait(delay_s)
             delay_s = min(delay_s * 2, _LONGEST_DELAY_S)
@@ -75,9 +79,12 @@ class Supervisor:
         try:
             query = self._start(once=once)
         except PySparkException as exc:
-            return _reason(exc)
+            return str(exc)
+        committed = self._writer.committed
         while query.isActive and not self._stop.is_set():
-            if self._failing_since is not None and query.status["message"] in _KAFKA_ANSWERED:
+            if self._failing_since is not None and (
+                self._writer.committed > committed or query.status["message"] in _IDLE
+            ):
                 logger.info("the query runs again after %.1f s", time.monotonic() - self._failing_since)
                 self._failing_since = None
             self._stop.wait(_POLL_S)
@@ -85,7 +92,7 @@ class Supervisor:
             self._end(query)
             return None
         failure = query.exception()
-        return None if failure is None else _reason(failure)
+        return None if failure is None else str(failure)
 
     def _start(self, *, once: bool) -> StreamingQuery:
         limits, dead_letters = self._config.limits.limits(), self._config.topics.dead_letters
@@ -112,9 +119,9 @@ class Supervisor:
     def _raise_fatal(self, failure: str) -> None:
         if self._writer.failure:
             raise self._writer.failure
-        if _DATA_LOSS in failure:
+        if any(words in failure for words in _DATA_LOSS):
             raise FatalError(
-                f"Kafka no longer has records that were not read yet: {failure}\n"
+                f"Kafka no longer has records that were not read yet: {summary(failure)}\n"
                 "They are lost to the database (a node's spool does not keep what Kafka acknowledged). Look into why: "
                 "retention too short for the outage, a topic deleted, a broker's disk lost. To go on without them, run "
                 "once with kafka.fail_on_data_loss: false."
@@ -138,6 +145,7 @@ def read_kafka(spark: SparkSession, config: StreamConfig) -> DataFrame:
     ).load()
 
 
-def _reason(exc: PySparkException) -> str:
-    """The lines of an exception that a person wants: Spark puts a stack trace and a query plan around them."""
-    return str(exc).partition("\n\nJVM stacktrace")[0].partition("\n=== Streaming Query")[0].strip()
+def summary(failure: str) -> str:
+    """What a person wants of a failure: Spark wraps stack traces of two languages around it. The cause comes last."""
+    found = list(dict.fromkeys(_EXCEPTION.findall(failure)))
+    return " <- ".join(reversed(found[-2:])) if found else failure.strip().partition("\n")[0]

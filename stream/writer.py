@@ -50,11 +50,14 @@ class Writer:
         self._log = _Log()
         self.failure: FatalError | None = None
         """Why the stream cannot go on; Spark passes exceptions on as text only."""
+        self.committed = 0
+        """How many batches were stored, or found stored."""
 
     def write(self, key: BatchKey, batch: Batch) -> None:
         """Commit a batch; waits for a database that is away. Raises FatalError, or StopRequested while waiting."""
         try:
             self._log.batch(key, retrying(lambda: self._try(key, batch), self._stop))
+            self.committed += 1
         except FatalError as exc:
             self.failure = exc
             raise

@@ -175,6 +175,7 @@ def test_kill_9_of_kafka_is_told_once_and_outlived(
             send(job, kafka, payload_record({"a": 2.0}, sampled_at_ms=NOW + 1))
             job.wait_for(lambda: migrated.one("select count(*) from reading") == 2)
             assert migrated.one("select sum(duplicate_rows) from ingest_batch") == 0
+            job.wait_for(lambda: "the query runs again" in job.log)
             assert job.log.count("the query failed") == job.log.count("the query runs again") == 1
             job.process.send_signal(signal.SIGINT)
             assert job.process.wait(60) == 0, job.log
