@@ -2,3 +2,5 @@
 
 Imports nothing heavier than pydantic and protobuf; every role stands on it, and it knows no role.
 """
+
+__version__ = "0.1.0"

@@ -10,8 +10,8 @@ import math
 import time
 from typing import TYPE_CHECKING, Final
 
+from contract import __version__
 from contract.delivery import Gap
-from edge import version
 from edge.batch import NODE, batches_of_poll, gap_batch
 from edge.births import NodeIdentity
 from edge.clock import AnchoredClock
@@ -164,7 +164,7 @@ class Agent:
         uplink = self._uplink.status
         return {
             "node": f"{self._config.group}/{self._config.node}",
-            "version": version(),
+            "version": __version__,
             "uptime_s": round(time.monotonic() - self._started_s, 1),
             "clock": {"wall_offset_ms": self._clock.wall_offset_ms()},
             "uplink": {"connected": uplink.connected, "unacknowledged": uplink.unacknowledged, "error": uplink.error},

@@ -60,7 +60,7 @@ class _Screen:
     def show(self, system: System, watch: Watch) -> None:
         ports = system.layout.ports
         title = f"Headwater demo - mqtt {ports.mqtt}, kafka {ports.kafka}, database {ports.database}"
-        self._live.update(view.screen(watch.latest, system.restarts(), system.events, title))
+        self._live.update(view.screen(watch.latest, system.restarts(), system.events, title), refresh=True)
 
 
 class _Lines:

@@ -68,20 +68,19 @@ def _sources(snapshot: Snapshot) -> Table:
         if health is None:
             table.add_row(node, _NOTHING, Text("does not answer", style="red"))
             continue
+        # The spool is the node's, so node and spool stand once.
         spool = f"{health['spool']['batches']} / {health['spool']['bytes'] / 1024:.0f} KiB"
-        for name, source in health["sources"].items():
+        for number, (name, source) in enumerate(health["sources"].items()):
             rate = snapshot.rates.get(f"{node}/{name}")
             table.add_row(
-                node,
+                "" if number else node,
                 name,
                 Text(source["state"], style=_STYLES.get(source["state"], "")),
                 _NOTHING if rate is None else f"{rate:.1f}",
-                spool,
+                "" if number else spool,
                 _age(source["last_sampled_at"]),
                 _last_value(source),
             )
-            # The spool is the node's, so it stands once.
-            node, spool = "", ""  # noqa: PLW2901
     return table
 
 
