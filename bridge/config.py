@@ -2,74 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import ssl
-from pathlib import Path  # noqa: TC003 - pydantic needs it when the program runs
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from contract.config import Config, ConfigError
+from contract.config import Config, Credentials, Tls
 from contract.records import DEAD_LETTER_TOPIC, PAYLOAD_TOPIC
 from contract.topics import check_identifier
 
 ALL_GROUPS = "+"
 
 
-class Secret(Config):
-    """Who we are to a server: the password comes from the environment or a file, never from the YAML."""
-
-    username: str | None = Field(default=None, description="User name; none: anonymous.")
-    password_env: str | None = Field(default=None, description="Environment variable that holds the password.")
-    password_file: Path | None = Field(default=None, description="File whose first line is the password.")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if self.password_env and self.password_file:
-            raise ValueError("allowed is password_env or password_file, not both")
-        if (self.password_env or self.password_file) and self.username is None:
-            raise ValueError("a password needs a username")
-        return self
-
-    def password(self) -> str | None:
-        """The password, None where there is none; raises ConfigError where it cannot be had."""
-        if self.password_env is not None:
-            if (password := os.environ.get(self.password_env)) is None:
-                raise ConfigError(f"password_env: the environment has no {self.password_env}")
-            return password
-        if self.password_file is None:
-            return None
-        try:
-            return self.password_file.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
-        except (OSError, UnicodeDecodeError) as exc:
-            raise ConfigError(f"password_file: {self.password_file} cannot be read: {exc}") from exc
-
-
-class Tls(Config):
-    """TLS to a server."""
-
-    ca_file: Path | None = Field(default=None, description="PEM file of the authorities to trust; none: the system's.")
-    cert_file: Path | None = Field(default=None, description="PEM file of our certificate; none: we show none.")
-    key_file: Path | None = Field(default=None, description="PEM file of our certificate's key.")
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        if (self.cert_file is None) != (self.key_file is None):
-            raise ValueError("cert_file and key_file go together")
-        return self
-
-    def context(self) -> ssl.SSLContext:
-        """What Python's ssl makes of it; raises ConfigError for a file that cannot be used."""
-        try:
-            context = ssl.create_default_context(cafile=self.ca_file)
-            if self.cert_file is not None:
-                context.load_cert_chain(self.cert_file, self.key_file)
-        except OSError as exc:  # ssl.SSLError is one
-            raise ConfigError(f"tls: {self.ca_file}, {self.cert_file}, {self.key_file}: {exc}") from exc
-        return context
-
-
-class MqttConfig(Secret):
+class MqttConfig(Credentials):
     """The MQTT 5 broker."""
 
     host: str = Field(description="Host name or address.")
@@ -95,7 +39,7 @@ class TopicsConfig(Config):
     retention_h: float = Field(default=168.0, gt=0, description="How long a created topic keeps records, in hours.")
 
 
-class KafkaConfig(Secret):
+class KafkaConfig(Credentials):
     """The Kafka cluster; `username` is that of SASL."""
 
     bootstrap_servers: tuple[str, ...] = Field(min_length=1, description="Brokers to ask first, host:port.")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+import os
+import ssl
+from pathlib import Path  # noqa: TC003 - pydantic reads the annotations at run time
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from contract.errors import ContractError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pydantic_core import ErrorDetails
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
@@ -27,14 +28,79 @@ class ConfigError(ContractError):
     """A configuration that cannot be used; one line per fault: file, path in it, what was found, what is allowed."""
 
 
+class Credentials(Config):
+    """Who we are to a server: the password comes from the environment or a file, never from the YAML."""
+
+    username: str | None = Field(default=None, description="user name; none: anonymous")
+    password_env: str | None = Field(default=None, description="environment variable that holds the password")
+    password_file: Path | None = Field(default=None, description="file whose first line is the password")
+
+    @model_validator(mode="after")
+    def _one_password(self) -> Self:
+        if self.password_env is not None and self.password_file is not None:
+            raise ValueError("password_env and password_file exclude each other")
+        if self.username is None and (self.password_env is not None or self.password_file is not None):
+            raise ValueError("a password needs a username")
+        return self
+
+    def password(self) -> str | None:
+        """The password, None where none is named; raises ConfigError where it cannot be had."""
+        return read_secret("password", self.password_env, self.password_file)
+
+
+class Tls(Config):
+    """TLS to a server."""
+
+    ca_file: Path | None = Field(default=None, description="PEM of the authorities to trust; none: the system's")
+    cert_file: Path | None = Field(default=None, description="PEM of our certificate; none: we show none")
+    key_file: Path | None = Field(default=None, description="PEM of our certificate's key")
+
+    @model_validator(mode="after")
+    def _certificate_has_key(self) -> Self:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file are given together or not at all")
+        return self
+
+    def context(self) -> ssl.SSLContext:
+        """What Python's ssl makes of it; raises ConfigError for a file that cannot be used."""
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+            if self.cert_file is not None:
+                context.load_cert_chain(self.cert_file, self.key_file)
+        except OSError as exc:  # ssl.SSLError is one
+            files = ", ".join(str(file) for file in (self.ca_file, self.cert_file, self.key_file) if file)
+            raise ConfigError(f"tls: {files}: cannot be used: {exc}") from exc
+        return context
+
+
+def read_secret(key: str, env: str | None, file: Path | None) -> str | None:
+    """The secret in the environment or in the first line of a file, None where neither is named.
+
+    `key` is what the configuration calls it, without `_env` or `_file`. Raises ConfigError for one that is not there.
+    """
+    if env is not None:
+        where, secret = f"{key}_env: environment variable {env}", os.environ.get(env, "")
+    elif file is not None:
+        where = f"{key}_file: {file}"
+        try:
+            secret = file.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
+        except (OSError, UnicodeDecodeError) as exc:
+            raise ConfigError(f"{where} cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
+    else:
+        return None
+    if not secret:
+        raise ConfigError(f"{where} is not set or empty")
+    return secret
+
+
 def read_config(path: Path, model: type[ConfigT]) -> ConfigT:
     """The configuration in a YAML file; raises ConfigError for a file that cannot be read, parsed or used."""
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as exc:
         raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
-    except (yaml.YAMLError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{path}: is not YAML: {exc}") from exc
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as exc:
+        raise ConfigError(f"{path}: is not YAML: {' '.join(str(exc).split())}") from exc
     return parse_config(document, model, str(path))
 
 

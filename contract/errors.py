@@ -3,6 +3,7 @@
 ContractError
 ├── CodecError   bytes or values that are not what Sparkplug B allows
 ├── TopicError   a topic outside the Sparkplug B namespace
+├── ConfigError  a configuration that cannot be used (in `contract.config`)
 └── HeaderError  user properties or record headers that cannot be read
 """
 

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         config = read_config(args.config, AgentConfig)
-        config.mqtt.password()
+        _require_password(config, args.config)
         return _COMMANDS[args.command](config, args)
     except ConfigError as exc:
         print(exc, file=sys.stderr)
@@ -46,6 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EdgeError as exc:
         print(f"edge: {exc}", file=sys.stderr)
         return _FAILURE
+
+
+def _require_password(config: AgentConfig, path: Path) -> None:
+    try:
+        config.mqtt.password()
+    except ConfigError as exc:
+        raise ConfigError(f"{path}: mqtt.{exc}") from exc
 
 
 def _parser() -> argparse.ArgumentParser:

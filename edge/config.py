@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from pathlib import Path  # noqa: TC003 - pydantic reads the annotations at run time
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator
 
-from contract.config import Config, ConfigError
+from contract.config import Config, Credentials, Tls
 from contract.topics import check_identifier
 from edge.sources import AnySource  # noqa: TC001 - pydantic reads the annotations at run time
 
@@ -24,31 +23,14 @@ def _node_identifier(identifier: str) -> str:
 Identifier = Annotated[str, AfterValidator(_node_identifier)]
 
 
-class TlsConfig(Config):
-    """TLS to the broker, and the certificate by which the broker knows this node."""
-
-    ca_file: Path | None = Field(default=None, description="PEM of the authorities trusted; none: the system's")
-    cert_file: Path | None = Field(default=None, description="PEM of this node's certificate")
-    key_file: Path | None = Field(default=None, description="PEM of this node's key")
-
-    @model_validator(mode="after")
-    def _certificate_has_key(self) -> Self:
-        if (self.cert_file is None) != (self.key_file is None):
-            raise ValueError("cert_file and key_file are given together or not at all")
-        return self
-
-
-class MqttConfig(Config):
+class MqttConfig(Credentials):
     """The broker, and how hard to press on it."""
 
     host: str = Field(description="name or address of the broker")
     port: int = Field(default=1883, ge=1, le=65_535, description="TCP port of the broker; 8883 is usual with TLS")
-    tls: TlsConfig | None = Field(default=None, description="encrypts the connection; none: plain TCP")
+    tls: Tls | None = Field(default=None, description="encrypts the connection; none: plain TCP")
     client_id: str | None = Field(default=None, description="MQTT client id; none: GROUP-NODE")
-    username: str | None = Field(default=None, description="MQTT user name")
-    password_env: str | None = Field(default=None, description="environment variable that holds the password")
-    password_file: Path | None = Field(default=None, description="file whose first line is the password")
-    keepalive_s: int = Field(default=30, ge=5, le=3600, description="seconds of silence after which the line is tested")
+    keepalive_s: int = Field(default=30, ge=1, le=3600, description="seconds of silence after which the line is tested")
     session_expiry_s: int = Field(default=86_400, ge=0, description="seconds for which the broker keeps our session")
     connect_timeout_s: float = Field(default=5.0, gt=0, le=60, description="seconds to wait for the broker's answer")
     window: int = Field(default=256, ge=1, le=10_000, description="batches sent but not yet known to be durable")
@@ -57,27 +39,6 @@ class MqttConfig(Config):
     )
     resend_max_s: float = Field(default=60.0, gt=0, description="the longest wait before resending, in seconds")
     historical_after_s: float = Field(default=60.0, gt=0, description="age in seconds from which a batch is historical")
-
-    @model_validator(mode="after")
-    def _one_password(self) -> Self:
-        if self.password_env and self.password_file:
-            raise ValueError("password_env and password_file exclude each other")
-        if (self.password_env or self.password_file) and self.username is None:
-            raise ValueError("a password needs a username")
-        return self
-
-    def password(self) -> str | None:
-        """The password from the environment or its file; raises ConfigError when there is none to be had."""
-        if self.password_env:
-            if (found := os.environ.get(self.password_env)) is None:
-                raise ConfigError(f"mqtt.password_env: environment variable {self.password_env} is not set")
-            return found
-        if self.password_file:
-            try:
-                return self.password_file.read_text(encoding="utf-8").partition("\n")[0]
-            except OSError as exc:
-                raise ConfigError(f"mqtt.password_file: {self.password_file} cannot be read: {exc.strerror}") from exc
-        return None
 
 
 class HealthConfig(Config):

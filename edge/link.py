@@ -18,11 +18,11 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from contract.config import ConfigError
 from edge.errors import UplinkError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
     from typing import Self
 
     from edge.config import MqttConfig
@@ -63,7 +63,7 @@ class Link:
         """An established connection whose will (topic and payload) the broker holds; raises UplinkError."""
         try:
             link = cls(config, client_id, on_message)
-        except (OSError, ValueError) as exc:
+        except ConfigError as exc:
             raise UplinkError(f"certificates or password for {config.host} cannot be used: {exc}") from exc
         try:
             await link._open(will)
@@ -117,8 +117,7 @@ class Link:
         if config.username is not None:
             client.username_pw_set(config.username, config.password())
         if config.tls is not None:
-            ca_file, cert_file, key_file = map(_path, (config.tls.ca_file, config.tls.cert_file, config.tls.key_file))
-            client.tls_set(ca_file, cert_file, key_file)
+            client.tls_set_context(config.tls.context())
         client.on_connect = self._paho_connected
         client.on_disconnect = self._paho_disconnected
         client.on_publish = self._paho_published
@@ -219,10 +218,6 @@ def spell_puback(reason: int) -> str:
 
 def _properties(packet_type: int) -> Properties:
     return Properties(packet_type)  # type: ignore[no-untyped-call]  # paho leaves it untyped
-
-
-def _path(path: Path | None) -> str | None:
-    return None if path is None else str(path)
 
 
 def _spell(packet_type: int, reason: int) -> str:

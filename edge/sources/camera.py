@@ -17,14 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
+from contract.config import Credentials
 from contract.datatypes import DataType
 from contract.sparkplug import Quality
 from edge.errors import SourceError
 from edge.reading import MetricInfo, Reading
 from edge.sources.base import SourceConfig
-from edge.sources.secret import read_secret
+from edge.sources.secret import needed_by
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -52,14 +53,11 @@ _CHILD_ENVIRONMENT: Final = {
 }
 
 
-class CameraConfig(SourceConfig):
+class CameraConfig(SourceConfig, Credentials):
     """One camera."""
 
     type: Literal["camera"] = Field(description="kind of source")
-    url: str = Field(description="MJPEG over http(s)://, or rtsp(s)://; user and password stand apart")
-    user: str | None = Field(default=None, description="user name the camera asks for (HTTP Basic, RTSP)")
-    password_env: str | None = Field(default=None, description="environment variable that holds the password")
-    password_file: Path | None = Field(default=None, description="file whose first line is the password")
+    url: str = Field(description="MJPEG over http(s)://, or rtsp(s)://; username and password stand apart")
     max_frame_bytes: int = Field(
         default=4 << 20, ge=1024, le=64 << 20, description="bytes of one JPEG; more is a fault"
     )
@@ -77,16 +75,8 @@ class CameraConfig(SourceConfig):
         if address.scheme not in _SCHEMES or not address.hostname:
             raise ValueError(f"allowed is SCHEME://HOST[:PORT]/PATH, SCHEME one of {', '.join(sorted(_SCHEMES))}")
         if "@" in address.netloc:
-            raise ValueError("user and password do not stand in the URL: see user, password_env, password_file")
+            raise ValueError("user and password do not stand in the URL: see username, password_env, password_file")
         return url
-
-    @model_validator(mode="after")
-    def _password_has_a_user(self) -> CameraConfig:
-        if self.password_env is not None and self.password_file is not None:
-            raise ValueError("password_env and password_file exclude each other")
-        if self.user is None and (self.password_env is not None or self.password_file is not None):
-            raise ValueError("a password needs a user")
-        return self
 
     @property
     def patience_s(self) -> float:
@@ -111,10 +101,12 @@ class CameraConfig(SourceConfig):
 
 
 async def _start(config: CameraConfig) -> asyncio.subprocess.Process:
+    with needed_by(config.name):
+        password = config.password()
     settings = {
         "url": config.url,
-        "user": config.user,
-        "password": read_secret(f"password of {config.name}", config.password_env, config.password_file),
+        "username": config.username,
+        "password": password,
         "interval_s": config.interval_s,
         "lost_after_s": config.patience_s,
         "max_frame_bytes": config.max_frame_bytes,

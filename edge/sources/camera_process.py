@@ -46,7 +46,7 @@ class Settings:
     """What the agent tells its child."""
 
     url: str
-    user: str | None
+    username: str | None
     password: str | None
     interval_s: float
     lost_after_s: float
@@ -153,9 +153,9 @@ def _target(url: str) -> str:
 
 
 def _authorization(settings: Settings) -> dict[str, str]:
-    if settings.user is None:
+    if settings.username is None:
         return {}
-    pair = f"{settings.user}:{settings.password or ''}".encode()
+    pair = f"{settings.username}:{settings.password or ''}".encode()
     return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
 
 
@@ -187,10 +187,10 @@ def _retrieved(capture: cv2.VideoCapture) -> Grey:
 
 
 def _with_credentials(settings: Settings) -> str:
-    if settings.user is None:
+    if settings.username is None:
         return settings.url
     scheme, _, rest = settings.url.partition("://")
-    return f"{scheme}://{quote(settings.user, safe='')}:{quote(settings.password or '', safe='')}@{rest}"
+    return f"{scheme}://{quote(settings.username, safe='')}:{quote(settings.password or '', safe='')}@{rest}"
 
 
 def keep_frames(frames: Iterator[Frame], interval_s: float, meter: Meter) -> Iterator[dict[str, object]]:

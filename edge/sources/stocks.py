@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from contract.config import read_secret
 from contract.datatypes import DataType
 from contract.sparkplug import Quality
 from edge.reading import MetricInfo, Reading
@@ -26,7 +27,7 @@ from edge.sources.http_json import (
     open_json_api,
     unix_seconds_in,
 )
-from edge.sources.secret import read_secret
+from edge.sources.secret import needed_by
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -71,7 +72,8 @@ class StocksConfig(SourceConfig):
     @asynccontextmanager
     async def open(self, now_ms: Clock) -> AsyncIterator[StocksSource]:
         """The source; raises SourceError when its token is not there."""
-        token = read_secret(f"token of {self.name}", self.token_env, self.token_file)
+        with needed_by(self.name):
+            token = read_secret("token", self.token_env, self.token_file)
         headers = {} if token is None else {"X-Finnhub-Token": token}
         async with open_json_api(self.base_url, headers, _MAX_ANSWER_BYTES) as api:
             yield StocksSource(self, api, now_ms)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import Field
 
-from contract.config import Config, ConfigError, read_config
+from contract.config import Config, ConfigError, Credentials, Tls, read_config
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +30,7 @@ class Site(Config):
         ("name: a\nlines: [{port: 0}]", "lines.0.port: found 0, allowed: "),
         ("name: a\nlines: [{port: 1, prot: 2}]", "lines.0.prot: is not a known key"),
         ("name: [", "site.yaml: is not YAML"),
+        ("[" * 5000, "site.yaml: is not YAML"),
         ("", "site.yaml: (top level): found None"),
         ("- a", "(top level)"),
         ("name: !!python/object/apply:os.system ['true']", "is not YAML"),
@@ -41,6 +42,7 @@ def test_faults_are_named(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read_config(path, Site)
     assert says in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_every_fault_is_named_at_once(tmp_path: Path) -> None:
@@ -60,3 +62,37 @@ def test_a_right_configuration_is_frozen(tmp_path: Path) -> None:
     path = tmp_path / "site.yaml"
     path.write_text("name: a\nlines: [{port: 502}]")
     assert read_config(path, Site) == Site(name="a", lines=(Line(port=502),))
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", ""])
+def test_a_password_is_the_first_line_of_its_file(tmp_path: Path, ending: str) -> None:
+    (tmp_path / "password").write_bytes(b"se cret" + ending.encode() + b"more" * bool(ending))
+    assert Credentials(username="u", password_file=tmp_path / "password").password() == "se cret"
+
+
+def test_no_password_is_named_and_none_is_had() -> None:
+    assert Credentials(username="u").password() is None
+
+
+def test_a_password_that_cannot_be_had_is_told_by_where_it_should_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMPTY", "")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    for key, value, says in (
+        ("password_env", "NOT_SET_AT_ALL", "password_env: environment variable NOT_SET_AT_ALL is not set or empty"),
+        ("password_env", "EMPTY", "EMPTY is not set or empty"),
+        ("password_file", tmp_path / "none", "none cannot be read: No such file"),
+        ("password_file", tmp_path / "binary", "binary cannot be read"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            Credentials.model_validate({"username": "u", key: value}).password()
+        assert says in str(caught.value)
+
+
+def test_tls_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("no certificate")
+    for name in ("ca.pem", "none.pem"):
+        with pytest.raises(ConfigError, match=f"tls: .*{name}: cannot be used"):
+            Tls(ca_file=tmp_path / name).context()
+    assert Tls().context().check_hostname

@@ -417,7 +417,7 @@ def test_the_password_goes_to_the_camera_and_not_to_the_command_line(monkeypatch
             return await asyncio.to_thread(Path(f"/proc/{source._process.pid}/cmdline").read_bytes)
 
     with serving(sends(part(picture(0), T0_MS), then_s=30)) as server:
-        shown = asyncio.run(command_line(camera(server, user="admin", password_env="GATE_PASSWORD")))
+        shown = asyncio.run(command_line(camera(server, username="admin", password_env="GATE_PASSWORD")))
     assert b"s3cret" not in shown
     assert b"Authorization: Basic YWRtaW46czNjcmV0" in server.requests[0]
 
@@ -426,7 +426,7 @@ def test_a_password_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("GATE_PASSWORD", raising=False)
 
     async def opened() -> None:
-        async with camera(1, user="admin", password_env="GATE_PASSWORD").open(agent_clock):
+        async with camera(1, username="admin", password_env="GATE_PASSWORD").open(agent_clock):
             pytest.fail("opened")
 
     with pytest.raises(SourceError, match="GATE_PASSWORD"):
@@ -507,7 +507,7 @@ def test_streams_that_cannot_be_read_on(stream: bytes, complaint: str, piece: in
 def test_the_child_tells_lines_of_json() -> None:
     settings = {
         "url": "http://127.0.0.1:9/",
-        "user": None,
+        "username": None,
         "password": None,
         "interval_s": 1,
         "lost_after_s": 1,

@@ -85,13 +85,13 @@ def test_poll_once_prints_what_a_source_says(
 
 def test_every_field_is_described() -> None:
     schema = AgentConfig.model_json_schema()
-    own = ("AgentConfig", "MqttConfig", "TlsConfig", "HealthConfig", "SpoolConfig")
+    own = ("AgentConfig", "MqttConfig", "Tls", "HealthConfig", "SpoolConfig")
     for name in own:
         properties = schema["properties"] if name == "AgentConfig" else schema["$defs"][name]["properties"]
         assert [key for key, field in properties.items() if "description" not in field] == []
 
 
-@pytest.mark.parametrize("model", ["MqttConfig", "TlsConfig", "SpoolConfig", "HealthConfig"])
+@pytest.mark.parametrize("model", ["MqttConfig", "Tls", "SpoolConfig", "HealthConfig"])
 def test_the_docs_name_every_option(model: str) -> None:
     properties = AgentConfig.model_json_schema()["$defs"][model]["properties"]
     assert [key for key in properties if f"`{key}`" not in DOCS] == []

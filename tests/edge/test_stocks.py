@@ -242,7 +242,7 @@ def test_the_token_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch, tmp_
 def test_a_token_that_is_not_there_is_an_error(option: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("QUOTES_TOKEN", raising=False)
     with an_exchange(A=QUOTE) as exchange:
-        with pytest.raises(SourceError, match=f"token of exchange.*{next(iter(option.values()))}"):
+        with pytest.raises(SourceError, match=f"exchange: token_.*{next(iter(option.values()))}"):
             asyncio.run(polled(config_of(exchange, **option)))
         assert exchange.asked == []
 
