@@ -53,7 +53,7 @@ class Timescale(Server):
         super().__init__(port=port, directory=directory)
         self._account = _SERVICE_ACCOUNT if os.geteuid() == 0 else None
         if self._account is not None and not _reachable(self.directory, self._account):
-            self.directory = outside_dir() / self.directory.name
+            self.directory = outside_dir() / hashlib.sha256(str(self.directory).encode()).hexdigest()[:12]
             self._process.log_path = self.log_path
         self._shared_buffers = shared_buffers
         self._settings = dict(settings or {})

@@ -25,6 +25,10 @@ class Ports:
     # edge-1 has the first, edge-2 the next, and so on.
     edge_health: tuple[int, ...] = (28081, 28082, 28083)
 
+    def all(self) -> tuple[int, ...]:
+        """Every one of them."""
+        return self.mqtt, self.kafka, self.database, self.bridge_health, *self.edge_health
+
     @classmethod
     def free(cls) -> Ports:
         """Ports that nobody uses now, for a demo beside another."""
@@ -37,6 +41,11 @@ class Layout:
 
     directory: Path
     ports: Ports
+
+    @property
+    def mark(self) -> Path:
+        """The file that says that the directory is a demo's, and may be emptied by the next; locked while one runs."""
+        return self.directory / ".headwater-demo"
 
     @property
     def scenario(self) -> Path:

@@ -46,7 +46,7 @@ def _show(console: Console, system: System, duration_s: float | None) -> None:
     ends = None if duration_s is None else time.monotonic() + duration_s
     with Watch(system.observer()) as watch, _output(console) as output:
         while ends is None or time.monotonic() < ends:
-            system.supervise()
+            system.supervisor.supervise()
             output.show(system, watch)
             time.sleep(_TICK_S)
 
@@ -60,7 +60,9 @@ class _Screen:
     def show(self, system: System, watch: Watch) -> None:
         ports = system.layout.ports
         title = f"Headwater demo - mqtt {ports.mqtt}, kafka {ports.kafka}, database {ports.database}"
-        self._live.update(view.screen(watch.latest, system.restarts(), system.events, title), refresh=True)
+        self._live.update(
+            view.screen(watch.latest, system.supervisor.restarts, system.supervisor.events, title), refresh=True
+        )
 
 
 class _Lines:
@@ -72,9 +74,9 @@ class _Lines:
         self._events = 0
 
     def show(self, system: System, watch: Watch) -> None:
-        for event in system.events[self._events :]:
+        for event in system.supervisor.events[self._events :]:
             self._console.print(event.text, highlight=False)
-        self._events = len(system.events)
+        self._events = len(system.supervisor.events)
         if watch.latest is not None and time.monotonic() >= self._next:
             self._next = time.monotonic() + _LINE_EVERY_S
             self._console.print(view.line(watch.latest), highlight=False, soft_wrap=True)

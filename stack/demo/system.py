@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
@@ -11,18 +12,20 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import yaml
 
 from stack.demo import configs
 from stack.demo.layout import NODES, Layout, Ports
 from stack.demo.observe import TOPICS, Observer, healthz
+from stack.demo.supervisor import Supervisor
 from stack.errors import ServerError, StackError
 from stack.install import connector_jars
 from stack.kafka import Kafka
 from stack.mosquitto import Mosquitto
 from stack.process import Command, ManagedProcess, wait_until
+from stack.server import port_is_taken
 from stack.timescale import Timescale
 
 if TYPE_CHECKING:
@@ -31,46 +34,7 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parents[2]
 _SCENARIO: Final = ROOT / "simulators" / "scenarios" / "demo.yaml"
 PARTITIONS: Final = 3
-_RESTART_DELAY_S: Final = 1.0
-# An agent that cannot reach its broker gives up emptying its spool after 30 s.
-_ROLE_STOP_S: Final = 60.0
-
-
-class Member(Protocol):
-    """A server or a role: what can be started, stopped and killed."""
-
-    @property
-    def running(self) -> bool:
-        """Whether its process runs."""
-        ...
-
-    def start(self) -> None:
-        """Starts it, where it was."""
-        ...
-
-    def stop(self) -> None:
-        """Ends it cleanly."""
-        ...
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        ...
-
-
-@dataclass(slots=True)
-class _Watched:
-    member: Member
-    # Until when it stays down although it should run, in seconds of time.monotonic().
-    down_until: float | None = None
-    restarts: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happened to a member, for the screen and the log."""
-
-    at: float
-    text: str
+_STOP_ORDER: Final = (*NODES, "simulators", "stream", "bridge", "mosquitto", "kafka", "timescaledb")
 
 
 @dataclass(slots=True)
@@ -84,7 +48,7 @@ class Settings:
 
 
 class System:
-    """A context manager over the whole demo; members are in `members` by name, in the order of their start.
+    """A context manager over the whole demo; `supervisor` knows its servers and roles by name.
 
     Its directory is emptied at the start, so that what the tables hold in the end is what the ledgers say.
     Raises StackError when a member cannot be started.
@@ -92,25 +56,16 @@ class System:
 
     def __init__(self, settings: Settings) -> None:
         self.layout = Layout(settings.directory.resolve(), settings.ports)
-        self.events: list[Event] = []
+        self.supervisor = Supervisor()
         self._seed = settings.seed
         self._say = settings.say
-        self._members: dict[str, _Watched] = {}
         self._token = secrets.token_urlsafe(16)
         ports = settings.ports
         self.mosquitto = Mosquitto(port=ports.mqtt, directory=self.layout.directory / "mosquitto")
         self.kafka = Kafka(port=ports.kafka, directory=self.layout.directory / "kafka")
         self.timescale = Timescale(port=ports.database, directory=self.layout.directory / "timescale")
         self._dsns: dict[str, str] = {}
-
-    @property
-    def members(self) -> Mapping[str, Member]:
-        """Servers and roles by name, in the order of their start."""
-        return {name: watched.member for name, watched in self._members.items()}
-
-    def restarts(self) -> Mapping[str, int]:
-        """How often each member has been started again."""
-        return {name: watched.restarts for name, watched in self._members.items()}
+        self._lock: IO[str] | None = None
 
     def observer(self) -> Observer:
         """Eyes on the running system."""
@@ -118,12 +73,12 @@ class System:
 
     def start(self) -> None:
         """Starts everything; returns when every part runs and every agent has answered."""
-        self._empty_directory()
+        self._take_directory()
         servers = {"mosquitto": self.mosquitto, "kafka": self.kafka, "timescaledb": self.timescale}
         self._say("starting Mosquitto, Kafka, TimescaleDB and the simulators")
         for name, server in servers.items():
             server.launch()
-            self._members[name] = _Watched(server)
+            self.supervisor.watch(name, server)
         self._start_simulators()
         for server in servers.values():
             server.wait_ready()
@@ -141,28 +96,6 @@ class System:
         self._say("waiting for the first rows")
         self._await("the Spark job", lambda: bool(observer.ingested().rows), 120.0)
 
-    def supervise(self) -> None:
-        """Starts again what has ended by itself, as systemd would; call it often."""
-        for name, watched in self._members.items():
-            if watched.member.running:
-                continue
-            now = time.monotonic()
-            if watched.down_until is None:
-                watched.down_until = now + _RESTART_DELAY_S
-                self._note(f"{name} ended")
-            elif now >= watched.down_until:
-                watched.down_until = None
-                watched.restarts += 1
-                watched.member.start()
-                self._note(f"{name} started again")
-
-    def kill(self, name: str, *, down_s: float = _RESTART_DELAY_S) -> None:
-        """SIGKILL for a member; `supervise` starts it again after `down_s` seconds."""
-        watched = self._members[name]
-        watched.member.kill()
-        watched.down_until = time.monotonic() + down_s
-        self._note(f"{name} killed")
-
     def drain(self, timeout_s: float = 120.0) -> None:
         """Stops the agents and waits until all they have sent is committed; raises StackError when it takes too long.
 
@@ -170,24 +103,22 @@ class System:
         """
         deadline = time.monotonic() + timeout_s
         self._say("draining: the agents stop polling and empty their spools")
-        agents = {name: self._members.pop(name).member for name in NODES}
-        for name, agent in agents.items():
+        for agent in self.supervisor.stop(NODES):
             assert isinstance(agent, ManagedProcess)
-            agent.stop(_ROLE_STOP_S)
             if agent.poll() != 0:
-                raise StackError(f"{name} ended with status {agent.poll()}: see {agent.log_path}\n{agent.log_tail()}")
+                raise ServerError(agent.name, f"ended with status {agent.poll()}", agent.log_path, agent.log_tail())
         observer = self.observer()
         self._say("draining: the Spark job commits what is left in Kafka")
 
         def committed() -> bool:
-            self.supervise()
+            self.supervisor.supervise()
             bridge = healthz(self.layout.ports.bridge_health)
             return bridge is not None and bridge["in_flight"] == 0 and observer.kafka_lag() == 0
 
         if not wait_until(committed, timeout_s=max(deadline - time.monotonic(), 1.0), poll_s=0.5):
             raise StackError(f"not drained within {timeout_s:g} s: Kafka lag is {observer.kafka_lag()} records")
         # The ledgers are complete when their writers have gone.
-        self._members.pop("simulators").member.stop()
+        self.supervisor.stop(["simulators"])
 
     def reconcile(self) -> int:
         """Prints the reconciliation table; returns 0 when nothing was lost, duplicated or wrong."""
@@ -197,19 +128,9 @@ class System:
 
     def stop(self) -> None:
         """Stops everything that runs, the agents first and the servers last; when interrupted, kills it."""
-        order = [*NODES, "simulators", "stream", "bridge", "mosquitto", "kafka", "timescaledb"]
-        leaving = [self._members[name].member for name in order if name in self._members]
-        try:
-            for member in leaving:
-                if isinstance(member, ManagedProcess):
-                    member.stop(_ROLE_STOP_S)
-                else:
-                    member.stop()
-        except BaseException:
-            for member in leaving:
-                member.kill()
-            raise
-        self._members.clear()
+        self.supervisor.stop(_STOP_ORDER)
+        if self._lock is not None:
+            self._lock.close()
 
     def __enter__(self) -> System:  # noqa: PYI034  # not meant to be subclassed
         try:
@@ -222,10 +143,31 @@ class System:
     def __exit__(self, *_exc: object) -> None:
         self.stop()
 
-    def _empty_directory(self) -> None:
+    def _take_directory(self) -> None:
+        """Empties the directory and keeps others out; raises StackError when it is in use or not a demo's."""
+        directory, mark = self.layout.directory, self.layout.mark
+        directory.mkdir(parents=True, exist_ok=True)
+        if not mark.exists() and any(directory.iterdir()):
+            raise StackError(
+                f"{directory} holds files that no demo made, and a demo empties it: give another directory"
+            )
+        self._lock = mark.open("a")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise StackError(f"a demo runs in {directory}: stop it, or give another with --directory") from exc
+        for port in self.layout.ports.all():
+            if port_is_taken(port):
+                raise StackError(
+                    f"port {port} is taken: stop what listens there, or see --free-ports (make demo ARGS=--free-ports)"
+                )
         self.timescale.remove()
-        shutil.rmtree(self.layout.directory, ignore_errors=True)
-        self.layout.ledgers.mkdir(parents=True)
+        for path in directory.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path != mark:
+                path.unlink()
+        self.layout.ledgers.mkdir()
 
     def _start_simulators(self) -> None:
         shipped: configs.Document = yaml.safe_load(_SCENARIO.read_text())
@@ -271,15 +213,15 @@ class System:
     def _add_role(self, name: str, role: str, arguments: list[str], environment: Mapping[str, str]) -> ManagedProcess:
         command = Command([sys.executable, "-m", role, *arguments], env=environment, cwd=ROOT)
         process = ManagedProcess(name, command, log_path=self.layout.log(name))
-        self._members[name] = _Watched(process)
         process.start()
+        self.supervisor.watch(name, process)
         return process
 
     def _await(self, what: str, condition: Callable[[], bool], timeout_s: float) -> None:
         """Waits for a condition while nothing has ended; raises ServerError with the log of what has."""
 
         def ended() -> ManagedProcess | None:
-            processes = (watched.member for watched in self._members.values())
+            processes = self.supervisor.members.values()
             return next((p for p in processes if isinstance(p, ManagedProcess) and not p.running), None)
 
         if wait_until(lambda: ended() is not None or condition(), timeout_s=timeout_s) and ended() is None:
@@ -287,9 +229,6 @@ class System:
         if (process := ended()) is not None:
             raise ServerError(process.name, f"ended with status {process.poll()}", process.log_path, process.log_tail())
         raise StackError(f"{what} did not come up in {timeout_s:g} s: see {self.layout.directory / 'logs'}")
-
-    def _note(self, text: str) -> None:
-        self.events.append(Event(time.time(), text))
 
 
 def _write(path: Path, document: configs.Document | list[configs.Document]) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from stack.demo.observe import Snapshot
-    from stack.demo.system import Event
+    from stack.demo.supervisor import Event
 
 _SHOWN_EVENTS: Final = 6
 _NOTHING: Final = "-"

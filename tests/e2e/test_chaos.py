@@ -36,18 +36,18 @@ def test_every_part_is_killed_and_nothing_is_lost(tmp_path: Path, capsys: pytest
         began = time.monotonic()
         for name, (at_s, down_s) in KILLS.items():
             run_until(system, lambda at_s=at_s: time.monotonic() - began >= at_s)
-            system.kill(name, down_s=down_s)
+            system.supervisor.kill(name, down_s=down_s)
             if name == "mosquitto":
                 system.mosquitto.wipe()
             print(f"{time.monotonic() - began:6.1f} s  {name} killed", flush=True)
         run_until(system, lambda: time.monotonic() - began >= DURATION_S)
-        assert dict.fromkeys(KILLS, 1) == {name: system.restarts()[name] for name in KILLS}
-        assert all(member.running for member in system.members.values())
+        assert dict.fromkeys(KILLS, 1) == {name: system.supervisor.restarts[name] for name in KILLS}
+        assert all(member.running for member in system.supervisor.members.values())
         system.drain(240)
         assert system.reconcile() == 0
 
 
 def run_until(system: System, condition: Callable[[], bool]) -> None:
     while not condition():
-        system.supervise()
+        system.supervisor.supervise()
         time.sleep(0.2)
