@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 _LAST_VALUES: Final = 8
 _NS_PER_S: Final = 1_000_000_000
+_FIRST_READING_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +95,12 @@ class Poller:
                 await self._pause(self._backoff_s())
 
     async def poll_once(self) -> Poll:
-        """Opens the source and polls it a single time; raises SourceError or TimeoutError."""
-        async with self._opened() as source:
-            return await self._poll(source)
+        """Opens the source and polls it until it has a reading; raises SourceError or TimeoutError."""
+        async with self._opened() as source, asyncio.timeout(self.source.timeout_s):
+            # A camera has none before its first frame.
+            while not (poll := await self._poll(source)).readings:  # noqa: ASYNC110 - a source is asked, it tells nobody
+                await asyncio.sleep(_FIRST_READING_S)
+            return poll
 
     async def _poll_while_it_works(self) -> None:
         async with self._opened() as source:
@@ -109,14 +113,23 @@ class Poller:
     async def _opened(self) -> AsyncIterator[Source]:
         """The source, opened and closed within its time-out: one that hangs in closing is left behind."""
         stack = contextlib.AsyncExitStack()
+        async with asyncio.timeout(self.source.timeout_s):
+            source = await stack.enter_async_context(self.source.open(self._now_ms))
         try:
-            async with asyncio.timeout(self.source.timeout_s):
-                source = await stack.enter_async_context(self.source.open(self._now_ms))
             yield source
         finally:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self.source.timeout_s):
-                    await stack.aclose()
+            closing_ms = self._now_ms()
+            try:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self.source.timeout_s):
+                        await stack.aclose()
+            finally:
+                self._keep_remaining(source, closing_ms)
+
+    def _keep_remaining(self, source: Source, closing_ms: int) -> None:
+        if readings := source.remaining():
+            self.status.note(readings)
+            self._keep(Poll(self.source.name, readings, closing_ms, self._now_ms()))
 
     async def _poll(self, source: Source) -> Poll:
         started_ms = self._now_ms()

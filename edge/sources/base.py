@@ -30,12 +30,17 @@ class Source(Protocol):
         """The readings of one poll, possibly none; raises SourceError. Cancelled when its time-out has passed."""
         ...
 
+    def remaining(self) -> list[Reading]:
+        """What came since the last poll, asked once it is closed; only one that watches by itself has any."""
+        return []
+
 
 class SourceConfig(Config):
     """What every source has."""
 
     name: str = Field(description="Sparkplug device id of this source, unique in the agent")
-    interval_s: float = Field(gt=0, le=86_400, description="seconds from one poll to the next")
+    # Times are whole ms, and polls must not share one.
+    interval_s: float = Field(ge=0.01, le=86_400, description="seconds from one poll to the next")
     timeout_s: float = Field(default=5.0, gt=0, le=600, description="seconds after which a poll is given up")
 
     @field_validator("name")

@@ -24,7 +24,7 @@ from contract.datatypes import DataType
 from contract.sparkplug import Quality
 from edge.errors import SourceError
 from edge.reading import MetricInfo, Reading
-from edge.sources.base import SourceConfig
+from edge.sources.base import Source, SourceConfig
 from edge.sources.secret import needed_by
 
 if TYPE_CHECKING:
@@ -89,10 +89,7 @@ class CameraConfig(SourceConfig, Credentials):
 
     @asynccontextmanager
     async def open(self, now_ms: Clock) -> AsyncIterator[CameraSource]:
-        """The source with its process running; raises SourceError.
-
-        After it is closed, one more poll gives what the process told last.
-        """
+        """The source with its process running; raises SourceError."""
         source = CameraSource(self, await _start(self), now_ms)
         try:
             yield source
@@ -130,7 +127,7 @@ async def _start(config: CameraConfig) -> asyncio.subprocess.Process:
     return process
 
 
-class CameraSource:
+class CameraSource(Source):
     """An open camera: a process that watches it, and what that process has told."""
 
     def __init__(self, config: CameraConfig, process: asyncio.subprocess.Process, now_ms: Clock) -> None:
@@ -138,7 +135,7 @@ class CameraSource:
         self._process = process
         self._now_ms = now_ms
         self._waiting: asyncio.Queue[list[Reading]] = asyncio.Queue(_MAX_WAITING_FRAMES)
-        self._is_ready = self._is_closed = False
+        self._is_ready = False
         self._frame_s = time.monotonic()
         self._fault: str | None = None
         self._last_words = ""
@@ -149,17 +146,21 @@ class CameraSource:
 
     async def poll(self) -> list[Reading]:
         """The readings of every frame kept since the last poll; raises SourceError when the camera is lost."""
+        readings = self.remaining()
+        if not readings and (why := self._why_lost()) is not None:
+            raise SourceError(f"camera {self._config.url}: {why}")
+        return readings
+
+    def remaining(self) -> list[Reading]:
+        """The readings of frames that were kept and not polled yet."""
         readings: list[Reading] = []
         while not self._waiting.empty():
             readings += self._waiting.get_nowait()
-        if not readings and not self._is_closed and (why := self._why_lost()) is not None:
-            raise SourceError(f"camera {self._config.url}: {why}")
         return readings
 
     async def close(self) -> None:
         """End the process: it may tell what it still has for a second, then it is killed."""
         assert self._process.stdin is not None
-        self._is_closed = True
         try:
             self._process.stdin.close()
             with suppress(ProcessLookupError):

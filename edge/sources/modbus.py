@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from contract.config import Config
 from edge.errors import SourceError
 from edge.reading import MetricInfo
-from edge.sources.base import SourceConfig
+from edge.sources.base import Source, SourceConfig
 from edge.sources.modbus_blocks import plan_blocks
 from edge.sources.modbus_line import ModbusLine
 from edge.sources.modbus_registers import MAX_REGISTERS, PointConfig
@@ -85,7 +85,7 @@ class ModbusConfig(SourceConfig):
             line.close()
 
 
-class ModbusSource:
+class ModbusSource(Source):
     """An open Modbus line."""
 
     def __init__(self, config: ModbusConfig, line: ModbusLine, now_ms: Clock) -> None:

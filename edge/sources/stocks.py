@@ -17,7 +17,7 @@ from contract.config import read_secret
 from contract.datatypes import DataType
 from contract.sparkplug import Quality
 from edge.reading import MetricInfo, Reading
-from edge.sources.base import SourceConfig
+from edge.sources.base import Source, SourceConfig
 from edge.sources.http_json import (
     ApiError,
     ApiMisanswer,
@@ -79,7 +79,7 @@ class StocksConfig(SourceConfig):
             yield StocksSource(self, api, now_ms)
 
 
-class StocksSource:
+class StocksSource(Source):
     """An open market data API."""
 
     def __init__(self, config: StocksConfig, api: JsonApi, now_ms: Clock) -> None:

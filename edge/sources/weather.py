@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from contract.datatypes import DataType
 from contract.sparkplug import Quality
 from edge.reading import MetricInfo, Reading
-from edge.sources.base import SourceConfig
+from edge.sources.base import Source, SourceConfig
 from edge.sources.http_json import ApiMisanswer, JsonApi, number_in, open_json_api, unix_seconds_in
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class WeatherConfig(SourceConfig):
             yield WeatherSource(self, api)
 
 
-class WeatherSource:
+class WeatherSource(Source):
     """An open weather API."""
 
     def __init__(self, config: WeatherConfig, api: JsonApi) -> None:

@@ -218,7 +218,7 @@ def test_every_kept_frame_comes_out_of_one_late_poll() -> None:
     assert list(values(readings, "brightness")) == [T0_MS + 1000 * i for i in range(40)]
 
 
-def test_what_arrived_before_the_close_comes_out_of_a_last_poll() -> None:
+def test_what_arrived_before_the_close_is_what_remains() -> None:
     more = threading.Event()
     sent = threading.Event()
 
@@ -235,8 +235,8 @@ def test_what_arrived_before_the_close_comes_out_of_a_last_poll() -> None:
             readings = await gathered(source, 1)
             more.set()
             assert await asyncio.to_thread(sent.wait, WAIT_S)
-        readings += await source.poll()
-        assert await source.poll() == []
+        readings += source.remaining()
+        assert source.remaining() == []
         return readings
 
     with serving(script) as server:

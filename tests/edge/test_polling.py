@@ -16,7 +16,7 @@ from edge.clock import AnchoredClock
 from edge.errors import SourceError
 from edge.polling import Poll, Poller
 from edge.reading import MetricInfo, Reading
-from edge.sources.base import SourceConfig
+from edge.sources.base import Source, SourceConfig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -30,6 +30,7 @@ class ScriptedConfig(SourceConfig):
     type: Literal["scripted"] = "scripted"
     script: tuple[str, ...] = ("ok",)
     fails_to_open: int = 0
+    remaining: float | None = None
 
     def metrics(self) -> Sequence[MetricInfo]:
         return [MetricInfo("a", DataType.DOUBLE), MetricInfo("b", DataType.BOOLEAN)]
@@ -42,7 +43,7 @@ class ScriptedConfig(SourceConfig):
         yield ScriptedSource(self, now_ms)
 
 
-class ScriptedSource:
+class ScriptedSource(Source):
     def __init__(self, config: ScriptedConfig, now_ms: Clock) -> None:
         self._config = config
         self._now_ms = now_ms
@@ -58,7 +59,13 @@ class ScriptedSource:
                 await asyncio.sleep(60)
             case "slow":
                 await asyncio.sleep(0.3)
+            case "nothing":
+                return []
         return [Reading("a", DataType.DOUBLE, float(n), self._now_ms())]
+
+    def remaining(self) -> list[Reading]:
+        value = self._config.remaining
+        return [] if value is None else [Reading("a", DataType.DOUBLE, value, self._now_ms())]
 
 
 OPENED: dict[str, itertools.count[int]] = {}
@@ -179,9 +186,18 @@ def test_poll_once_raises_what_is_wrong() -> None:
         asyncio.run(poller.poll_once())
 
 
-def test_the_clock_never_goes_backwards() -> None:
+@pytest.mark.parametrize("script", [("ok",), ("fail",), ("hang",), ("break",)])
+def test_what_a_source_still_has_when_it_is_closed_is_kept(eventually: Any, script: tuple[str, ...]) -> None:
+    config = ScriptedConfig(name="s", interval_s=0.02, timeout_s=0.1, script=script, remaining=7.0)
+    polls, _ = run([config], lambda _: "s" in POLLED, eventually)
+    kept = [reading.value for poll in polls["s"] for reading in poll.readings if reading.quality is Quality.GOOD]
+    assert kept.count(7.0) == next(OPENED["s"]), "once for each time that it was closed"
+
+
+def test_poll_once_waits_for_a_source_that_has_nothing_yet() -> None:
     clock = AnchoredClock()
-    times = [clock.now_ms() for _ in range(1000)]
-    assert times == sorted(times)
-    assert abs(clock.wall_offset_ms()) <= 5
-    assert abs(times[0] - time.time() * 1000) < 1000
+    late = Poller(ScriptedConfig(name="s", interval_s=1, script=("nothing", "nothing", "ok")), print, clock.now_ms)
+    assert [reading.value for reading in asyncio.run(late.poll_once()).readings] == [2.0]
+    mute = Poller(ScriptedConfig(name="t", interval_s=1, timeout_s=0.2, script=("nothing",)), print, clock.now_ms)
+    with pytest.raises(TimeoutError):
+        asyncio.run(mute.poll_once())
