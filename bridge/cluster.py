@@ -62,17 +62,23 @@ def record_limits(config: KafkaConfig, wanted_bytes: int) -> dict[str, int]:
         admin.close()
 
 
-def _create(admin: KafkaAdminClient, config: KafkaConfig, names: list[str], max_record_bytes: int) -> None:
-    settings = {
+def topic_settings(config: KafkaConfig, max_record_bytes: int) -> dict[str, Any]:
+    """How a topic is created."""
+    return {
         "num_partitions": config.topics.partitions,
         "replication_factor": config.topics.replication_factor,
         "configs": {
             "retention.ms": str(int(config.topics.retention_h * 3_600_000)),
             _MAX_BYTES: str(max_record_bytes),
+            # Kafka's own 1 would call a record safe that only one broker has.
+            "min.insync.replicas": str(max(1, config.topics.replication_factor - 1)),
         },
     }
+
+
+def _create(admin: KafkaAdminClient, config: KafkaConfig, names: list[str], max_record_bytes: int) -> None:
     try:
-        admin.create_topics(dict.fromkeys(names, settings), wait_for_metadata=True)
+        admin.create_topics(dict.fromkeys(names, topic_settings(config, max_record_bytes)), wait_for_metadata=True)
         logger.info("Kafka: created %s, %d partitions each", " and ".join(names), config.topics.partitions)
     except kafka_errors.TopicAlreadyExistsError:
         logger.info("Kafka: %s: made by another meanwhile", " or ".join(names))

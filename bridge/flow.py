@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _DISCONNECT_TIMEOUT_S: Final = 3.0
+_NARROW_FOR_S: Final = 60.0  # after too much at once, so long fewer messages at a time
 
 Event = Message | Answer | BridgeError | None  # None only wakes the loop
 
@@ -63,6 +64,7 @@ class Bridge:
         )
         self._link = MqttLink(config.mqtt, config.groups, self._gate.admit, self._events.put)
         self._linked = False
+        self._narrow_until: float | None = None
         self._counts = Counts()
         self._logged = Counts()
         self._stop_by: float | None = None
@@ -145,10 +147,19 @@ class Bridge:
             self._link.start(self._config.limits.max_in_flight)
             self._linked = True
         self._tell_marks()
+        self._fit_room(time.monotonic())
+
+    def _fit_room(self, now_s: float) -> None:
+        """Connect anew for fewer messages at a time where too much came at once; later for as many as ever."""
         if (room := self._gate.starved(self._link.generation)) is not None:
             logger.info("too much at once for max_in_flight_bytes; connecting anew for %d messages at a time", room)
-            self._link.stop(_DISCONNECT_TIMEOUT_S)
-            self._link.start(room)
+            self._narrow_until = now_s + _NARROW_FOR_S
+        elif self._narrow_until is not None and now_s >= self._narrow_until and not self._stopping:
+            room, self._narrow_until = self._config.limits.max_in_flight, None
+        else:
+            return
+        self._link.stop(_DISCONNECT_TIMEOUT_S)
+        self._link.start(room)
 
     def _received(self, message: Message) -> None:
         self._counts.received += 1

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 NodeId = tuple[str, str]  # group, node
 
 MAX_INTERVALS: Final = 1024
-MAX_SPOOLS: Final = 20_000
+MAX_NODES: Final = 20_000
+# Of one node: its present spool, and late messages of those before. A node that makes up epochs forgets only its own.
+MAX_SPOOLS: Final = 4
 
 
 class Durable:
@@ -70,14 +72,17 @@ class DurableMarks:
     """Durable marks of every node, and which of them a node should hear.
 
     Each epoch of a node has a state of its own: late messages of an old spool are answered for that spool, and
-    disturb nothing, even where a node's clock was set back and its new spool has the lower epoch. The `max_spools`
-    that were heard of last are kept.
+    disturb nothing, even where a node's clock was set back and its new spool has the lower epoch. The nodes, and of
+    each node the spools, that were heard of last are kept.
     """
 
-    def __init__(self, max_spools: int = MAX_SPOOLS, max_intervals: int = MAX_INTERVALS) -> None:
+    def __init__(
+        self, max_nodes: int = MAX_NODES, max_spools: int = MAX_SPOOLS, max_intervals: int = MAX_INTERVALS
+    ) -> None:
+        self._max_nodes = max_nodes
         self._max_spools = max_spools
         self._max_intervals = max_intervals
-        self._spools: OrderedDict[tuple[NodeId, int], Durable] = OrderedDict()
+        self._nodes: OrderedDict[NodeId, OrderedDict[int, Durable]] = OrderedDict()
         self._news: dict[tuple[NodeId, int], int] = {}
 
     def acknowledged(self, node: NodeId, stamp: BatchStamp) -> None:
@@ -86,17 +91,23 @@ class DurableMarks:
         It is news to the node when the mark covers the batch: also one that was covered before, for a node
         sends again only what it has not heard of.
         """
-        key = node, stamp.batch.epoch
-        durable = self._spools.get(key)
-        if durable is None:
-            durable = self._spools[key] = Durable(stamp.oldest - 1, self._max_intervals)
-        self._spools.move_to_end(key)
+        durable = self._durable(node, stamp)
         durable.skip_below(stamp.oldest)
         durable.add(stamp.batch.batch_no)
         if stamp.batch.batch_no <= durable.through:
-            self._news[key] = durable.through
-        if len(self._spools) > self._max_spools:
-            self._spools.popitem(last=False)
+            self._news[node, stamp.batch.epoch] = durable.through
+
+    def _durable(self, node: NodeId, stamp: BatchStamp) -> Durable:
+        spools = self._nodes.setdefault(node, OrderedDict())
+        self._nodes.move_to_end(node)
+        if len(self._nodes) > self._max_nodes:
+            self._nodes.popitem(last=False)
+        epoch = stamp.batch.epoch
+        durable = spools.setdefault(epoch, Durable(stamp.oldest - 1, self._max_intervals))
+        spools.move_to_end(epoch)
+        if len(spools) > self._max_spools:
+            spools.popitem(last=False)
+        return durable
 
     def take_news(self) -> list[tuple[NodeId, DurableMark]]:
         """The marks to publish now, one per spool with news; they are then no news any more."""

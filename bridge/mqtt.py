@@ -20,8 +20,10 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from bridge.client import SturdyClient
 from bridge.errors import BridgeError
 from bridge.triage import Message
+from contract.delivery import BATCH_PROPERTY, EPOCH_PROPERTY, OLDEST_PROPERTY
 from contract.sparkplug import encode
 from contract.topics import NAMESPACE, MessageType, Topic
 
@@ -39,6 +41,7 @@ logger = logging.getLogger(__name__)
 _RECONNECT_MAX_S: Final = 15
 _CLOSE_POLL_S: Final = 0.01
 _SESSION_TAKEN_OVER: Final = 142
+_STAMP: Final = frozenset({EPOCH_PROPERTY, BATCH_PROPERTY, OLDEST_PROPERTY})
 
 
 class MqttLink:
@@ -124,7 +127,9 @@ class MqttLink:
             self._client.publish(topic, encode(payload), qos=0, retain=False)
 
     def _new_client(self) -> paho.Client:
-        client = paho.Client(CallbackAPIVersion.VERSION2, self._config.client_id, protocol=paho.MQTTv5, manual_ack=True)
+        client = SturdyClient(
+            CallbackAPIVersion.VERSION2, self._config.client_id, protocol=paho.MQTTv5, manual_ack=True
+        )
         client.reconnect_delay_set(1, _RECONNECT_MAX_S)
         if self._config.username is not None:
             client.username_pw_set(self._config.username, self._config.password())
@@ -219,7 +224,8 @@ class MqttLink:
                 qos=message.qos,
                 topic=topic,
                 payload=bytes(message.payload),
-                properties=tuple(getattr(message.properties, "UserProperty", ())),
+                # The gate counts payloads only, so nothing else of a sender's choosing may be kept.
+                properties=tuple(p for p in getattr(message.properties, "UserProperty", ()) if p[0] in _STAMP),
                 received_at_ms=time.time_ns() // 1_000_000,
             )
         )

@@ -18,6 +18,8 @@ DEAD_LETTER_BYTES: Final = 64 * 1024
 DATA: Final = frozenset({MessageType.NDATA, MessageType.DDATA})
 _COMMANDS: Final = frozenset({MessageType.NCMD, MessageType.DCMD})
 _MAX_REASON_CHARS: Final = 1000
+# A Sparkplug topic of the longest names is shorter; MQTT's may have 64 KiB, and senders choose them.
+_MAX_TOPIC_CHARS: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def triage(message: Message, max_payload_bytes: int) -> Letter | None:
     """What goes to Kafka for a message; None for what is not meant for it: commands and host states."""
     if _is_downstream(message.topic):
         return None
-    parsed = _parse(message.topic)
+    parsed = _parse(message.topic[: _MAX_TOPIC_CHARS + 1])
     if isinstance(parsed, str):
         return _letter(message, None, None, parsed)
     stamp, fault = _stamp(message, parsed)
@@ -93,6 +95,8 @@ def _is_downstream(topic: str) -> bool:
 
 @lru_cache(maxsize=16_384)
 def _parse(topic: str) -> Topic | str:
+    if len(topic) > _MAX_TOPIC_CHARS:
+        return f"a topic of more than {_MAX_TOPIC_CHARS} characters"
     try:
         return parse_topic(topic)
     except TopicError as exc:
@@ -118,11 +122,12 @@ def _payload_fault(message: Message, topic: Topic, max_payload_bytes: int) -> st
 
 
 def _letter(message: Message, topic: Topic | None, stamp: BatchStamp | None, reason: str | None) -> Letter:
+    shown = message.topic[:_MAX_TOPIC_CHARS]
     return Letter(
-        key=record_key(topic.group, topic.node) if topic else message.topic.encode(),
+        key=record_key(topic.group, topic.node) if topic else shown.encode(),
         value=message.payload if reason is None else message.payload[:DEAD_LETTER_BYTES],
         headers=RecordHeaders(
-            topic=message.topic,
+            topic=shown,
             received_at_ms=message.received_at_ms,
             batch=stamp.batch if stamp else None,
             reason=reason and reason[:_MAX_REASON_CHARS],

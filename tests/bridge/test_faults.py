@@ -7,9 +7,13 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
 from bridge.config import MqttConfig
 from bridge.mqtt import MqttLink
 from bridge.triage import Message
+from contract.delivery import BatchId, BatchStamp
 from stack import Kafka, Mosquitto, free_port
 
 if TYPE_CHECKING:
@@ -135,10 +139,10 @@ def test_mosquitto_killed_and_its_store_deleted(new_world: NewWorld, kafka: Kafk
 class Catcher:
     """An MqttLink by itself, and what it has caught."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, group: str = "stale") -> None:
         self.messages: list[Message] = []
-        config = MqttConfig(host="127.0.0.1", port=port, client_id="catcher")
-        self.link = MqttLink(config, ["stale"], lambda *_args, **_more: True, self._report)
+        config = MqttConfig(host="127.0.0.1", port=port, client_id=f"catcher-{group}")
+        self.link = MqttLink(config, [group], lambda *_args, **_more: True, self._report)
         self.link.start(100)
 
     def _report(self, event: Message | BridgeError) -> None:
@@ -183,6 +187,23 @@ def test_an_acknowledgement_from_before_a_lost_session_acknowledges_nothing(
         assert until(lambda: len(again.messages) >= len(new) - 1)
         assert [m.payload for m in again.messages] == [m.payload for m in new[1:]]
         again.link.stop(5)
+
+
+def test_properties_that_paho_cannot_read_keep_nothing_from_coming_in(world: World, until: Callable[..., bool]) -> None:
+    catcher = Catcher(world.mosquitto.port, world.group)
+    assert until(lambda: catcher.link.connected)
+    node = world.node()
+    topic, properties = node.topic("DDATA", "d"), Properties(PacketTypes.PUBLISH)
+    many = [("a", "b")] * 3000
+    for number, pairs in enumerate(([("hw-epoch", "\ufeff")], many, BatchStamp(BatchId(1, 9), 9).to_properties())):
+        properties.clear()
+        properties.UserProperty = pairs
+        node.client.publish(topic, b"%d" % number, qos=1, properties=properties)
+    assert until(lambda: len(catcher.messages) == 3)
+    assert [(m.payload, len(m.properties)) for m in catcher.messages] == [(b"0", 0), (b"1", 0), (b"2", 3)]
+    assert {m.generation for m in catcher.messages} == {catcher.link.generation}, "on one connection"
+    catcher.link.acknowledge(catcher.link.generation, [m.message_id for m in catcher.messages])
+    catcher.link.stop(5)
 
 
 def test_memory_is_bounded_while_kafka_is_away(new_world: NewWorld, until: Callable[..., bool]) -> None:

@@ -101,8 +101,19 @@ def test_a_restarted_bridge_starts_from_the_oldest_batch_that_the_node_keeps() -
 
 
 def test_memory_is_bounded_in_the_number_of_nodes() -> None:
-    marks = DurableMarks(max_spools=100)
+    marks = DurableMarks(max_nodes=100)
     for number in range(1000):
         marks.acknowledged(("plant", f"edge-{number}"), stamp(1))
-    assert len(marks._spools) == 100
+    assert len(marks._nodes) == 100
     assert len(marks.take_news()) == 1000
+
+
+def test_a_node_that_makes_up_epochs_forgets_only_its_own() -> None:
+    marks = DurableMarks()
+    marks.acknowledged(("plant", "honest"), stamp(1))
+    for epoch in range(1, 1000):
+        marks.acknowledged(NODE, stamp(2, epoch=epoch))
+    assert sum(len(spools) for spools in marks._nodes.values()) <= 5
+    marks.take_news()
+    marks.acknowledged(("plant", "honest"), stamp(2))
+    assert marks.take_news() == [(("plant", "honest"), DurableMark(1, 2))]

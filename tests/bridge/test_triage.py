@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.triage import DEAD_LETTER_BYTES, Letter, Message, refused, triage
+from bridge.triage import DEAD_LETTER_BYTES, Letter, Message, _parse, refused, triage
 from contract.delivery import BatchId, BatchStamp
 from contract.topics import MessageType
 
@@ -113,3 +115,26 @@ def test_anything_at_all_is_sorted_into_record_dead_letter_or_nothing(
     if letter is not None:
         assert letter.value == payload
         assert letter.headers.to_kafka()
+
+
+def test_a_topic_of_any_length_is_a_small_dead_letter() -> None:
+    topic = "spBv1.0/g/DDATA/n/" + "d" * 65_000
+    letter = judged(topic, properties=STAMP.to_properties())
+    assert "more than 512 characters" in reason(letter)
+    assert letter is not None
+    assert len(letter.key) + len(letter.headers.topic) < 2000
+    longest = "/".join(["spBv1.0", "g" * 128, "DDATA", "n" * 128, "d" * 128])
+    found = judged(longest)
+    assert found is not None
+    assert not found.is_dead
+
+
+def test_what_senders_choose_is_not_remembered_in_full() -> None:
+    _parse.cache_clear()
+    tracemalloc.start()
+    try:
+        for number in range(200):
+            judged(f"spBv1.0/g/DDATA/n/{number}" + "d" * 65_000)
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+    finally:
+        tracemalloc.stop()
