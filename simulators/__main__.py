@@ -94,8 +94,8 @@ def _add_fault(parser: argparse.ArgumentParser) -> None:
 def _add_reconcile(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         f"The database is that of the environment variable {_DSN}. Exit code 0 only if nothing is lost, "
+        "duplicated or wrong, and something of every metric is stored."
     )
-    parser.description += "duplicated or wrong, and every source has produced something."
     parser.add_argument("--targets", type=Path, required=True, metavar="TARGETS.yaml", help="ledgers and devices")
     parser.add_argument("--json", action="store_true", help="print JSON, not tables")
     parser.set_defaults(command=_reconcile)
@@ -137,7 +137,7 @@ def _reconcile(args: argparse.Namespace) -> int:
         print(json.dumps(as_json(results), indent=2))
     else:
         show(results, Console())
-    return 0 if all(result.tally.is_clean for result in results) else 1
+    return 0 if all(result.is_clean for result in results) else 1
 
 
 def _control_address(path: Path, name: str) -> tuple[str, int]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, TypeAlias
 from simulators.errors import LedgerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -59,6 +59,14 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """A request for metrics that was answered with an error, or by dropping the connection, at `at`."""
+
+    at: int
+    metrics: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Incident:
     """A labelled fault; `to_ms` is None while it lasts, and a later entry of the same start ends it."""
 
@@ -75,7 +83,7 @@ class Closed:
     at: int
 
 
-Entry: TypeAlias = Header | Served | Incident | Closed
+Entry: TypeAlias = Header | Served | Refused | Incident | Closed
 
 
 def now_ms() -> int:
@@ -121,6 +129,10 @@ class Ledger(AbstractContextManager["Ledger"]):
         entry: dict[str, Any] = {"at": now_ms() if at is None else at, "values": values}
         optional = {"source_at": source_at, "connection": connection, "asked_at": asked_at}
         self._write(entry | {key: value for key, value in optional.items() if value is not None})
+
+    def refused(self, metrics: Sequence[str], at: int | None = None) -> None:
+        """Note that metrics were asked for and not given (now, unless `at` says when)."""
+        self._write({"refused": list(metrics), "at": now_ms() if at is None else at})
 
     def incident(self, label: str, from_ms: int, to_ms: int | None = None) -> None:
         """Note a labelled fault: once as it starts with no end, once more as it ends."""
@@ -175,9 +187,11 @@ def _entry(found: dict[str, Any]) -> Entry:
             return Header(simulator, seed, Match(how), at, extra)
         case {"incident": {"label": str(label), "from": int(from_ms), "to": int() | None as to_ms}}:
             return Incident(label, from_ms, to_ms)
+        case {"refused": list(metrics), "at": int(at)}:
+            return Refused(at, tuple(metrics))
         case {"closed": int(connection), "at": int(at)}:
             return Closed(connection, at)
         case {"at": int(at), "values": dict(values)}:
             return Served(at, values, found.get("source_at"), found.get("connection"), found.get("asked_at"))
         case _:
-            raise ValueError("allowed are ledger, incident, closed and at with values")
+            raise ValueError("allowed are ledger, incident, refused, closed and at with values")

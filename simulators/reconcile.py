@@ -1,12 +1,14 @@
 """Reconciliation: what a simulator served against what the tables hold. Pure: no file, no database.
 
 Every served reading ends as one of four: stored, declared (missing, and said to be), lost, or wrong (stored
-with another value). A stored reading that nobody served is a phantom, counted as duplicated. All times are UTC ms.
+with another value). A stored reading that nobody served is a phantom, counted as duplicated. An excuse is used once
+and has a reason, which is counted too: what hides behind it should be seen. All times are UTC ms.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from itertools import groupby
 from math import isclose
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from simulators.ledger import Value
 
 Verdict: TypeAlias = Literal["lost", "duplicated", "wrong"]
+Excuse: TypeAlias = Literal["bad", "gap", "undelivered"]
 
 # Two clocks on one machine, each rounded to ms.
 SLACK_MS: Final = 1
@@ -69,20 +72,33 @@ class Offender:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """The count of a source: `produced` is the sum of stored, declared, lost and wrong."""
+    """The count of a source: `produced` is the sum of stored, declared, lost and wrong.
+
+    `never_stored` are metrics that were served and of which not one reading was stored as served. `stored_in_gaps`
+    are stored all the same: the gap is wider than what is missing. `latest_ms` is the longest from an answer to the
+    time of its row, for sources without a time of their own: nothing else bounds that time from above.
+    """
 
     produced: int = 0
     stored: int = 0
-    declared: int = 0
+    declared_by: Mapping[Excuse, int] = field(default_factory=dict)
     lost: int = 0
     duplicated: int = 0
     wrong: int = 0
     offenders: tuple[Offender, ...] = ()
+    never_stored: tuple[str, ...] = ()
+    stored_in_gaps: int = 0
+    latest_ms: int = 0
+
+    @property
+    def declared(self) -> int:
+        """Those missing with any excuse."""
+        return sum(self.declared_by.values())
 
     @property
     def is_clean(self) -> bool:
-        """Whether something was produced and all of it accounted for."""
-        return self.produced > 0 and not (self.lost or self.duplicated or self.wrong)
+        """Whether something of every metric was stored and all of it is accounted for."""
+        return self.produced > 0 and not (self.lost or self.duplicated or self.wrong or self.never_stored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,82 +112,108 @@ class Pairing:
 
 
 def reconcile(
-    served: Mapping[str, Sequence[Expected]], stored: Mapping[str, Sequence[Stored]], gaps: Sequence[Span]
+    served: Mapping[str, Sequence[Expected]],
+    stored: Mapping[str, Sequence[Stored]],
+    gaps: Sequence[Span],
+    refused: Mapping[str, Sequence[int]] | None = None,
 ) -> Tally:
-    """The tally over the metrics that were served; offenders come in order of time."""
+    """The tally over the metrics that were served; offenders come in order of time.
+
+    `refused` is when each metric was asked for in vain, in order.
+    """
     offenders: list[Offender] = []
-    counts = dict.fromkeys(("stored", "declared"), 0)
+    declared: Counter[Excuse] = Counter()
+    good: dict[str, list[tuple[Expected, Stored]]] = {}
     for metric, expected in served.items():
         rows = sorted(stored.get(metric, ()), key=lambda row: row.sampled_at)
-        pairing = pair(expected, rows)
-        counts["stored"] += sum(_agrees(one, row) for one, row in pairing.pairs)
-        found = list(_offenders(metric, pairing, gaps))
-        counts["declared"] += len(pairing.answered_bad) + len(pairing.missing)
-        counts["declared"] -= sum(offender.verdict == "lost" for offender in found)
-        offenders += found
-    verdicts = [offender.verdict for offender in offenders]
+        pairing = pair(expected, rows, (refused or {}).get(metric, ()))
+        good[metric] = [(one, row) for one, row in pairing.pairs if _agrees(one, row)]
+        declared["bad"] += len(pairing.answered_bad)
+        declared.update(excuse for one in pairing.missing if (excuse := _excuse(one, gaps)))
+        offenders += _offenders(metric, pairing, gaps)
+    found = [pair for pairs in good.values() for pair in pairs]
+    verdicts = Counter(offender.verdict for offender in offenders)
     return Tally(
         produced=sum(map(len, served.values())),
-        lost=verdicts.count("lost"),
-        duplicated=verdicts.count("duplicated"),
-        wrong=verdicts.count("wrong"),
+        stored=len(found),
+        declared_by={excuse: count for excuse, count in declared.items() if count},
+        lost=verdicts["lost"],
+        duplicated=verdicts["duplicated"],
+        wrong=verdicts["wrong"],
         offenders=tuple(sorted(offenders, key=lambda offender: (offender.at, offender.metric))),
-        **counts,
+        never_stored=tuple(sorted(metric for metric, pairs in good.items() if not pairs)),
+        stored_in_gaps=sum(_is_inside_gap(row.sampled_at, gaps) for _, row in found),
+        latest_ms=max((row.sampled_at - one.served_at[-1] for one, row in found if one.source_at is None), default=0),
     )
 
 
-def pair(expected: Sequence[Expected], rows: Sequence[Stored]) -> Pairing:
+def pair(expected: Sequence[Expected], rows: Sequence[Stored], refused: Sequence[int] = ()) -> Pairing:
     """Pair the readings of one metric, by source time where they have one; `rows` are in order of time."""
     by_service = [one for one in expected if one.source_at is None]
     if by_service and len(by_service) < len(expected):
         raise ValueError("readings with and without a source time cannot be paired together")
-    return _pair_by_service(by_service, rows) if by_service else _pair_by_source_time(expected, rows)
+    return _pair_by_service(by_service, rows, refused) if by_service else _pair_by_source_time(expected, rows)
 
 
-def _pair_by_service(expected: Sequence[Expected], rows: Sequence[Stored]) -> Pairing:
+def _pair_by_service(expected: Sequence[Expected], rows: Sequence[Stored], refused: Sequence[int]) -> Pairing:
     """Each reading belongs to the first row that is not older than its answer.
 
     An agent stamps a poll when all of it is in, and polls a source one after another. Of several readings of one
-    row one is stored: the latest that agrees.
+    good row one is stored: the latest that agrees. A bad row stands for the last of its readings, unless the source
+    refused the metric after that: then it is the refusal's row, and the reading's own is missing.
     """
     pairing = Pairing()
     times = [row.sampled_at for row in rows]
-    bad = [row.sampled_at for row in rows if not row.is_good]
     ordered = sorted(expected, key=lambda one: one.served_at[-1])
     taken: set[int] = set()
+    homeless: list[Expected] = []
     for index, group in groupby(ordered, key=lambda one: bisect_left(times, one.served_at[-1] - SLACK_MS)):
         claims = list(group)
-        if index < len(rows) and rows[index].is_good:
-            taken.add(index)
-            own = next((one for one in reversed(claims) if _agrees(one, rows[index])), claims[-1])
+        own = _owner(claims, rows[index], refused) if index < len(rows) else None
+        if own is not None and rows[index].is_good:
             pairing.pairs.append((own, rows[index]))
-            claims = [one for one in claims if one is not own]
-        elif index < len(rows):
-            pairing.answered_bad.extend(claims)
-            continue
-        for one in claims:
-            # The agent had given up before the late answer came, and had said so.
-            (pairing.answered_bad if _any_between(bad, one.asked_at, one.served_at[-1]) else pairing.missing).append(
-                one
-            )
+        elif own is not None:
+            pairing.answered_bad.append(own)
+        if own is not None:
+            taken.add(index)
+        homeless += [one for one in claims if one is not own]
+    bad = [row.sampled_at for i, row in enumerate(rows) if not row.is_good and i not in taken]
+    for one in homeless:
+        # The agent had given up before the late answer came, and had said so.
+        late = _first_between(bad, one.asked_at, one.served_at[-1])
+        (pairing.missing if late is None else pairing.answered_bad).append(one)
+        if late is not None:
+            bad.remove(late)
     pairing.phantoms.extend(row for i, row in enumerate(rows) if row.is_good and i not in taken)
     return pairing
 
 
+def _owner(claims: Sequence[Expected], row: Stored, refused: Sequence[int]) -> Expected | None:
+    """Which of the readings that find a row it is the row of, if any."""
+    last = claims[-1]
+    if row.is_good:
+        return next((one for one in reversed(claims) if _agrees(one, row)), last)
+    return None if _first_between(refused, last.served_at[-1] + 1, row.sampled_at) is not None else last
+
+
 def _pair_by_source_time(expected: Sequence[Expected], rows: Sequence[Stored]) -> Pairing:
-    """Each reading belongs to the row of exactly its source time."""
+    """Each reading belongs to the row of exactly its source time, and a row to one reading.
+
+    A bad row is no excuse here: a poll that fails is stamped by the agent's clock, never by the source's.
+    """
     pairing = Pairing()
-    at = {row.sampled_at: row for row in rows}
+    at: dict[int, list[Stored]] = defaultdict(list)
+    for row in rows:
+        at[row.sampled_at].append(row)
     for one in expected:
-        row = at.get(one.source_at or 0)
-        if row is None:
+        there = at[one.source_at or 0]
+        own = next((row for row in there if _agrees(one, row)), there[0] if there else None)
+        if own is None:
             pairing.missing.append(one)
-        elif row.is_good:
-            pairing.pairs.append((one, row))
         else:
-            pairing.answered_bad.append(one)
-    known = {one.source_at for one in expected}
-    pairing.phantoms.extend(row for row in rows if row.is_good and row.sampled_at not in known)
+            there.remove(own)
+            pairing.pairs.append((one, own))
+    pairing.phantoms.extend(row for there in at.values() for row in there if row.is_good)
     return pairing
 
 
@@ -180,14 +222,20 @@ def _offenders(metric: str, pairing: Pairing, gaps: Sequence[Span]) -> Iterable[
         if not _agrees(one, row):
             yield Offender("wrong", metric, row.sampled_at, one.values[0], row.value)
     for one in pairing.missing:
-        if not (one.excused or all(_is_in_gap(at, gaps) for at in one.served_at)):
+        if _excuse(one, gaps) is None:
             yield Offender("lost", metric, one.source_at or one.served_at[-1], one.values[0], None)
     for row in pairing.phantoms:
         yield Offender("duplicated", metric, row.sampled_at, None, row.value)
 
 
+def _excuse(missing: Expected, gaps: Sequence[Span]) -> Excuse | None:
+    if missing.excused:
+        return "undelivered"
+    return "gap" if all(_is_in_gap(at, gaps) for at in missing.served_at) else None
+
+
 def _agrees(one: Expected, row: Stored) -> bool:
-    return any(is_same(value, row.value) for value in one.values)
+    return row.is_good and any(is_same(value, row.value) for value in one.values)
 
 
 def is_same(served: Value, stored: float | str | None) -> bool:
@@ -201,5 +249,10 @@ def _is_in_gap(at: int, gaps: Sequence[Span]) -> bool:
     return any(gap.from_ms - SLACK_MS <= at <= gap.to_ms + SLACK_MS for gap in gaps)
 
 
-def _any_between(times: Sequence[int], low: int, high: int) -> bool:
-    return bisect_left(times, low) < bisect_right(times, high)
+def _is_inside_gap(at: int, gaps: Sequence[Span]) -> bool:
+    return any(gap.from_ms + SLACK_MS < at < gap.to_ms - SLACK_MS for gap in gaps)
+
+
+def _first_between(times: Sequence[int], low: int, high: int) -> int | None:
+    index = bisect_left(times, low)
+    return times[index] if index < len(times) and times[index] <= high else None

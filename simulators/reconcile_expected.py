@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
 from simulators.errors import LedgerError
-from simulators.ledger import Closed, Header, Match, Served
+from simulators.ledger import Closed, Header, Match, Refused, Served
 from simulators.reconcile import Expected
 
 if TYPE_CHECKING:
@@ -22,10 +22,15 @@ UNDELIVERED_MS: Final = 2000
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What was served of each metric, and from when on the stored readings are this ledger's."""
+    """What was served of each metric, when it was refused, and from when on the stored readings are this ledger's.
+
+    `unmatched` are globs that no metric of the ledger matches: what they were to check is not checked.
+    """
 
     expected: Mapping[str, Sequence[Expected]]
     since_ms: int
+    refused: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    unmatched: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,7 @@ def truth_of(entries: Iterable[Entry], metrics: Sequence[str] = ("*",), interval
     """
     headers: list[Header] = []
     sent: list[_Sent] = []
+    refused: dict[str, list[int]] = defaultdict(list)
     closed_at: dict[tuple[int, int | None], int] = {}
     for entry in entries:
         match entry:
@@ -50,6 +56,9 @@ def truth_of(entries: Iterable[Entry], metrics: Sequence[str] = ("*",), interval
                 headers.append(entry)
             case Served():
                 sent.append(_Sent(entry, len(headers)))
+            case Refused():
+                for metric in entry.metrics:
+                    refused[metric].append(entry.at)
             case Closed():
                 closed_at[len(headers), entry.connection] = entry.at
             case _:
@@ -58,7 +67,8 @@ def truth_of(entries: Iterable[Entry], metrics: Sequence[str] = ("*",), interval
         raise LedgerError("the ledger has no header: its simulator never started")
     expected = _expected(headers[0].match, sent, closed_at, interval_s)
     wanted = {metric: found for metric, found in expected.items() if any(fnmatchcase(metric, g) for g in metrics)}
-    return Truth(wanted, _since(headers[0], wanted))
+    unmatched = tuple(g for g in metrics if not any(fnmatchcase(metric, g) for metric in wanted))
+    return Truth(wanted, _since(headers[0], wanted), refused, unmatched)
 
 
 def _expected(

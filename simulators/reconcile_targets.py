@@ -15,7 +15,7 @@ from contract.sparkplug import Quality
 from simulators.errors import TargetError
 from simulators.ledger import read_ledger
 from simulators.reconcile import Span, Stored, Tally, reconcile
-from simulators.reconcile_expected import truth_of
+from simulators.reconcile_expected import Truth, truth_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,6 +33,16 @@ from wanted w join reading r using (series_id), since where r.sampled_at >= sinc
 union all
 select w.metric, (extract(epoch from r.sampled_at) * 1000)::bigint, null, r.value, r.quality
 from wanted w join reading_text r using (series_id), since where r.sampled_at >= since.at
+"""
+_OLDER: Final = """
+with wanted as (
+  select series_id from series
+   where group_id = %(group)s and node_id = %(node)s and device_id = %(device)s and metric = any(%(metrics)s::text[])
+), since as (
+  select to_timestamp(%(since_ms)s / 1000.0) as at
+)
+select (select count(*) from wanted join reading r using (series_id), since where r.sampled_at < since.at)
+     + (select count(*) from wanted join reading_text r using (series_id), since where r.sampled_at < since.at)
 """
 _GAPS: Final = """
 select floor(extract(epoch from from_at) * 1000)::bigint, ceil(extract(epoch from to_at) * 1000)::bigint
@@ -60,11 +70,23 @@ class Targets(RootModel[tuple[Target, ...]]):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The tally of a target; `unserved` are metrics that the device stores and the ledger does not know."""
+    """The tally of a target, and what stands beside it.
+
+    `unserved` are metrics that the device stores and the ledger does not know, `unmatched` globs of the target that
+    no metric of the ledger matches, `older` counts the rows from before the ledger.
+    """
 
     source: str
     tally: Tally
+    gaps: tuple[Span, ...] = ()
     unserved: tuple[str, ...] = ()
+    unmatched: tuple[str, ...] = ()
+    older: int = 0
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether all that the target names was looked for, and all of it is accounted for."""
+        return self.tally.is_clean and not self.unmatched
 
 
 def reconcile_all(dsn: str, targets: Sequence[Target]) -> list[Result]:
@@ -84,8 +106,22 @@ def reconcile_all(dsn: str, targets: Sequence[Target]) -> list[Result]:
 def _reconcile(opened: connection, target: Target) -> Result:
     truth = truth_of(read_ledger(target.ledger), target.metrics, target.interval_s)
     stored = _stored(opened, target, truth.since_ms)
-    tally = reconcile(truth.expected, stored, _gaps(opened, target))
-    return Result(target.source, tally, tuple(sorted(stored.keys() - truth.expected.keys())))
+    gaps = _gaps(opened, target)
+    return Result(
+        source=target.source,
+        tally=reconcile(truth.expected, stored, gaps, truth.refused),
+        gaps=gaps,
+        unserved=tuple(sorted(stored.keys() - truth.expected.keys())),
+        unmatched=truth.unmatched,
+        older=_older(opened, target, truth),
+    )
+
+
+def _older(opened: connection, target: Target, truth: Truth) -> int:
+    with opened.cursor() as cursor:
+        cursor.execute(_OLDER, {**_device(target), "since_ms": truth.since_ms, "metrics": list(truth.expected)})
+        (count,) = cursor.fetchone() or (0,)
+        return int(count)
 
 
 def _stored(opened: connection, target: Target, since_ms: int) -> Mapping[str, Sequence[Stored]]:
@@ -98,10 +134,10 @@ def _stored(opened: connection, target: Target, since_ms: int) -> Mapping[str, S
     return stored
 
 
-def _gaps(opened: connection, target: Target) -> list[Span]:
+def _gaps(opened: connection, target: Target) -> tuple[Span, ...]:
     with opened.cursor() as cursor:
         cursor.execute(_GAPS, _device(target))
-        return [Span(from_ms, to_ms) for from_ms, to_ms in cursor]
+        return tuple(Span(from_ms, to_ms) for from_ms, to_ms in cursor)
 
 
 def _device(target: Target) -> dict[str, str]:

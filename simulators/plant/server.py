@@ -30,6 +30,7 @@ from simulators.ledger import now_ms
 from simulators.plant.line import ILLEGAL_FUNCTION, ILLEGAL_VALUE, DroppedError, RefusedError
 from simulators.plant.memory import Block
 from simulators.plant.points import Table
+from simulators.plant.register_map import UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,21 +124,34 @@ class Connection(asyncio.Protocol):
         except RefusedError as refused:
             response, values = ExceptionResponse(request.function_code, refused.code), {}
         except DroppedError:
+            # A client that was dropped need not come back for the rest of the unit before its next poll.
+            self._ledger.refused([point.name for point in UNITS[request.dev_id]])
             self.close()
             return
         if delay_s:
             await asyncio.sleep(delay_s)
         response.dev_id, response.transaction_id = request.dev_id, request.transaction_id
-        self._send(response, values, asked_at)
+        if self._send(response, values, asked_at) and response.isError():
+            self._note_refusal(request)
 
-    def _send(self, response: ModbusPDU, values: dict[str, Value], asked_at: int) -> None:
-        """Send and note an answer, unless its client has gone."""
+    def _send(self, response: ModbusPDU, values: dict[str, Value], asked_at: int) -> bool:
+        """Send and note an answer; False when its client has gone."""
         if self._transport is None or self._transport.is_closing():
-            return
+            return False
         at = now_ms()
         self._transport.write(self._framer.buildFrame(response))
         if values:
             self._ledger.served(values, at=at, asked_at=asked_at if at - asked_at > _AT_ONCE_MS else None)
+        return True
+
+    def _note_refusal(self, request: ModbusPDU) -> None:
+        """Note which points a read was to give and did not: their bad readings are this poll's, and no other's."""
+        if request.function_code not in _READS:
+            return
+        block = _block(request)
+        metrics = [point.name for point in UNITS.get(block.unit_id, ()) if block.covers(point)]
+        if metrics:
+            self._ledger.refused(metrics)
 
     def _respond(self, request: ModbusPDU) -> tuple[ModbusPDU, dict[str, Value]]:
         """The response to a request and the values in it; raises RefusedError or DroppedError."""
@@ -146,7 +160,7 @@ class Connection(asyncio.Protocol):
         code = request.function_code
         if code not in _READS:
             return self._write(request), {}
-        answer = self._plant.read(Block(request.dev_id, _READS[code], request.address, request.count))
+        answer = self._plant.read(_block(request))
         if code in _BIT_READS:
             return _BIT_READS[code](bits=[bool(word) for word in answer.words]), answer.values
         return _REGISTER_READS[code](registers=answer.words), answer.values
@@ -174,6 +188,10 @@ class Connection(asyncio.Protocol):
         """Drop the connection."""
         if self._transport is not None:
             self._transport.abort()
+
+
+def _block(read: ModbusPDU) -> Block:
+    return Block(read.dev_id, _READS[read.function_code], read.address, read.count)
 
 
 def _undecodable(frame: bytes, decoder: DecodePDU) -> ExceptionResponse:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 
@@ -20,6 +24,8 @@ from simulators.serve import running
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+
+    from stack import Timescale
 
 _START_S = 30.0
 _DEADLINE_S = 20.0
@@ -67,6 +73,17 @@ def start_simulator(tmp_path: Path) -> Iterator[Callable[..., Simulated]]:
     """Start a simulator by the keys of its config; it ends with the test."""
     with ExitStack() as stack:
         yield lambda **keys: stack.enter_context(_simulated(keys, tmp_path))
+
+
+@pytest.fixture(scope="module")
+def migrated(timescale: Timescale) -> Iterator[str]:
+    """The connection string of a database with our tables, one for each file of tests."""
+    name = f"simulators_{os.getpid()}_{uuid4().hex[:8]}"
+    dsn = timescale.create_database(name)
+    environment = {**os.environ, "HEADWATER_DSN": dsn}
+    subprocess.run([sys.executable, "-m", "db", "migrate"], env=environment, check=True, timeout=60)
+    yield dsn
+    timescale.drop_database(name)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulators.errors import LedgerError
-from simulators.ledger import Closed, Header, Incident, Ledger, Match, Served, now_ms, read_ledger
+from simulators.ledger import Closed, Header, Incident, Ledger, Match, Refused, Served, now_ms, read_ledger
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +29,7 @@ def test_what_is_noted_is_read_again(path: Path) -> None:
         ledger.incident("leak", 1000)
         ledger.incident("leak", 1000, 2000)
         ledger.closed(3, at=1002)
+        ledger.refused(["a", "b"], at=1003)
     header, *entries = read_ledger(path)
     assert isinstance(header, Header)
     assert (header.simulator, header.seed, header.match, header.extra) == ("plant", 7, Match.SERVED, {"units": [1, 2]})
@@ -39,6 +40,7 @@ def test_what_is_noted_is_read_again(path: Path) -> None:
         Incident("leak", 1000, None),
         Incident("leak", 1000, 2000),
         Closed(3, 1002),
+        Refused(1003, ("a", "b")),
     ]
 
 

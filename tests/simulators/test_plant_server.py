@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pymodbus.client import AsyncModbusTcpClient
 
-from simulators.ledger import Entry, Header, Incident, Ledger, Served, now_ms, read_ledger
+from simulators.ledger import Entry, Header, Incident, Ledger, Refused, Served, now_ms, read_ledger
 from simulators.plant import UNITS, PlantConfig
 from simulators.plant.points import Kind, Order, PlantPoint, Table, from_registers, to_value
 from simulators.plant.register_map import POINTS
@@ -51,6 +51,9 @@ class Site:
 
     def served(self) -> list[Served]:
         return [entry for entry in self.entries() if isinstance(entry, Served)]
+
+    def refused(self) -> list[Refused]:
+        return [entry for entry in self.entries() if isinstance(entry, Refused)]
 
     def incidents(self) -> list[Incident]:
         return [entry for entry in self.entries() if isinstance(entry, Incident)]
@@ -248,7 +251,7 @@ async def wait_for_fault(site: Site) -> None:
     await until(lambda: bool(site.incidents()))
 
 
-def test_busy_and_dropped_and_illegal_leave_no_entry(tmp_path: Path) -> None:
+def test_busy_and_dropped_and_illegal_are_noted_as_refused(tmp_path: Path) -> None:
     faults = [
         {"kind": "busy", "unit_id": 1, **ALWAYS},
         {"kind": "comms_error", "unit_id": 2, **ALWAYS},
@@ -265,6 +268,11 @@ def test_busy_and_dropped_and_illegal_leave_no_entry(tmp_path: Path) -> None:
             with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
                 await reader.readexactly(1)
         assert site.served() == []
+        assert [set(refused.metrics) for refused in site.refused()] == [
+            {"tank1/level"},
+            {"quality/ph", "quality/turbidity"},
+            {point.name for point in UNITS[2]},
+        ]
         async with site.client() as client:
             await read(client, 3, Table.INPUT, 102, 104)
         assert [set(served.values) for served in site.served()] == [{"quality/turbidity"}]

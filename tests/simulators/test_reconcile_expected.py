@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from simulators.errors import LedgerError
-from simulators.ledger import Closed, Entry, Header, Incident, Match, Served
+from simulators.ledger import Closed, Entry, Header, Incident, Match, Refused, Served
 from simulators.reconcile import Expected
 from simulators.reconcile_expected import UNDELIVERED_MS, truth_of
 
@@ -48,8 +48,14 @@ def test_one_source_time_counts_once() -> None:
 
 def test_globs_choose_metrics() -> None:
     entries = [header("served"), Served(1, {"tank1/level": 1, "pump1/speed": 2, "mains/power": 3})]
-    truth = truth_of(entries, ("tank1/*", "mains/power"))
+    truth = truth_of(entries, ("tank1/*", "mains/power", "pmup1/*"))
     assert truth.expected.keys() == {"tank1/level", "mains/power"}
+    assert truth.unmatched == ("pmup1/*",)
+
+
+def test_refusals_are_kept_by_metric() -> None:
+    entries = [header("served"), Refused(5, ("a", "b")), Served(6, {"a": 1}), Refused(7, ("a",))]
+    assert truth_of(entries).refused == {"a": [5, 7], "b": [5]}
 
 
 def test_the_first_frame_of_each_interval_counts() -> None:
