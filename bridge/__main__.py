@@ -13,8 +13,8 @@ from pathlib import Path
 from bridge.config import BridgeConfig
 from bridge.errors import BridgeError
 from bridge.flow import Bridge
-from bridge.health import HealthServer
 from contract.config import ConfigError, read_config
+from contract.health import HealthServer
 
 logger = logging.getLogger("bridge")
 
@@ -68,12 +68,19 @@ def _run(config: BridgeConfig) -> int:
     try:
         with ExitStack() as stack:
             if config.health is not None:
-                stack.enter_context(HealthServer(config.health.port, bridge.health))
+                stack.enter_context(_health_server(config.health.port, bridge))
             bridge.run()
     except BridgeError as exc:
         logger.error("%s; ending, nothing unconfirmed was acknowledged", exc)  # noqa: TRY400 - an operator's line, no traceback
         return FAILURE
     return OK
+
+
+def _health_server(port: int, bridge: Bridge) -> HealthServer:
+    try:
+        return HealthServer(port, bridge.health)
+    except OSError as exc:
+        raise BridgeError(f"health.port {port} cannot be had: {exc.strerror}") from exc
 
 
 def _died(args: threading.ExceptHookArgs) -> BridgeError:

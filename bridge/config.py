@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -42,7 +42,9 @@ class TopicsConfig(Config):
 class KafkaConfig(Credentials):
     """The Kafka cluster; `username` is that of SASL."""
 
-    bootstrap_servers: tuple[str, ...] = Field(min_length=1, description="Brokers to ask first, host:port.")
+    bootstrap_servers: tuple[Annotated[str, Field(pattern=r"^[^\s,]+:[0-9]{1,5}$")], ...] = Field(
+        min_length=1, description="Brokers to ask first, each host:port."
+    )
     topics: TopicsConfig = Field(default=TopicsConfig(), description="The topics.")
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         default="PLAINTEXT", description="How brokers are spoken to."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import pyarrow.compute as pc
 
-from stream.rows import KINDS, NumericReading, Record, TextReading
+from stream.rows import KINDS, NumericReading, Record, TextReading, Unfinished
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,19 +54,27 @@ class Percentiles:
 
 
 class Batch:
-    """The rows of one micro-batch, by kind, each in Kafka's order within its partition."""
+    """The rows of one micro-batch, by kind, each in Kafka's order within its partition.
 
-    def __init__(self, table: pa.Table) -> None:
+    Or of a piece of one that is large; `earlier` is where its pieces before this one end.
+    """
+
+    def __init__(self, table: pa.Table, earlier: Offsets | None = None) -> None:
         self._table = table
+        self.earlier: Offsets = earlier or {}
 
     def of(self, row_type: RowType) -> pa.Table:
         """The rows of a kind, with that kind's columns only."""
         return self._table.filter(pc.equal(self._table["kind"], KINDS[row_type])).select(row_type._fields)
 
+    def unfinished(self) -> list[Unfinished]:
+        """Where the next piece of this micro-batch begins; empty when this is the last, or the whole."""
+        return [Unfinished(**row) for row in self.of(Unfinished).to_pylist()]
+
     def offsets(self) -> Offsets:
-        """Per topic and partition, the offset after the last record of this batch."""
+        """Per topic and partition, the offset after the last record of this batch and its earlier pieces."""
         records = self.of(Record).group_by(["kafka_topic", "kafka_partition"]).aggregate([("kafka_offset", "max")])
-        offsets: Offsets = {}
+        offsets = {topic: dict(partitions) for topic, partitions in self.earlier.items()}
         for row in records.to_pylist():
             offsets.setdefault(row["kafka_topic"], {})[str(row["kafka_partition"])] = row["kafka_offset_max"] + 1
         return offsets
@@ -86,15 +94,16 @@ class Batch:
 
 
 def series_of(rows: pa.Table, kind: str) -> SeriesColumn:
-    """The series of readings or of announced metrics."""
+    """The series of readings or of announced metrics, each with the datatype that came last."""
     joined = pc.binary_join_element_wise(
         *(rows[name] for name in ("group_id", "node_id", "device_id", "metric")), _SEPARATOR
     )
     encoded = joined.combine_chunks().dictionary_encode()
     places = to_numpy(encoded.indices, np.int64)
-    _, first = np.unique(places, return_index=True)
     keys = tuple(_series_key(text, kind) for text in encoded.dictionary.to_pylist())
-    return SeriesColumn(keys, tuple(rows["datatype"].take(first).to_pylist()), places)
+    last = np.zeros(len(keys), np.int64)
+    last[places] = np.arange(len(places))  # of equal places the last one is kept
+    return SeriesColumn(keys, tuple(rows["datatype"].take(last).to_pylist()), places)
 
 
 def _series_key(joined: str, kind: str) -> SeriesKey:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path  # noqa: TC003 - pydantic reads it from the annotations
+from typing import Annotated
 
 from pydantic import Field
 
@@ -24,7 +25,9 @@ class TopicsConfig(Config):
 class KafkaConfig(Config):
     """Where the bridge's records are."""
 
-    bootstrap_servers: str = Field(min_length=1, description="host:port of one or more brokers, separated by commas")
+    bootstrap_servers: tuple[Annotated[str, Field(pattern=r"^[^\s,]+:[0-9]{1,5}$")], ...] = Field(
+        min_length=1, description="brokers to ask first, each host:port"
+    )
     max_offsets_per_trigger: int = Field(
         5000, ge=1, description="most records in one micro-batch; a backlog is taken in pieces of this size"
     )
@@ -51,8 +54,8 @@ class DatabaseConfig(Config):
             where = f"database.dsn_file {self.dsn_file}"
             try:
                 dsn = self.dsn_file.read_text(encoding="utf-8").strip()
-            except OSError as exc:
-                raise ConfigError(f"{where}: cannot be read: {exc.strerror}") from exc
+            except (OSError, UnicodeDecodeError) as exc:
+                raise ConfigError(f"{where}: cannot be read: {getattr(exc, 'strerror', exc)}") from exc
         if not dsn:
             raise ConfigError(f"{where} is empty: name the database in it, as role headwater_writer")
         return dsn
@@ -81,6 +84,12 @@ class SparkConfig(Config):
     settings: dict[str, str] = Field(default_factory=dict, description="more of Spark's settings, which overrule ours")
 
 
+class HealthConfig(Config):
+    """HTTP on loopback: GET /healthz."""
+
+    port: int = Field(ge=0, le=65535, description="TCP port; 0: any free one, named in the log")
+
+
 class StreamConfig(Config):
     """One streaming job."""
 
@@ -92,5 +101,6 @@ class StreamConfig(Config):
     )
     trigger_interval_s: float = Field(1.0, ge=0, description="seconds from the start of one micro-batch to the next")
     stop_timeout_s: float = Field(30.0, gt=0, description="seconds that a stop waits for the batch in hand")
+    health: HealthConfig | None = Field(None, description="health over HTTP; none: no port is opened")
     limits: LimitsConfig = LimitsConfig()
     spark: SparkConfig

@@ -207,7 +207,7 @@ def _text(metric: Metric) -> str | None:
 
 
 def _gap(source: _Source, gap: Gap, limits: Limits) -> GapDeclared:
-    if not 0 < gap.from_ms <= gap.to_ms <= source.received_at_ms + limits.max_future_ms:
+    if not 0 < gap.from_ms <= gap.to_ms <= _latest(source.received_at_ms, limits):
         times = f"from {_utc(gap.from_ms)} to {_utc(gap.to_ms)}"
         raise RejectedError(f"a gap {times}, received {_utc(source.received_at_ms)}")
     _check_text(gap.reason, "reason of a gap", MAX_TEXT_BYTES)
@@ -224,11 +224,15 @@ def _check_text(text: str, what: str, max_characters: int) -> None:
 def _check_time(sampled_at_ms: int, received_at_ms: int, limits: Limits) -> None:
     if sampled_at_ms < received_at_ms - limits.max_age_ms:
         age = f"more than {limits.max_age_ms / 86_400_000:g} days before"
-    elif sampled_at_ms > received_at_ms + limits.max_future_ms:
+    elif sampled_at_ms > _latest(received_at_ms, limits):
         age = f"more than {limits.max_future_ms / 1000:g} s after"
     else:
         return
     raise RejectedError(f"sampled at {_utc(sampled_at_ms)}, {age} it was received ({_utc(received_at_ms)})")
+
+
+def _latest(received_at_ms: int, limits: Limits) -> int:
+    return min(received_at_ms + limits.max_future_ms, _END_OF_TIME_MS)
 
 
 def _utc(ms: int) -> str:

@@ -35,6 +35,23 @@ on conflict (group_id, node_id, device_id, at, status) do nothing
 """
 
 
+# A node's death takes its devices with it. Births of devices come after their node's, so the row of its last birth
+# says how far back to look.
+_DEVICES_GONE: Final = """
+insert into node_status (group_id, node_id, device_id, at, status, bd_seq)
+select group_id, node_id, device_id, %(at)s, 'offline', %(bd_seq)s
+from (
+  select distinct on (s.device_id) s.group_id, s.node_id, s.device_id, s.status
+  from node_status s join node n using (group_id, node_id)
+  where (n.group_id, n.node_id) = (%(group_id)s, %(node_id)s) and s.device_id <> ''
+    and s.at >= coalesce(n.last_birth_at, '-infinity')
+  order by s.device_id, s.at desc, s.status
+) as last_heard
+where status = 'online'
+on conflict (group_id, node_id, device_id, at, status) do nothing
+"""
+
+
 def store_presence(cursor: cursor, batch: Batch) -> None:
     """Note who was heard of, then births and deaths in the order they came."""
     seen = _seen(batch)
@@ -68,4 +85,6 @@ def _store_event(cursor: cursor, event: dict[str, Any]) -> None:
         cursor.execute(_BORN if event["online"] else _DEAD, row)
         if not cursor.rowcount:
             return
+        if not event["online"]:
+            cursor.execute(_DEVICES_GONE, row)
     cursor.execute(_STATUS, row)

@@ -15,10 +15,11 @@ from pyspark.errors import PySparkException, StreamingQueryException
 from stream.batch import Batch
 from stream.errors import FatalError
 from stream.sink import BatchKey
-from stream.transform import decoded
+from stream.transform import MAX_BYTES_PER_PARTITION, decoded
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Callable, Iterator
 
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.streaming.query import StreamingQuery
@@ -32,6 +33,7 @@ _FIRST_DELAY_S: Final = 1.0
 _LONGEST_DELAY_S: Final = 15.0
 _POLL_S: Final = 0.25
 _STOP_POLL_S: Final = 0.01
+_LOOK_EVERY_S: Final = 2.0
 # What a query says of itself when it has done all there was to do.
 _IDLE: Final = {"Waiting for next trigger", "Waiting for data to arrive"}
 # The first is how the driver says it, the second how an executor does.
@@ -54,7 +56,9 @@ class Supervisor:
         self._config = config
         self._writer = writer
         self._stop = stop
+        self._progress = writer.progress
         self._failing_since: float | None = None
+        self._look_at = 0.0
 
     def run(self, *, once: bool) -> None:
         """Run until the stop event, or with `once` until what Kafka holds now is stored. Raises FatalError."""
@@ -71,6 +75,7 @@ class Supervisor:
                 logger.warning("the query failed, nothing is lost, trying from its checkpoint: %s", summary(failure))
                 logger.debug("%s", failure)
                 self._failing_since, delay_s = time.monotonic(), _FIRST_DELAY_S
+                self._progress.kafka = "away"
             self._stop.wait(delay_s)
             delay_s = min(delay_s * 2, _LONGEST_DELAY_S)
 
@@ -80,33 +85,52 @@ class Supervisor:
             query = self._start(once=once)
         except PySparkException as exc:
             return str(exc)
-        committed = self._writer.committed
+        batches = self._progress.batches
         while query.isActive and not self._stop.is_set():
-            if self._failing_since is not None and (
-                self._writer.committed > committed or query.status["message"] in _IDLE
-            ):
-                logger.info("the query runs again after %.1f s", time.monotonic() - self._failing_since)
-                self._failing_since = None
+            if self._works_not_yet() and (self._progress.batches > batches or query.status["message"] in _IDLE):
+                self._works()
+            self._look(query)
+            self._writer.tell()
             self._stop.wait(_POLL_S)
         if self._stop.is_set():
+            self._progress.state = "stopping"
             self._end(query)
             return None
         failure = query.exception()
         return None if failure is None else str(failure)
 
+    def _works_not_yet(self) -> bool:
+        return self._failing_since is not None or self._progress.state == "starting"
+
+    def _works(self) -> None:
+        self._progress.state, self._progress.kafka = "running", "ok"
+        if self._failing_since is not None:
+            logger.info("the query runs again after %.1f s", time.monotonic() - self._failing_since)
+            self._failing_since = None
+
+    def _look(self, query: StreamingQuery) -> None:
+        """Note how far behind Kafka the query is, now and then: what Spark found out at its last batch."""
+        if time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + _LOOK_EVERY_S
+        if (last := query.lastProgress) is not None:
+            behind = last.sources[0].metrics.get("maxOffsetsBehindLatest") if last.sources else None
+            self._progress.lag = None if behind is None else int(behind)
+
     def _start(self, *, once: bool) -> StreamingQuery:
-        limits, dead_letters = self._config.limits.limits(), self._config.topics.dead_letters
-        rows = decoded(read_kafka(self._spark, self._config), limits, dead_letters)
-        writing = rows.writeStream.queryName("ingest").foreachBatch(self._write)
+        records = read_kafka(self._spark, self._config)
+        writing = records.writeStream.queryName("ingest").foreachBatch(self._write)
         writing = writing.option("checkpointLocation", self._config.checkpoint_dir)
         if once:
             return writing.trigger(availableNow=True).start()
         return writing.trigger(processingTime=f"{round(self._config.trigger_interval_s * 1000)} milliseconds").start()
 
-    def _write(self, rows: DataFrame, batch_id: int) -> None:
-        query_id = rows.sparkSession.sparkContext.getLocalProperty("sql.streaming.queryId")
+    def _write(self, records: DataFrame, batch_id: int) -> None:
+        query_id = records.sparkSession.sparkContext.getLocalProperty("sql.streaming.queryId")
         assert query_id is not None  # Spark sets it around every batch
-        self._writer.write(BatchKey(UUID(query_id), batch_id), Batch(rows.toArrow()))
+        limits, dead_letters = self._config.limits.limits(), self._config.topics.dead_letters
+        for batch in pieces(records, lambda piece: decoded(piece, limits, dead_letters, MAX_BYTES_PER_PARTITION)):
+            self._writer.write(BatchKey(UUID(query_id), batch_id), batch)
 
     def _end(self, query: StreamingQuery) -> None:
         """Let the batch in hand finish: a stop in the middle of one throws, and it would have to be done again."""
@@ -128,6 +152,19 @@ class Supervisor:
             )
 
 
+def pieces(records: DataFrame, decode: Callable[[DataFrame], DataFrame]) -> Iterator[Batch]:
+    """A micro-batch as it is stored: whole, or in as many pieces as the memory that its rows need asks for."""
+    batch = Batch(decode(records).toArrow())
+    yield batch
+    while unfinished := batch.unfinished():
+        rest = " or ".join(
+            f"(topic = '{left.kafka_topic}' and partition = {left.kafka_partition} and `offset` >= {left.kafka_offset})"
+            for left in unfinished
+        )
+        batch = Batch(decode(records.where(rest)).toArrow(), batch.offsets())
+        yield batch
+
+
 def read_kafka(spark: SparkSession, config: StreamConfig) -> DataFrame:
     """The records of the payload and dead-letter topics, as Spark's Kafka source gives them."""
     kafka = config.kafka
@@ -135,7 +172,7 @@ def read_kafka(spark: SparkSession, config: StreamConfig) -> DataFrame:
     reader = spark.readStream.format("kafka").options(**clients)
     return reader.options(
         **{
-            "kafka.bootstrap.servers": kafka.bootstrap_servers,
+            "kafka.bootstrap.servers": ",".join(kafka.bootstrap_servers),
             "subscribe": f"{config.topics.payloads},{config.topics.dead_letters}",
             "startingOffsets": "earliest",
             "includeHeaders": "true",

@@ -115,8 +115,24 @@ class DeadLetter(NamedTuple):
     payload: bytes | None
 
 
+class Unfinished(NamedTuple):
+    """Where decoding stopped because its rows had grown large: the first record of its partition that is left."""
+
+    kafka_topic: str
+    kafka_partition: int
+    kafka_offset: int
+
+
 Row: TypeAlias = (
-    Record | NumericReading | TextReading | NumericSeries | TextSeries | Presence | GapDeclared | DeadLetter
+    Record
+    | NumericReading
+    | TextReading
+    | NumericSeries
+    | TextSeries
+    | Presence
+    | GapDeclared
+    | DeadLetter
+    | Unfinished
 )
 RowType: TypeAlias = type[Row]
 WHOLE_PAYLOAD: Final = -1
@@ -131,6 +147,7 @@ ROW_TYPES: Final[tuple[RowType, ...]] = (
     Presence,
     GapDeclared,
     DeadLetter,
+    Unfinished,
 )
 KINDS: Final = {row_type: kind for kind, row_type in enumerate(ROW_TYPES)}
 

@@ -6,11 +6,13 @@ import logging
 import signal
 import tempfile
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from contract.health import HealthServer
 from stream.connection import check_tables
-from stream.errors import StopRequested
+from stream.errors import FatalError, StopRequested
 from stream.query import Supervisor
 from stream.session import start
 from stream.writer import Writer, retrying
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from stream.config import StreamConfig
+    from stream.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -33,19 +36,34 @@ def run(config: StreamConfig, *, once: bool) -> None:
     dsn = config.database.dsn()
     writer = Writer(dsn, stop)
     try:
-        retrying(lambda: check_tables(dsn), stop)
-        with tempfile.TemporaryDirectory(prefix="headwater-stream-") as work_dir:
-            spark = start(config.spark, Path(work_dir))
-            # Spark has put a handler of its own in place of ours: it would break off what the batch is doing.
-            _stop_on_signals(stop)
-            logger.info("reading Kafka at %s, checkpoint %s", config.kafka.bootstrap_servers, config.checkpoint_dir)
-            Supervisor(spark, config, writer, stop).run(once=once)
-            spark.stop()
+        with ExitStack() as stack:
+            if config.health is not None:
+                stack.enter_context(_health_server(config.health.port, writer.progress))
+            _run(config, writer, stop, once=once)
     except StopRequested:
         pass
     finally:
         writer.close()
     logger.info("stopped")
+
+
+def _run(config: StreamConfig, writer: Writer, stop: threading.Event, *, once: bool) -> None:
+    retrying(lambda: check_tables(config.database.dsn()), stop, writer.progress)
+    with tempfile.TemporaryDirectory(prefix="headwater-stream-") as work_dir:
+        spark = start(config.spark, Path(work_dir))
+        # Spark has put a handler of its own in place of ours: it would break off what the batch is doing.
+        _stop_on_signals(stop)
+        brokers = ", ".join(config.kafka.bootstrap_servers)
+        logger.info("reading Kafka at %s, checkpoint %s", brokers, config.checkpoint_dir)
+        Supervisor(spark, config, writer, stop).run(once=once)
+        spark.stop()
+
+
+def _health_server(port: int, progress: Progress) -> HealthServer:
+    try:
+        return HealthServer(port, progress.document)
+    except OSError as exc:
+        raise FatalError(f"health.port {port} cannot be had: {exc.strerror}") from exc
 
 
 def _stop_on_signals(stop: threading.Event) -> None:

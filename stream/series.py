@@ -31,6 +31,11 @@ insert into series (group_id, node_id, device_id, metric, kind, datatype, unit) 
 on conflict (group_id, node_id, device_id, metric, kind) do nothing
 """
 
+# Statements grow with the batch, and a hostile payload can name a hundred thousand metrics.
+_PAGE_ROWS: Final = 10_000
+# Some 400 MB of names; past it the dictionary starts anew, and asks the database again.
+MAX_KNOWN: Final = 500_000
+
 _ANNOUNCE: Final = """
 update series s set datatype = a.datatype, unit = a.unit
 from (values %s) as a (group_id, node_id, device_id, metric, kind, datatype, unit)
@@ -45,8 +50,9 @@ class SeriesDictionary:
     A server that comes back may be another, or have lost its last moments, so a new connection starts a new one.
     """
 
-    def __init__(self, opened: connection) -> None:
+    def __init__(self, opened: connection, max_known: int = MAX_KNOWN) -> None:
         self._opened = opened
+        self._max_known = max_known
         self._ids: dict[SeriesKey, int] = {}
 
     def announce(self, column: SeriesColumn, units: Sequence[str | None]) -> None:
@@ -57,7 +63,7 @@ class SeriesDictionary:
         if rows:
             self._add(rows)
             with self._opened.cursor() as cursor:
-                execute_values(cursor, _ANNOUNCE, rows, page_size=len(rows))
+                execute_values(cursor, _ANNOUNCE, rows, page_size=_PAGE_ROWS)
             self._opened.commit()
 
     def ids(self, column: SeriesColumn) -> NDArray[np.int32]:
@@ -67,6 +73,8 @@ class SeriesDictionary:
 
     def _add(self, rows: list[_Announced]) -> None:
         """Learn the numbers of series, adding those that the database does not have."""
+        if len(self._ids) > self._max_known:
+            self._ids.clear()
         unknown = {SeriesKey(*row[:5]): row for row in rows if SeriesKey(*row[:5]) not in self._ids}
         if not unknown:
             return
@@ -75,12 +83,12 @@ class SeriesDictionary:
             # Only what is missing: an insert that conflicts uses up a number all the same.
             missing = sorted(row for key, row in unknown.items() if key not in found)
             if missing:
-                execute_values(cursor, _ADD, missing, page_size=len(missing))
+                execute_values(cursor, _ADD, missing, page_size=_PAGE_ROWS)
                 found |= _look_up(cursor, [SeriesKey(*row[:5]) for row in missing])
         self._opened.commit()
         self._ids |= found
 
 
 def _look_up(cursor: cursor, keys: Sequence[SeriesKey]) -> dict[SeriesKey, int]:
-    rows = execute_values(cursor, _LOOK_UP, keys, page_size=len(keys), fetch=True)
+    rows = execute_values(cursor, _LOOK_UP, keys, page_size=_PAGE_ROWS, fetch=True)
     return {SeriesKey(*key): series_id for series_id, *key in rows}

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from dataclasses import dataclass
+from itertools import starmap
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -15,6 +16,7 @@ from psycopg2.extras import execute_values
 from stream import copy
 from stream.batch import NUMERIC, TEXT, series_of, sorted_once, to_numpy
 from stream.connection import translated
+from stream.letters import bounded
 from stream.presence import store_presence, utc
 from stream.rows import DeadLetter, GapDeclared, NumericReading, NumericSeries, TextReading, TextSeries
 
@@ -87,7 +89,7 @@ def store(opened: connection, series: SeriesDictionary, key: BatchKey, batch: Ba
         texts = _texts(batch.of(TextReading), series)
         offsets = batch.offsets()
         with opened.cursor() as cursor:
-            if not _enter(cursor, key, offsets):
+            if not _enter(cursor, key, offsets, batch.earlier):
                 opened.rollback()
                 return None
             stored = _store_rows(cursor, numeric, texts, batch)
@@ -132,7 +134,7 @@ def _texts(rows: pa.Table, series: SeriesDictionary) -> _Rows | None:
     return _Rows(encoded, len(places), rows.num_rows)
 
 
-def _enter(cursor: cursor, key: BatchKey, offsets: Offsets) -> bool:
+def _enter(cursor: cursor, key: BatchKey, offsets: Offsets, earlier: Offsets) -> bool:
     """Write the ledger's entry; False when it stands there already, and nothing is left to do."""
     query_id = str(key.query_id)
     cursor.execute(_ENTER, (query_id, key.batch_id, json.dumps(offsets)))
@@ -142,11 +144,12 @@ def _enter(cursor: cursor, key: BatchKey, offsets: Offsets) -> bool:
     (entered,) = cursor.fetchone() or (None,)
     if entered == offsets:
         return False
-    # A power cut can take the newest file of Spark's checkpoint, and the batch is then planned anew, with other
-    # offsets. Skipping it would lose readings; storing it cannot repeat any.
-    logger.warning(
-        "batch %d is in the ledger up to %s, and now ends at %s: stored again", key.batch_id, entered, offsets
-    )
+    if entered != earlier:
+        # A power cut can take the newest file of Spark's checkpoint, and the batch is then planned anew, with other
+        # offsets; or it came in pieces, and was broken off. Skipping would lose readings; storing cannot repeat any.
+        logger.warning(
+            "batch %d is in the ledger up to %s, and now ends at %s: stored again", key.batch_id, entered, offsets
+        )
     return True
 
 
@@ -157,12 +160,13 @@ def _store_rows(cursor: cursor, numeric: _Rows | None, texts: _Rows | None, batc
     delivered = sum(rows.delivered for rows in (numeric, texts) if rows)
     gaps = [_with_times(gap, 3, 4, 5) for gap in _tuples(batch.of(GapDeclared))]
     execute_values(cursor, _GAPS, gaps)
-    letters = [_with_times(letter, 7) for letter in _tuples(batch.of(DeadLetter))]
+    letters, left_out = bounded(starmap(DeadLetter, _tuples(batch.of(DeadLetter))))
+    rows = [_with_times(letter, 7) for letter in letters]
     # Small pages: each letter can carry 64 KiB.
-    reasons = execute_values(cursor, _DEAD_LETTERS, letters, page_size=100, fetch=True) if letters else []
+    reasons = execute_values(cursor, _DEAD_LETTERS, rows, page_size=100, fetch=True) if rows else []
     latency = batch.latency(time.time_ns() // 1_000_000)
     last_reason = reasons[-1][0] if reasons else None
-    return Stored(readings, text_rows, delivered - readings - text_rows, len(reasons), last_reason, latency)
+    return Stored(readings, text_rows, delivered - readings - text_rows, len(reasons) + left_out, last_reason, latency)
 
 
 def _copy_in(cursor: cursor, table: str, rows: _Rows) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,11 +13,11 @@ import psycopg2
 
 from stream.connection import connect
 from stream.errors import DatabaseAway, FatalError, StopRequested
+from stream.progress import Progress
 from stream.series import SeriesDictionary
 from stream.sink import Stored, store
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
 
     from psycopg2.extensions import connection
@@ -43,24 +44,28 @@ class _Session:
 class Writer:
     """Commits micro-batches, each once. Used by one thread at a time: Spark's callback."""
 
-    def __init__(self, dsn: str, stop: threading.Event) -> None:
+    def __init__(self, dsn: str, stop: threading.Event, progress: Progress | None = None) -> None:
         self._dsn = dsn
         self._stop = stop
+        self.progress = progress or Progress()
         self._session: _Session | None = None
         self._log = _Log()
         self.failure: FatalError | None = None
         """Why the stream cannot go on; Spark passes exceptions on as text only."""
-        self.committed = 0
-        """How many batches were stored, or found stored."""
 
     def write(self, key: BatchKey, batch: Batch) -> None:
         """Commit a batch; waits for a database that is away. Raises FatalError, or StopRequested while waiting."""
         try:
-            self._log.batch(key, retrying(lambda: self._try(key, batch), self._stop))
-            self.committed += 1
+            stored = retrying(lambda: self._try(key, batch), self._stop, self.progress)
+            self._log.batch(key, stored)
+            self.progress.committed(stored)
         except FatalError as exc:
             self.failure = exc
             raise
+
+    def tell(self) -> None:
+        """Log the line of each minute when it is time; of any thread."""
+        self._log.tell(self.progress)
 
     def close(self) -> None:
         """Close the connection."""
@@ -80,7 +85,7 @@ class Writer:
             raise
 
 
-def retrying(attempt: Callable[[], Result], stop: threading.Event) -> Result:
+def retrying(attempt: Callable[[], Result], stop: threading.Event, progress: Progress) -> Result:
     """The attempt's result, once the database is there for it; tells of an absence once, and of its end once."""
     delay_s, away_since = _FIRST_DELAY_S, 0.0
     while True:
@@ -89,12 +94,14 @@ def retrying(attempt: Callable[[], Result], stop: threading.Event) -> Result:
         except DatabaseAway as exc:
             if not away_since:
                 away_since = time.monotonic()
+                progress.database = "away"
                 logger.warning("the database is away, nothing is lost, trying until it is back: %s", exc)
             if stop.wait(delay_s):
                 raise StopRequested("stopped while the database was away") from exc
             delay_s = min(delay_s * 2, _LONGEST_DELAY_S)
         else:
             if away_since:
+                progress.database = "ok"
                 logger.info("the database is back after %.1f s", time.monotonic() - away_since)
             return result
 
@@ -103,6 +110,7 @@ class _Log:
     """What an operator is told: the first commit, a line a minute, and dead letters at most every ten seconds."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()  # batches end in Spark's callback, the minute in the supervisor's loop
         self._since = time.monotonic()
         self._warned_at = -_WARN_EVERY_S
         self._batches = 0
@@ -117,11 +125,25 @@ class _Log:
             logger.info("first batch of this run (%d) committed: %s", key.batch_id, _figures(stored))
         logger.debug("batch %d: %s", key.batch_id, _figures(stored))
         self._batches += 1
-        self._add(stored)
+        with self._lock:
+            self._add(stored)
         self._warn(stored)
-        if time.monotonic() - self._since >= _TELL_EVERY_S:
-            logger.info("in the last %.0f s: %s", time.monotonic() - self._since, _figures(self._sum))
-            self._since, self._sum = time.monotonic(), Stored()
+
+    def tell(self, progress: Progress) -> None:
+        now_s = time.monotonic()
+        if (past_s := now_s - self._since) < _TELL_EVERY_S:
+            return
+        with self._lock:
+            told, self._sum, self._since = self._sum, Stored(), now_s
+        lag = "not known" if progress.lag is None else f"{progress.lag} records"
+        logger.info(
+            "in the last %.0f s: %s; lag %s; database %s, Kafka %s",
+            past_s,
+            _figures(told),
+            lag,
+            progress.database,
+            progress.kafka,
+        )
 
     def _add(self, stored: Stored) -> None:
         self._sum = Stored(

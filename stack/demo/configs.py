@@ -104,7 +104,7 @@ def bridge(layout: Layout) -> Document:
 def stream(layout: Layout, jars_dir: str) -> Document:
     """The Spark job's configuration; its DSN comes from the environment."""
     return {
-        "kafka": {"bootstrap_servers": f"127.0.0.1:{layout.ports.kafka}"},
+        "kafka": {"bootstrap_servers": [f"127.0.0.1:{layout.ports.kafka}"]},
         "checkpoint_dir": str(layout.state("stream")),
         "spark": {"master": "local[2]", "jars_dir": jars_dir},
     }

@@ -57,7 +57,9 @@ def test_the_least_configuration_takes_every_group() -> None:
         ({"mqtt": {"host": "x", "password_env": "A"}}, "mqtt"),
         ({"mqtt": {"host": "x", "username": "u", "password_env": "A", "password_file": "b"}}, "mqtt"),
         ({"mqtt": {"host": "x", "password": "secret"}}, "mqtt.password"),
-        ({"kafka": {"bootstrap_servers": ["k"], "security_protocol": "SASL_SSL"}}, "kafka"),
+        ({"kafka": {"bootstrap_servers": "k:9092"}}, "kafka.bootstrap_servers"),
+        ({"kafka": {"bootstrap_servers": ["k"]}}, "kafka.bootstrap_servers.0"),
+        ({"kafka": {"bootstrap_servers": ["k:9092"], "security_protocol": "SASL_SSL"}}, "kafka"),
         ({"limits": {"max_in_flight": 70000}}, "limits.max_in_flight"),
     ],
 )

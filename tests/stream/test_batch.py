@@ -7,9 +7,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contract.datatypes import DataType
+from contract.sparkplug import Metric
 from stream import copy
 from stream.batch import NUMERIC, Batch, SeriesKey, series_of, sorted_once
-from stream.rows import NumericReading
+from stream.rows import NumericReading, NumericSeries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,3 +103,12 @@ def test_offsets_are_those_after_the_last_record_even_of_records_without_rows(
 ) -> None:
     batch = Batch(table_of(payload_record({"a": 1.0}, offset=4), payload_record(offset=6), payload_record(offset=5)))
     assert batch.offsets() == {"headwater.payloads": {"0": 7}}
+
+
+def test_of_several_datatypes_in_a_batch_the_last_counts(
+    payload_record: Callable[..., Any], table_of: Callable[..., pa.Table]
+) -> None:
+    metrics = [Metric("m", datatype, 1, 1) for datatype in (DataType.INT32, DataType.INT64)]
+    births = [payload_record(kind="DBIRTH", metrics=[metric], offset=n) for n, metric in enumerate(metrics)]
+    column = series_of(Batch(table_of(*births)).of(NumericSeries), NUMERIC)
+    assert column.datatypes == (DataType.INT64,)

@@ -16,7 +16,7 @@ EXAMPLE = ROOT / "stream/examples/stream.yaml"
 def test_the_example_is_right_and_shows_the_defaults() -> None:
     config = read_config(EXAMPLE, StreamConfig)
     bare = {
-        "kafka": {"bootstrap_servers": config.kafka.bootstrap_servers},
+        "kafka": {"bootstrap_servers": list(config.kafka.bootstrap_servers)},
         "checkpoint_dir": config.checkpoint_dir,
         "spark": {"jars_dir": config.spark.jars_dir},
     }
@@ -50,3 +50,10 @@ def test_the_dsn_comes_from_the_environment_or_a_file(tmp_path: Path, monkeypatc
         DatabaseConfig().dsn()
     with pytest.raises(ConfigError, match=r"missing: cannot be read: No such file"):
         DatabaseConfig(dsn_file=tmp_path / "missing").dsn()
+
+
+@pytest.mark.parametrize("servers", ["k:9092", ["k:9092,l:9092"], ["k"], []])
+def test_brokers_are_a_list_of_host_and_port(servers: object) -> None:
+    bare = {"kafka": {"bootstrap_servers": servers}, "checkpoint_dir": "x", "spark": {"jars_dir": "x"}}
+    with pytest.raises(ConfigError, match=r"bare: kafka\.bootstrap_servers"):
+        parse_config(bare, StreamConfig, "bare")

@@ -282,3 +282,14 @@ def test_any_record_gives_rows_that_fit_the_schema_and_the_database(
         if isinstance(row, NumericReading):
             assert row.value is None or math.isfinite(row.value)
             assert row.value is not None or row.quality != Quality.GOOD
+
+
+def test_nothing_is_later_than_a_time_that_the_database_takes_from_python() -> None:
+    end = 253_402_300_799_999
+    headers = RecordHeaders("spBv1.0/g/DDATA/n/d", end).to_kafka()
+    metrics = (
+        Metric("m", DataType.DOUBLE, 1.0, end + 1),
+        Gap(end, end + 1, "a clock gone wild").to_metric(end),
+    )
+    rows = decode_record(KafkaRecord(PAYLOAD_TOPIC, 0, 1, tuple(headers), encode(Payload(end, metrics))), LIMITS)
+    assert [type(row) for row in rows] == [Record, DeadLetter, DeadLetter]

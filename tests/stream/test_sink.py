@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,12 @@ from contract.delivery import Gap
 from contract.sparkplug import BD_SEQ, Metric, Quality
 from db import migrate, roles
 from stack import Timescale
-from stream.batch import Batch
+from stream.batch import NUMERIC, Batch, series_of
 from stream.connection import check_tables
 from stream.errors import FatalError, StopRequested
+from stream.progress import Progress
+from stream.rows import NumericReading
+from stream.series import SeriesDictionary
 from stream.sink import BatchKey
 from stream.writer import Writer, retrying
 
@@ -172,7 +176,75 @@ def test_births_bring_nodes_units_and_status_and_deaths_take_them(
         ("", "online", 1),
         ("d", "online", None),
         ("", "offline", 1),
+        ("d", "offline", 1),
     ]
+
+
+def test_the_death_of_a_node_takes_only_devices_that_were_there(
+    migrated: Database, write: Write, payload_record: Make
+) -> None:
+    write(
+        0,
+        payload_record(kind="DBIRTH", offset=0, received_at_ms=NOW - 9),
+        payload_record(kind="NBIRTH", metrics=[bd_seq(1)], offset=1),
+    )
+    write(1, payload_record(kind="NDEATH", metrics=[bd_seq(1)], offset=2, received_at_ms=NOW + 1))
+    assert migrated.one("select count(*) from node_status where device_id = 'd'") == 1, "of another life of the node"
+    write(
+        2,
+        payload_record(kind="NBIRTH", metrics=[bd_seq(2)], offset=3, received_at_ms=NOW + 2),
+        payload_record(kind="DBIRTH", offset=4, received_at_ms=NOW + 3),
+        payload_record(kind="DDEATH", offset=5, received_at_ms=NOW + 4),
+        payload_record(kind="NDEATH", metrics=[bd_seq(2)], offset=6, received_at_ms=NOW + 5),
+    )
+    assert migrated.one("select max(at) from node_status where device_id = 'd'") == NOW_AT + timedelta(milliseconds=4)
+    write(
+        3,
+        payload_record(kind="NBIRTH", metrics=[bd_seq(3)], offset=7, received_at_ms=NOW + 6),
+        payload_record(kind="DBIRTH", offset=8, received_at_ms=NOW + 7),
+        payload_record(kind="NDEATH", metrics=[bd_seq(2)], offset=9, received_at_ms=NOW + 8),
+    )
+    assert migrated.one("select max(at) from node_status where status = 'offline'") == NOW_AT + timedelta(
+        milliseconds=5
+    ), "the will of a connection that was replaced"
+
+
+def test_a_batch_in_pieces_is_one_entry_and_is_finished_after_a_break(
+    migrated: Database, writer: Writer, payload_record: Make, table_of: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    tables = [table_of(payload_record({"a": float(n)}, sampled_at_ms=NOW + n, offset=n)) for n in range(3)]
+    first = Batch(tables[0])
+    second = Batch(tables[1], first.offsets())
+    whole = {"headwater.payloads": {"0": 3}}
+    for pieces in (
+        (first, second),
+        (first, second, Batch(tables[2], second.offsets())),
+        (Batch(table_of(*(payload_record({"a": float(n)}, sampled_at_ms=NOW + n, offset=n) for n in range(3)))),),
+    ):
+        for piece in pieces:
+            writer.write(BatchKey(QUERY, 0), piece)
+        caplog.clear()
+    assert migrated.rows("select offsets, reading_rows from ingest_batch") == [(whole, 3)]
+    assert migrated.one("select count(*) from reading") == 3
+
+
+def test_a_flood_of_dead_letters_is_counted_in_full_and_stored_in_part(
+    migrated: Database, write: Write, payload_record: Make
+) -> None:
+    write(0, *(payload_record(payload=b"\xff" * 10_000, offset=n) for n in range(1200)))
+    assert migrated.rows("select count(*), sum(length(payload)) < 1100000 from dead_letter") == [(1000, True)]
+    assert migrated.one("select dead_letter_rows from ingest_batch") == 1200
+
+
+def test_a_dictionary_that_is_full_starts_anew(migrated: Database, payload_record: Make, table_of: Make) -> None:
+    with closing(psycopg2.connect(migrated.writer)) as opened:
+        series = SeriesDictionary(opened, max_known=10)
+        for n in range(5):
+            rows = Batch(table_of(payload_record({f"m{n}-{i}": 1.0 for i in range(6)}))).of(NumericReading)
+            ids = series.ids(series_of(rows, NUMERIC))
+            assert len(set(ids.tolist())) == 6
+            assert len(series._ids) <= 16
+    assert migrated.one("select count(*) from series") == 30
 
 
 def test_the_death_of_a_replaced_connection_is_ignored(migrated: Database, write: Write, payload_record: Make) -> None:
@@ -248,10 +320,11 @@ def test_the_tables_are_checked_at_the_start(migrated: Database) -> None:
 
 
 def test_a_stop_is_heard_while_the_database_is_away() -> None:
-    stop = threading.Event()
+    stop, progress = threading.Event(), Progress()
     threading.Timer(0.5, stop.set).start()
     with pytest.raises(StopRequested):
-        retrying(lambda: check_tables("host=127.0.0.1 port=1 user=x dbname=x"), stop)
+        retrying(lambda: check_tables("host=127.0.0.1 port=1 user=x dbname=x"), stop, progress)
+    assert progress.database == "away"
 
 
 def test_kill_9_of_the_server_in_mid_batch_loses_and_repeats_nothing(payload_record: Make, table_of: Make) -> None:
@@ -299,3 +372,23 @@ def test_kill_9_of_the_server_in_mid_batch_loses_and_repeats_nothing(payload_rec
             cursor.execute("select count(*), sum(reading_rows), sum(duplicate_rows) from ingest_batch")
             assert cursor.fetchone() == (20, 40_000, 0)
         opened.close()
+
+
+def test_a_line_a_minute_is_told_also_when_nothing_comes(
+    writer: Writer,
+    write: Write,
+    payload_record: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    write(0, payload_record({"a": 1.0, "b": 2.0}))
+    with caplog.at_level("INFO"):
+        writer.tell()
+        assert "in the last" not in caplog.text, "not a minute yet"
+        monkeypatch.setattr("stream.writer._TELL_EVERY_S", 0.0)
+        writer.tell()
+        writer.tell()
+    told = [message.partition(": ")[2] for message in caplog.messages if message.startswith("in the last")]
+    assert len(told) == 2
+    assert told[0].startswith("2 readings, 0 texts")
+    assert told[1] == ("0 readings, 0 texts, 0 delivered again, 0 set aside; lag not known; database ok, Kafka ok")

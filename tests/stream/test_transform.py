@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.testing import assertDataFrameEqual
 
+from contract.datatypes import DataType
+from contract.records import PAYLOAD_TOPIC
+from contract.sparkplug import Metric, Payload, encode
+from stream.batch import Batch
 from stream.decode import KafkaRecord, Limits
-from stream.rows import SCHEMA
+from stream.query import pieces
+from stream.rows import SCHEMA, NumericReading, Record
 from stream.transform import RECORD_COLUMNS, decoded
 
 if TYPE_CHECKING:
@@ -15,6 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
+NOW = 1_700_000_000_000
 LIMITS = Limits(366 * 86_400_000, 3_600_000)
 KAFKA = "topic string, partition int, offset bigint, headers array<struct<key: string, value: binary>>, value binary"
 
@@ -49,3 +57,26 @@ def test_a_record_without_headers_or_value_is_set_aside(spark: SparkSession) -> 
     bare = spark.createDataFrame([("headwater.payloads", 0, 7, None, None)], KAFKA)
     rows = decoded(bare, LIMITS).select("kafka_offset", "item", "reason").where("reason is not null").collect()
     assert [(row.kafka_offset, row.item) for row in rows] == [(7, -1)]
+
+
+def test_a_batch_whose_rows_are_large_comes_in_pieces_that_are_the_whole(
+    spark: SparkSession, payload_record: Callable[..., Any], table_of: Callable[..., pa.Table]
+) -> None:
+    records = [payload_record({f"m{n}": float(n) for n in range(50)}, offset=offset) for offset in range(6)]
+    records += [replace(record, partition=1) for record in records[:2]]
+    # In one task, as Kafka's partitions are; spread over several, pieces may repeat rows, which the database drops.
+    found = list(pieces(frame(spark, *records).coalesce(1), partial(decoded, limits=LIMITS, max_bytes=1)))
+    assert len(found) >= 3
+    assert found[-1].offsets() == {PAYLOAD_TOPIC: {"0": 6, "1": 2}}
+    assert not found[-1].unfinished()
+    for row_type in (Record, NumericReading):
+        together = sorted(tuple(row.values()) for batch in found for row in batch.of(row_type).to_pylist())
+        assert together == sorted(tuple(row.values()) for row in Batch(table_of(*records)).of(row_type).to_pylist())
+
+
+def test_one_payload_of_a_megabyte_of_metrics_is_stored_whole(
+    spark: SparkSession, payload_record: Callable[..., Any]
+) -> None:
+    tiny = encode(Payload(NOW, tuple(Metric("m", DataType.INT8, 1, NOW + n) for n in range(60_000))))
+    (batch,) = pieces(frame(spark, payload_record(payload=tiny)), partial(decoded, limits=LIMITS))
+    assert batch.of(NumericReading).num_rows == 60_000

@@ -1,4 +1,4 @@
-"""GET /healthz on loopback."""
+"""How a role tells its state: GET /healthz on loopback, as JSON."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Self
 
-from bridge.errors import BridgeError
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -18,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class HealthServer:
-    """Serves a state as JSON while its context is open; raises BridgeError when the port cannot be had."""
+    """Serves a state as JSON while its context is open; raises OSError when the port cannot be had."""
 
     def __init__(self, port: int, state: Callable[[], dict[str, object]]) -> None:
         class Healthz(BaseHTTPRequestHandler):
@@ -36,10 +34,7 @@ class HealthServer:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name for it
                 logger.debug(format, *args)
 
-        try:
-            self._server = ThreadingHTTPServer(("127.0.0.1", port), Healthz)
-        except OSError as exc:
-            raise BridgeError(f"health.port {port} cannot be had: {exc.strerror}") from exc
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Healthz)
         self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
 
     @property

@@ -1,0 +1,39 @@
+"""What the stream has done and how it stands, for GET /healthz."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from stream.sink import Stored
+
+Reach: TypeAlias = Literal["ok", "away"]
+
+
+@dataclass(slots=True)
+class Progress:
+    """Written by the stream's threads, each its own fields, and read by any.
+
+    `lag` is the records of Kafka's fullest partition that were not stored at the last look, None before the first;
+    `last_commit_at` is UTC ms.
+    """
+
+    state: Literal["starting", "running", "stopping"] = "starting"
+    batches: int = 0
+    rows: int = 0
+    last_commit_at: int | None = None
+    lag: int | None = None
+    database: Reach = "ok"
+    kafka: Reach = "ok"
+
+    def committed(self, stored: Stored | None) -> None:
+        """Take note of a commit; None: of a batch that was found stored."""
+        self.batches += 1
+        self.rows += stored.readings + stored.texts if stored else 0
+        self.last_commit_at = time.time_ns() // 1_000_000
+
+    def document(self) -> dict[str, object]:
+        """All of it, as JSON takes it."""
+        return asdict(self)
