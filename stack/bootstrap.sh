@@ -11,7 +11,8 @@
 # proxies and certificates are the machine's own, and no registry is named here.
 #
 # Settings: HEADWATER_SKIP_APT=1 uses the packages that are there; HEADWATER_MIN_DISK_MB and HEADWATER_MIN_MEMORY_MB
-# overrule the preflight. HEADWATER_OS_RELEASE and HEADWATER_MEMINFO are there for the tests.
+# overrule the preflight; HEADWATER_LOCK_S is how long to wait for apt's locks. HEADWATER_OS_RELEASE and HEADWATER_MEMINFO
+# are there for the tests.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -36,8 +37,17 @@ say() { printf '%s\n' "$*"; }
 # fail WHAT WHY DO: one finding of the preflight or of a step, on standard error.
 fail() { printf '\nset-up: %s\n  why:  %s\n  do:   %s\n' "$1" "$2" "$3" >&2; }
 
+# Never asks for a password: the steps run in the background, where sudo would wait for one for ever.
 as_root() {
-    if [[ $(id -u) == 0 ]]; then "$@"; else sudo -- "$@"; fi
+    if [[ $(id -u) == 0 ]]; then "$@"; else sudo -n -- "$@"; fi
+}
+
+# Asks for sudo's password, if it wants one, while somebody is there to be asked.
+ask_for_rights() {
+    [[ $(id -u) == 0 ]] || sudo -n true 2>/dev/null || sudo -v && return 0
+    fail "sudo does not let you in" "Debian packages and TimescaleDB's files belong to the whole machine" \
+        "run it as root, or ask for sudo"
+    return 1
 }
 
 # ------------------------------------------------------------------------------------------------------- preflight
@@ -48,7 +58,7 @@ check_system() {
     local id version other='run it on a Debian 12 machine, a virtual machine or a container'
     id=$(os_field ID)
     version=$(os_field VERSION_ID)
-    [[ $id == debian && ${version%%.*} -ge 12 ]] && return 0
+    [[ $id == debian && ${version%%.*} =~ ^[0-9]+$ && ${version%%.*} -ge 12 ]] && return 0
     if command -v docker >/dev/null; then
         other='Docker is on this machine: use the compose file (to come) instead'
     fi
@@ -59,12 +69,18 @@ check_system() {
 
 check_rights() {
     [[ $(id -u) == 0 ]] && return 0
-    if [[ -n ${HEADWATER_SKIP_APT:-} ]] && installed_everything; then return 0; fi
+    needs_rights || return 0
     if command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [[ -t 0 ]]; }; then return 0; fi
     fail "you are neither root nor able to use sudo" \
         "Debian packages and TimescaleDB's files are installed for the whole machine" \
         "run 'make setup' once as root, or ask for sudo; afterwards 'make demo' and 'make test' need no rights"
     return 1
+}
+
+# Whether what is left to do concerns the whole machine; the rest is done in the checkout.
+needs_rights() {
+    [[ -n ${HEADWATER_SKIP_APT:-} ]] || installed_everything || return 0
+    ! timescaledb_is_there
 }
 
 check_architecture() {
@@ -117,7 +133,7 @@ check_python_registry() {
         --retries 1 --timeout 20 --require-hashes --dest "$1/wheel" -r "$1/wheel.lock" >"$log" 2>&1; then
         return 0
     fi
-    fail "pip cannot fetch Python packages" "$(tail -n 1 "$log")" \
+    fail "pip cannot fetch Python packages" "$(grep -m1 -E 'Retrying|ERROR' "$log" | cut -c1-300 || tail -n 1 "$log")" \
         "check the network and 'pip config list' (index-url, proxy, cert); the full answer is in $log"
     return 1
 }
@@ -127,7 +143,7 @@ check_maven_registry() {
     if mvn -B -q -N -f stack/kafka/pom.xml dependency:help >"$log" 2>&1; then
         return 0
     fi
-    fail "Maven cannot fetch its plug-ins" "$(grep -m1 ERROR "$log" | cut -c1-300)" \
+    fail "Maven cannot fetch its plug-ins" "$(grep -m1 ERROR "$log" | cut -c1-300 || tail -n 1 "$log")" \
         "check the network and ~/.m2/settings.xml (mirrors, proxies); the full answer is in $log"
     return 1
 }
@@ -229,17 +245,34 @@ unquiet_services() {
     as_root rm -f /etc/postgresql-common/createcluster.d/headwater.conf
 }
 
+# unlocked COMMAND...: runs apt or dpkg as root, again and again while another one (unattended-upgrades, mostly) holds
+# their locks. DPkg::Lock::Timeout is not enough: neither `update` nor dpkg itself knows it.
+unlocked() {
+    local deadline=$((SECONDS + ${HEADWATER_LOCK_S:-300})) errors
+    errors=$(mktemp)
+    until as_root env DEBIAN_FRONTEND=noninteractive "$@" 2>"$errors"; do
+        cat "$errors" >&2
+        if ! grep -qwE 'lock|locked' "$errors" || ((SECONDS >= deadline)); then
+            rm -f "$errors"
+            return 1
+        fi
+        say "waiting for the lock"
+        sleep 2
+    done
+    cat "$errors" >&2
+    rm -f "$errors"
+}
+
 install_packages() {
     local -a names
     trap unquiet_services EXIT
     # Does nothing, unless a set-up was interrupted here; then apt would refuse to go on.
-    as_root env DEBIAN_FRONTEND=noninteractive dpkg --configure -a
-    as_root apt-get -o Acquire::Retries=3 update
+    unlocked dpkg --configure -a
+    unlocked apt-get -o Acquire::Retries=3 update
     # After the update: the names depend on what this release has.
     mapfile -t names < <(missing_packages)
     quiet_services
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -y --no-install-recommends \
-        -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 install "${names[@]}"
+    unlocked apt-get -y --no-install-recommends -o Acquire::Retries=3 install "${names[@]}"
 }
 
 # ---------------------------------------------------------------------------------------------------------- Python
@@ -326,6 +359,14 @@ pg_config() { printf '/usr/lib/postgresql/%s/bin/pg_config\n' "$(postgres_major)
 
 timescaledb_control() { printf '/usr/share/postgresql/%s/extension/timescaledb.control\n' "$(postgres_major)"; }
 
+# All of it: an installation that was interrupted may have left the control file alone.
+timescaledb_is_there() {
+    local control version
+    control=$(timescaledb_control)
+    version=$(sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" "$control" 2>/dev/null) || return 1
+    [[ -e ${control%.control}--$version.sql && -e /usr/lib/postgresql/$(postgres_major)/lib/timescaledb-$version.so ]]
+}
+
 build_timescaledb() {
     local source=$STACK/timescaledb/source
     rm -rf "$STACK/timescaledb"
@@ -340,7 +381,7 @@ build_timescaledb() {
 }
 
 install_timescaledb() {
-    if [[ -e $(timescaledb_control) ]]; then
+    if timescaledb_is_there; then
         say "TimescaleDB is there already: $(timescaledb_control)"
         return 0
     fi
@@ -375,7 +416,10 @@ witness_of() {
     esac
 }
 
-done_already() { [[ -e $(witness_of "$1") && "$(cat "$STAMPS/$1" 2>/dev/null)" == "$(key_of "$1")" ]]; }
+done_already() {
+    [[ -e $(witness_of "$1") && "$(cat "$STAMPS/$1" 2>/dev/null)" == "$(key_of "$1")" ]] || return 1
+    [[ $1 != timescaledb ]] || timescaledb_is_there
+}
 
 declare -A STEP_PID=() STEP_START=()
 
@@ -455,18 +499,8 @@ missing() {
     for step in python jars mosquitto timescaledb; do done_already "$step" || say "$step"; done
 }
 
-set_up() {
-    local step todo apt=''
-    mapfile -t todo < <(missing)
-    if ((${#todo[@]} == 0)); then
-        say "set-up: everything is in place"
-        return 0
-    fi
-    say "set-up: ${todo[*]} (about 2 minutes on a bare machine with 2 cores)"
-    if [[ ${todo[0]} == apt ]]; then
-        apt=1
-        todo=("${todo[@]:1}")
-    fi
+# Takes the checkout's lock; behind another set-up it waits, and then looks again at what is left to do.
+lock() {
     mkdir -p "$LOGS" "$STAMPS" "$STACK/tmp"
     exec 9>"$STACK/lock"
     if ! flock -n 9; then
@@ -474,9 +508,45 @@ set_up() {
         flock 9
         exec stack/bootstrap.sh
     fi
+}
+
+# Whether a set-up that was killed (-9) left the machine unable to start services.
+left_quiet() { grep -qs 'Headwater set-up' /usr/sbin/policy-rc.d; }
+
+# After `sudo make setup` the checkout's owner has to be able to use what it made. Clusters belong to postgres.
+give_to_owner() {
+    [[ $(id -u) == 0 && $(stat -c %u .) != 0 ]] || return 0
+    find .venv .stack -path '.stack/run/*' -prune -o -exec chown -h --reference=. {} +
+}
+
+set_up() {
+    local todo
+    mapfile -t todo < <(missing)
+    if ((${#todo[@]} == 0)) && ! left_quiet; then
+        say "set-up: everything is in place"
+        return 0
+    fi
+    say "set-up: ${todo[*]:-mending what was interrupted} (about 2 minutes on a bare machine with 2 cores)"
+    lock
     trap interrupted INT TERM HUP
     preflight "$STACK/apt/preflight" || return 1
     say "  preflight: passed"
+    if needs_rights || left_quiet; then ask_for_rights || return 1; fi
+    if left_quiet; then unquiet_services; fi
+    # Not `|| return 1`: that would switch off -e in all that it calls.
+    take_steps "${todo[@]}"
+    rm -rf "$STACK/tmp" "$STACK/apt"
+    give_to_owner
+    say "set-up: done in $SECONDS s"
+}
+
+# take_steps STEP...: Debian packages first, for they bring what the other steps are made with; these run side by side.
+take_steps() {
+    local step todo=("$@") apt=''
+    if [[ ${1:-} == apt ]]; then
+        apt=1
+        todo=("${todo[@]:1}")
+    fi
     if [[ -n $apt ]]; then
         start apt install_packages
         await_steps || return 1
@@ -487,14 +557,13 @@ set_up() {
         say "  registries: within reach"
     fi
     for step in "${todo[@]}"; do start "$step" "install_$step"; done
-    await_steps || return 1
-    rm -rf "$STACK/tmp" "$STACK/apt"
-    say "set-up: done in $SECONDS s"
+    await_steps
 }
 
 only_check() {
     CHECK_DIR=$(mktemp -d)
-    trap 'rm -rf "$CHECK_DIR"' EXIT
+    # After a failure it stays: the message names a log in it.
+    trap '(($? != 0)) || rm -rf "$CHECK_DIR"' EXIT
     preflight "$CHECK_DIR" || return 1
     if command -v mvn >/dev/null; then check_maven_registry "$CHECK_DIR" || return 1; else say "Maven: not asked, mvn comes with the set-up"; fi
     if [[ -x .venv/bin/pip ]]; then check_python_registry "$CHECK_DIR" || return 1; else say "PyPI: not asked, pip comes with the set-up"; fi
@@ -502,6 +571,7 @@ only_check() {
 }
 
 clean() {
+    ask_for_rights
     if [[ -e $TIMESCALEDB_RECORD ]]; then
         # The manifest has no line end after its last name.
         while IFS= read -r file || [[ -n $file ]]; do as_root rm -f -- "$file"; done <"$TIMESCALEDB_RECORD"
@@ -516,13 +586,18 @@ clean() {
     say "removed .venv, .stack and the caches; Debian packages stay (apt purge removes those you no longer want)"
 }
 
-case ${1:-} in
-    '') set_up ;;
-    --check) only_check ;;
-    --missing) missing ;;
-    --clean) clean ;;
-    *)
-        say "usage: stack/bootstrap.sh [--check | --missing | --clean]" >&2
-        exit 2
-        ;;
-esac
+main() {
+    case ${1:-} in
+        '') set_up ;;
+        --check) only_check ;;
+        --missing) missing ;;
+        --clean) clean ;;
+        *)
+            say "usage: stack/bootstrap.sh [--check | --missing | --clean]" >&2
+            exit 2
+            ;;
+    esac
+}
+
+# Sourced, it only defines its functions: for the tests.
+if [[ ${BASH_SOURCE[0]} == "$0" ]]; then main "$@"; fi

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
-from typing import TYPE_CHECKING
+import time
+from pathlib import Path
 
 import pytest
 
 from stack.install import CHECKOUT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 BOOTSTRAP = CHECKOUT / "stack/bootstrap.sh"
 
@@ -21,7 +20,7 @@ class Machine:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.env = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
+        self.env = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "TMPDIR": str(folder)}
 
     def program(self, name: str, body: str) -> None:
         path = self.folder / name
@@ -32,6 +31,18 @@ class Machine:
         path = self.folder / variable.lower()
         path.write_text(text)
         self.env[variable] = str(path)
+
+    def function(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Call one of the script's functions."""
+        return subprocess.run(
+            ["bash", "-c", 'source "$1"; "${@:2}"', "bash", str(BOOTSTRAP), *words],
+            env=self.env,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            stdin=subprocess.DEVNULL,
+        )
 
     def check(self) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -69,6 +80,7 @@ def test_an_old_debian_is_refused(machine: Machine) -> None:
 def test_neither_root_nor_sudo(machine: Machine) -> None:
     machine.program("id", "echo 1000")
     machine.program("sudo", "exit 1")
+    machine.program("dpkg-query", "exit 0")  # nothing is installed
     assert "neither root nor able to use sudo" in machine.refusal()
 
 
@@ -113,6 +125,162 @@ def test_maven_out_of_reach(machine: Machine) -> None:
 def test_pypi_out_of_reach(machine: Machine) -> None:
     machine.env |= {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_FIND_LINKS": ""}
     assert "pip cannot fetch Python packages" in machine.refusal()
+
+
+LOCKED = "echo 'E: Could not get lock /var/lib/apt/lists/lock. It is held by process 7 (unattended-upgr)' >&2; exit 100"
+
+
+def test_apt_is_waited_for_while_another_holds_its_lock(machine: Machine) -> None:
+    machine.program("id", "echo 0")
+    machine.program("apt-get", f'echo x >>"$TMPDIR/asked"; (($(wc -l <"$TMPDIR/asked") > 1)) || {{ {LOCKED}; }}')
+    done = machine.function("unlocked", "apt-get", "update")
+    assert done.returncode == 0, done.stderr
+    assert "waiting for the lock" in done.stdout
+    assert "held by process 7" in done.stderr
+
+
+def test_a_lock_that_is_never_let_go_and_other_errors_end_the_step(machine: Machine) -> None:
+    machine.program("id", "echo 0")
+    machine.program("apt-get", LOCKED)
+    machine.env["HEADWATER_LOCK_S"] = "0"
+    assert machine.function("unlocked", "apt-get", "update").returncode == 1
+    machine.env["HEADWATER_LOCK_S"] = "300"
+    machine.program("apt-get", "echo 'E: Unable to locate package block' >&2; exit 100")
+    assert machine.function("unlocked", "apt-get", "install", "block").returncode == 1
+
+
+def test_a_step_in_the_background_never_waits_for_a_password(machine: Machine) -> None:
+    machine.program("id", "echo 1000")
+    machine.program("sudo", 'if [[ $1 != -n ]]; then sleep 60; fi; shift 2; exec "$@"')
+    assert machine.function("as_root", "echo", "a  b").stdout == "a  b\n"
+
+
+def test_without_rights_the_rest_of_a_set_up_is_done_when_the_machine_has_its_part(machine: Machine) -> None:
+    machine.program("id", "echo 1000")
+    machine.program("sudo", "exit 1")
+    for there, code in (("return 0", 0), ("return 1", 1)):
+        script = f'source "$1"; installed_everything() {{ :; }}; timescaledb_is_there() {{ {there}; }}; check_rights'
+        done = subprocess.run(
+            ["bash", "-c", script, "bash", str(BOOTSTRAP)],
+            env=machine.env,
+            check=False,
+            capture_output=True,
+            timeout=60,
+            stdin=subprocess.DEVNULL,
+        )
+        assert done.returncode == code, done.stderr
+
+
+def test_the_log_that_a_refusal_names_is_there(machine: Machine) -> None:
+    machine.program("mvn", "echo '[ERROR] Unknown host a.mirror'; exit 1")
+    log = machine.refusal().rpartition(" is in ")[2].strip()
+    assert "a.mirror" in Path(log).read_text()
+
+
+STEPS = ("python", "jars", "mosquitto", "timescaledb")
+# What would take minutes, replaced; the order of things, their locks and their failures are the script's own.
+STUBS = """
+missing_packages() { :; }
+preflight() { :; }
+check_registries() { :; }
+make_venv() { :; }
+left_quiet() { return 1; }
+needs_rights() { return 1; }
+give_to_owner() { :; }
+key_of() { say key; }
+witness_of() { say "$ROOT/made-$1"; }
+timescaledb_is_there() { [[ -e $ROOT/made-timescaledb ]]; }
+take() {
+    echo "$1" >>"$ROOT/taken"
+    [[ $1 != "${HANGS:-}" ]] || sleep 30
+    [[ $1 != "${FAILS:-}" ]]
+    touch "$ROOT/made-$1"
+}
+install_python() { take python; }
+install_jars() { take jars; }
+install_mosquitto() { take mosquitto; }
+install_timescaledb() { take timescaledb; }
+"""
+
+
+class Rehearsal:
+    """A set-up in a folder of its own whose steps are replaced."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.script = folder / "stack/bootstrap.sh"
+        self.script.parent.mkdir()
+        head, mark, tail = BOOTSTRAP.read_text().partition("# Sourced, it only")
+        self.script.write_text(head + STUBS + mark + tail)
+        self.script.chmod(0o755)
+
+    def start(self, **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [str(self.script)],
+            env=os.environ | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, **environment: str) -> tuple[int, str]:
+        process = self.start(**environment)
+        said, _ = process.communicate(timeout=30)
+        return process.returncode, said
+
+    def taken(self) -> list[str]:
+        """The steps taken so far, those of one run in no order."""
+        path = self.folder / "taken"
+        return path.read_text().split() if path.exists() else []
+
+    def wait_for(self, step: str) -> None:
+        deadline = time.monotonic() + 20
+        while step not in self.taken():
+            assert time.monotonic() < deadline, f"{step} was not begun"
+            time.sleep(0.02)
+
+
+@pytest.fixture
+def rehearsal(tmp_path: Path) -> Rehearsal:
+    return Rehearsal(tmp_path)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_after_a_failure_the_steps_that_worked_are_kept(rehearsal: Rehearsal, step: str) -> None:
+    code, said = rehearsal.run(FAILS=step)
+    assert code == 1
+    assert f"{step}: FAILED" in said
+    assert f"the step '{step}' failed" in said
+    assert sorted(rehearsal.taken()) == sorted(STEPS)
+    code, said = rehearsal.run()
+    assert (code, rehearsal.taken()[4:]) == (0, [step])
+    assert rehearsal.run() == (0, "set-up: everything is in place\n")
+
+
+def test_an_interrupted_set_up_ends_its_steps_and_goes_on_later(rehearsal: Rehearsal) -> None:
+    process = rehearsal.start(HANGS="jars")
+    rehearsal.wait_for("jars")
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=20)  # nothing holds its output open: the steps are gone
+    assert process.returncode == 130
+    assert "interrupted" in said
+    assert not (rehearsal.folder / "made-jars").exists()
+    assert rehearsal.run()[0] == 0
+
+
+def test_a_set_up_beside_another_waits_and_finds_its_work_done(rehearsal: Rehearsal) -> None:
+    first = rehearsal.start(HANGS="jars")
+    rehearsal.wait_for("jars")
+    second = rehearsal.start()
+    assert second.stdout is not None
+    while "another set-up is running" not in (line := second.stdout.readline()):
+        assert line, "the second did not wait"
+    first.terminate()
+    first.communicate(timeout=20)
+    said, _ = second.communicate(timeout=20)
+    assert (second.returncode, rehearsal.taken().count("jars")) == (0, 2)
+    assert "done in" in said
 
 
 def test_this_machine_will_do(machine: Machine) -> None:
