@@ -99,8 +99,10 @@ def with_seq(encoded: bytes, seq: int) -> bytes:
 
 
 def as_historical(encoded: bytes) -> bytes:
-    """An encoded payload with every metric marked `is_historical`; raises CodecError when it is none."""
+    """An encoded payload with every metric marked `is_historical`; raises CodecError when not all of it can be read."""
     payload = decode(encoded)
+    if payload.rejected:
+        raise CodecError(f"{len(payload.rejected)} metrics would be lost: {payload.rejected[0].reason}")
     return encode(replace(payload, metrics=tuple(replace(m, is_historical=True) for m in payload.metrics)))
 
 

@@ -70,9 +70,10 @@ class Agent:
         Cancelled, it ends at once; what was polled is spooled all the same. Raises EdgeError when it cannot begin.
         """
         with _alone_in(self._config.state_dir):
-            self._foresee_gaps(await self._spool.start())
+            beginning = await self._spool.start()
             clean = False
             try:
+                await self._foresee_gaps(beginning)
                 await self._work()
                 clean = True
             finally:
@@ -137,21 +138,29 @@ class Agent:
         """Every reading goes from its poll into the spool in this one step, so that no stop can lose it between."""
         if not poll.readings:
             return
-        if (gap := self._gaps.pop(poll.source, None)) is not None:
+        if (gap := self._gaps.get(poll.source)) is not None:
             to_ms = max(reading.sampled_at_ms for reading in poll.readings)
+            # Not before its beginning: after a boot the clock may be behind until the network sets it.
             if to_ms > gap.from_ms:
+                del self._gaps[poll.source]
                 self._spool.put(self._declare(poll.source, Gap(gap.from_ms, to_ms, gap.reason)))
         for batch in batches_of_poll(poll.source, poll.readings, poll.started_ms, poll.finished_ms):
             self._spool.put(batch)
 
-    def _foresee_gaps(self, beginning: Beginning) -> None:
+    async def _foresee_gaps(self, beginning: Beginning) -> None:
         """Notes from when on readings may be missing; the first poll of each source will say until when."""
-        for name in self._pollers:
-            since_ms = beginning.last_sampled.get(name, beginning.spoilt_since_ms)
-            if since_ms is not None:
-                reason = "agent stopped" if beginning.stopped_cleanly else "agent killed"
-                spoilt = beginning.spoilt_since_ms is not None
-                self._gaps[name] = Gap(since_ms, since_ms, "spool corrupt" if spoilt else reason)
+        reason = "agent stopped" if beginning.stopped_cleanly else "agent killed"
+        self._gaps = {
+            name: Gap(since_ms, since_ms, reason)
+            for name, since_ms in beginning.last_sampled.items()
+            if name in self._pollers
+        }
+        if (spoilt_ms := beginning.spoilt_since_ms) is not None:
+            # At once, and on the disk before anything else: nothing but this run knows of it.
+            now_ms = max(spoilt_ms, self._clock.now_ms())
+            for name in self._pollers:
+                self._spool.put(self._declare(name, Gap(spoilt_ms, now_ms, "spool corrupt")))
+            await self._spool.flush()
 
     def _declare(self, device: str, gap: Gap) -> Batch:
         return gap_batch(device, gap, self._clock.now_ms())

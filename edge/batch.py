@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 # The node itself, where a device is named.
 NODE: Final = ""
-# Keeps a payload of ordinary names far below what brokers and bridge take.
-MAX_METRICS: Final = 1000
+# With names of ordinary length some 30 kB, far below what brokers and bridge take.
+MAX_METRICS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,12 +28,14 @@ async def health_page(port: int, report: Callable[[], Awaitable[dict[str, object
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # A client that goes away or dawdles is its own affair.
-        with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        with (
+            contextlib.closing(writer),
+            contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError),
+        ):
             async with asyncio.timeout(_TIMEOUT_S):
                 request = await reader.readuntil(b"\r\n\r\n")
                 writer.write(await _response(request, report))
                 await writer.drain()
-        writer.close()
 
     server = await asyncio.start_server(answer, _LOOPBACK, port, limit=_MAX_REQUEST_BYTES)
     async with server:

@@ -30,11 +30,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NO_MATCHING_SUBSCRIBERS: Final = 0x10
+TOO_LARGE: Final = 0x95
 FIRST_FAILURE: Final = 0x80
 # Not one of MQTT's: nothing came back before the connection was lost.
 LOST: Final = 0x100
 _RECEIVE_MAXIMUM: Final = 100
 _DEFAULT_RECEIVE_MAXIMUM: Final = 65_535
+# Commands and marks are far smaller: a broker that has something larger for us keeps it to itself.
+_MAXIMUM_PACKET_BYTES: Final = 64 * 1024
+# MQTT's own bound on a packet.
+_DEFAULT_MAXIMUM_PACKET_BYTES: Final = 268_435_455
+# What a PUBLISH has beside its payload, at most: topic, stamp, lengths.
+_ENVELOPE_BYTES: Final = 1024
+_DISCONNECT_WITH_WILL: Final = 0x04
 _CLOSE_TIMEOUT_S: Final = 3.0
 
 
@@ -49,12 +57,14 @@ class Link:
     def __init__(self, config: MqttConfig, client_id: str, on_message: Callable[[str, bytes], None]) -> None:
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.receive_maximum = _DEFAULT_RECEIVE_MAXIMUM
+        self.max_payload_bytes = _DEFAULT_MAXIMUM_PACKET_BYTES
         self._loop = asyncio.get_running_loop()
         self._config = config
         self._on_message = on_message
         self._answers: dict[tuple[str, int], asyncio.Future[int]] = {}
         self._connack: asyncio.Future[int] = self._loop.create_future()
         self._client = self._new_client(client_id)
+        self._dialing: asyncio.Future[None] | None = None
 
     @classmethod
     async def connect(
@@ -96,9 +106,13 @@ class Link:
         info = self._client.publish(topic, payload, qos=1, properties=properties)
         return self._expect("puback", info.mid)
 
-    async def close(self) -> None:
-        """Says goodbye, so that the will is not told, and ends paho's thread."""
-        self._client.disconnect()
+    async def close(self, *, tell_will: bool = False) -> None:
+        """Says goodbye and ends paho's thread; unless asked to, the broker then does not tell the will."""
+        if self._dialing is not None:
+            # A thread cannot be cancelled, and what it opens must not outlive us.
+            await asyncio.wait([self._dialing])
+        reason = ReasonCode(PacketTypes.DISCONNECT, identifier=_DISCONNECT_WITH_WILL) if tell_will else None
+        self._client.disconnect(reason)
         if self._connack.done():
             await asyncio.wait([self.lost], timeout=_CLOSE_TIMEOUT_S)
         await asyncio.to_thread(self._end_thread)
@@ -128,7 +142,8 @@ class Link:
     async def _open(self, will: tuple[str, bytes]) -> None:
         self._client.will_set(*will, qos=1)
         try:
-            await asyncio.to_thread(self._dial)
+            self._dialing = asyncio.ensure_future(asyncio.to_thread(self._dial))
+            await asyncio.shield(self._dialing)
             async with asyncio.timeout(self._config.connect_timeout_s):
                 reason = await self._connack
         except TimeoutError:
@@ -143,6 +158,7 @@ class Link:
         properties = _properties(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = config.session_expiry_s
         properties.ReceiveMaximum = _RECEIVE_MAXIMUM
+        properties.MaximumPacketSize = _MAXIMUM_PACKET_BYTES
         self._client.connect(config.host, config.port, config.keepalive_s, clean_start=False, properties=properties)
         self._client.loop_start()
 
@@ -174,8 +190,9 @@ class Link:
         for kind, mid in list(self._answers):
             self._answer(kind, mid, LOST)
 
-    def _greeted(self, reason: int, receive_maximum: int) -> None:
+    def _greeted(self, reason: int, receive_maximum: int, maximum_packet_bytes: int) -> None:
         self.receive_maximum = receive_maximum
+        self.max_payload_bytes = max(0, maximum_packet_bytes - _ENVELOPE_BYTES)
         if not self._connack.done():
             self._connack.set_result(reason)
 
@@ -188,7 +205,12 @@ class Link:
     def _paho_connected(
         self, _client: paho.Client, _userdata: object, _flags: object, reason: ReasonCode, properties: Properties | None
     ) -> None:
-        self._tell(self._greeted, reason.value, getattr(properties, "ReceiveMaximum", _DEFAULT_RECEIVE_MAXIMUM))
+        self._tell(
+            self._greeted,
+            reason.value,
+            getattr(properties, "ReceiveMaximum", _DEFAULT_RECEIVE_MAXIMUM),
+            getattr(properties, "MaximumPacketSize", _DEFAULT_MAXIMUM_PACKET_BYTES),
+        )
 
     def _paho_disconnected(
         self, _client: paho.Client, _userdata: object, _flags: object, reason: ReasonCode, _properties: object

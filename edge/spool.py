@@ -87,7 +87,6 @@ class Spool:
         self._pending_bytes = 0
         self._lost: dict[str, Gap] = {}
         self._durable: BatchId | None = None
-        self._devices: set[str] = set()
         self._calls: deque[Callable[[SpoolFile], SpoolError | None]] = deque()
         self._commit_at = math.inf
         self._closing = False
@@ -105,7 +104,6 @@ class Spool:
         """Takes a batch; it is on the disk within the commit interval, or as soon as the disk works."""
         with self._changed:
             self._pending.append(batch)
-            self._devices.add(batch.device)
             self._pending_bytes += _cost(batch)
             self._bound_buffer()
             self._commit_soon()
@@ -188,7 +186,7 @@ class Spool:
         try:
             file = open_spool(self._directory, self._limits.max_bytes, self._now_ms())
             beginning = Beginning(file.epoch, file.stopped_cleanly, file.last_sampled(), file.spoilt_since_ms)
-        except SpoolError as exc:
+        except Exception as exc:  # noqa: BLE001 - whatever it is belongs to `start`, which would wait for ever
             self._opened.set_exception(exc)
             return
         self._opened.set_result(beginning)
@@ -240,6 +238,11 @@ class Spool:
         except SpoolError as exc:
             self._put_back(batches, lost, durable, exc)
             return exc
+        except Exception as exc:
+            # Without this thread nothing would be kept any more, and nobody told.
+            logger.exception("unexpected, please report; going on")
+            self._put_back(batches, lost, durable, SpoolError(f"spool {file.path}: {exc!r}"))
+            return None
         if self._failing and kept:
             logger.info("the spool works again; %d batches were dropped meanwhile", self.dropped_batches)
             self._failing = False
@@ -272,17 +275,19 @@ class Spool:
         """Another file, with a higher epoch, in place of one that has become unreadable."""
         with contextlib.suppress(SpoolError):
             file.close(clean=False)
-        set_aside(file.path, fault)
         with self._changed:
-            for device in self._devices:
-                widen(self._lost, device, Gap(file.epoch, self._now_ms(), "spool corrupt"))
-        while not self._closing:
+            for device, since_ms in file.kept_since.items():
+                widen(self._lost, device, Gap(since_ms, max(since_ms, self._now_ms()), "spool corrupt"))
+            self._commit_at = 0.0
+        while True:
             try:
+                set_aside(file.path, fault)
                 return open_spool(self._directory, self._limits.max_bytes, self._now_ms())
             except SpoolError as exc:
                 logger.error("%s; will be tried again", exc)  # noqa: TRY400 - an operator has no use for the traceback
-                time.sleep(_RETRY_S)
-        return file
+            if self._closing:
+                return file
+            time.sleep(_RETRY_S)
 
     def _finish(self, file: SpoolFile) -> None:
         if self._pending:

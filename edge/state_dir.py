@@ -48,12 +48,17 @@ def _remembering(file: SpoolFile, spoilt: Sequence[int]) -> SpoolFile:
 
 
 def set_aside(path: Path, fault: SpoolError) -> None:
-    """Renames a file that cannot be used, and what belongs to it, so that a person can look at it later."""
-    logger.error("%s; set aside as %s%s, a new spool is begun", fault, path.name, _SET_ASIDE_SUFFIX)
-    for suffix in ("-wal", "-shm", ""):
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            part.rename(path.with_name(path.name + _SET_ASIDE_SUFFIX + suffix))
+    """Renames a file that cannot be used, and what belongs to it, so that a person can look at it later.
+
+    Raises SpoolError where that cannot be done.
+    """
+    with translated(path):
+        for suffix in ("-wal", "-shm", ""):
+            part = path.with_name(path.name + suffix)
+            if part.exists():
+                part.rename(path.with_name(path.name + _SET_ASIDE_SUFFIX + suffix))
+                if part == path:
+                    logger.error("%s; set aside as %s%s, a new spool is begun", fault, path.name, _SET_ASIDE_SUFFIX)
 
 
 def count_set_aside(directory: Path) -> int:

@@ -50,6 +50,8 @@ class StoredBatch:
     batch_no: int
     device: str
     payload: bytes
+    from_ms: int
+    to_ms: int
     kept_ms: int
 
 
@@ -82,6 +84,8 @@ class SpoolFile:
         self.stopped_cleanly = bool(self._state("clean_stop"))
         self._next_no = self._state("next_batch_no")
         self._page_bytes: int = self._db.execute("pragma page_size").fetchone()[0]
+        # For each device, from when on (UTC ms) readings would be lost if the file could not be read any more.
+        self.kept_since = dict.fromkeys(self.last_sampled(), epoch)
 
     def append(
         self,
@@ -98,18 +102,26 @@ class SpoolFile:
         """
         with self._transaction():
             self._db.execute(_DELETE_THROUGH, (forget_through,))
+            was_empty = self._db.execute("select 1 from batch limit 1").fetchone() is None
             next_no = self._insert(self._next_no, batches, now_ms)
             evicted, gaps = self._make_room(first_new=self._next_no)
             next_no = self._insert(next_no, [declare(device, gap) for device, gap in gaps.items()], now_ms)
             self._set_state("next_batch_no", next_no)
             self._set_state("clean_stop", 0)
         self._next_no = next_no
+        self._note_kept(batches, anew=was_empty)
         self._give_disk_back()
         return evicted
 
+    def _note_kept(self, batches: Sequence[Batch], *, anew: bool) -> None:
+        if anew:
+            self.kept_since.clear()
+        for batch in batches:
+            self.kept_since[batch.device] = min(batch.from_ms, self.kept_since.get(batch.device, batch.from_ms))
+
     def read_from(self, batch_no: int, limit: int) -> list[StoredBatch]:
         """Up to `limit` batches from a number on, in order."""
-        query = "select batch_no, device, payload, kept_ms from batch where batch_no >= ? order by batch_no limit ?"
+        query = "select * from batch where batch_no >= ? order by batch_no limit ?"
         with translated(self.path):
             return [StoredBatch(*row) for row in self._db.execute(query, (batch_no, limit))]
 
@@ -147,12 +159,17 @@ class SpoolFile:
 
     def renew(self, now_ms: int) -> None:
         """Takes a higher epoch, and the name that goes with it, for the same batches."""
-        self.close(clean=False)
         epoch = max(now_ms, self.epoch + 1)
         with translated(self.path):
-            self.path = self.path.rename(spool_path(self.path.parent, epoch))
-        self.epoch = epoch
-        self._db = _connect(self.path)
+            # What the log beside the file holds would not move with it.
+            if self._db.execute("pragma wal_checkpoint(truncate)").fetchone()[0]:
+                raise SpoolError(f"spool {self.path}: is in use by another program")
+            self._db.close()
+            try:
+                self.path = self.path.rename(spool_path(self.path.parent, epoch))
+                self.epoch = epoch
+            finally:
+                self._db = _connect(self.path)
 
     def close(self, *, clean: bool) -> None:
         """Closes the file; `clean` says that nothing polled is missing from it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import logging
 import math
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING, Final
 
 from contract.delivery import BatchId, BatchStamp, DurableMark
 from contract.errors import CodecError
-from contract.sparkplug import REBIRTH, SEQ_MODULUS, as_historical, decode, with_seq
+from contract.sparkplug import REBIRTH, SEQ_MODULUS, decode, with_seq
 from edge.batch import data_topic
 from edge.births import BD_SEQ_MODULUS, births, death
 from edge.errors import SpoolError, UplinkError
-from edge.link import LOST, Link, delivered, spell_puback
+from edge.link import LOST, TOO_LARGE, Link, delivered, spell_puback
+from edge.outgoing import Outgoing
 from edge.schedule import backoff_s
 from edge.window import Patience, SendWindow
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from edge.config import MqttConfig
     from edge.sources.base import Clock
     from edge.spool import Spool
-    from edge.store import Extent, StoredBatch
+    from edge.store import Extent
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +37,6 @@ _BACKOFF_BASE_S: Final = 0.5
 _BACKOFF_CAP_S: Final = 15.0
 _READ_AT_ONCE: Final = 64
 _LONGEST_IDLE_S: Final = 5.0
-_MS_PER_S: Final = 1000
 # A connection that is lost sooner than this counts as one more failure: two nodes of one name throw each other out.
 _STEADY_S: Final = 10.0
 _DEATH_TIMEOUT_S: Final = 2.0
@@ -66,6 +67,7 @@ class Uplink:
         self._news = asyncio.Event()
         self._mark: DurableMark | None = None
         self._rebirth_wanted = False
+        self._outgoing = Outgoing(config.historical_after_s)
         self._refused = False
         self._was_empty = True
         self._draining = False
@@ -105,6 +107,7 @@ class Uplink:
             self._refused = False
             self._window.rewind()
             self._patience.reset(time.monotonic())
+            self._outgoing.connected(link.max_payload_bytes)
             await self._deliver(link)
         finally:
             self.status.connected = False
@@ -127,6 +130,11 @@ class Uplink:
         """Sends NBIRTH and every DBIRTH; returns the first reason that is not success, or 0."""
         self._seq = 0
         for birth in births(self._identity, self._bd_seq, self._now_ms()):
+            if len(birth.payload) > link.max_payload_bytes:
+                raise UplinkError(
+                    f"the birth on {birth.topic} takes {len(birth.payload)} bytes, the broker takes "
+                    f"{link.max_payload_bytes}: let it take larger packets, or split the source"
+                )
             reason = await link.publish(birth.topic, with_seq(birth.payload, self._next_seq()))
             if not delivered(reason):
                 return reason
@@ -140,7 +148,7 @@ class Uplink:
                 logger.info("births are asked for, and sent again")
                 await self._give_birth(link)
             extent = await self._progress()
-            if self._draining and extent.depth == 0:
+            if self._draining and extent.depth == 0 and await self._is_empty():
                 return
             self._resend_if_stuck()
             await self._send(link, extent)
@@ -192,22 +200,21 @@ class Uplink:
                 self.wake()
                 return
             for batch in batches:
-                self._send_batch(link, batch, max(extent.oldest, self._window.base))
+                payload = with_seq(self._outgoing.payload_of(batch, self._now_ms()), self._next_seq())
+                topic = data_topic(self._identity.group, self._identity.node, batch.device)
+                stamp = BatchStamp(BatchId(self._epoch, batch.batch_no), max(extent.oldest, self._window.base))
+                answer = link.publish(topic, payload, stamp.to_properties())
+                answer.add_done_callback(functools.partial(self._on_puback, batch.batch_no, len(payload)))
+                self._window.sent(batch.batch_no)
 
-    def _send_batch(self, link: Link, batch: StoredBatch, oldest: int) -> None:
-        payload = batch.payload
-        if self._now_ms() - batch.kept_ms > self._config.historical_after_s * _MS_PER_S:
-            # One that the disk has garbled is sent as it is, for the cloud to set aside: it must not block the others.
-            with contextlib.suppress(CodecError):
-                payload = as_historical(payload)
-        topic = data_topic(self._identity.group, self._identity.node, batch.device)
-        stamp = BatchStamp(BatchId(self._epoch, batch.batch_no), oldest)
-        answer = link.publish(topic, with_seq(payload, self._next_seq()), stamp.to_properties())
-        answer.add_done_callback(self._on_puback)
-        self._window.sent(batch.batch_no)
-
-    def _on_puback(self, answer: asyncio.Future[int]) -> None:
+    def _on_puback(self, batch_no: int, size_bytes: int, answer: asyncio.Future[int]) -> None:
         reason = answer.result()
+        if reason == LOST:
+            self._outgoing.unanswered(batch_no, size_bytes)
+        else:
+            self._outgoing.answered(batch_no)
+        if reason == TOO_LARGE:
+            self._outgoing.refused_as_too_large(size_bytes)
         if reason != LOST and not delivered(reason) and not self._refused:
             # Nothing more is sent until the patience is over; then again from the oldest.
             self._refused = True
@@ -230,11 +237,13 @@ class Uplink:
         self.wake()
 
     async def _leave(self, link: Link) -> None:
-        """Ends a connection; where it stands, the death is told first, for a clean goodbye takes back the will."""
-        if not link.lost.done():
-            told = link.publish(self._identity.death_topic, death(self._bd_seq, self._now_ms()))
-            await asyncio.wait([told], timeout=_DEATH_TIMEOUT_S)
-        await link.close()
+        """Ends a connection; where it stands, the death is told first, for a clean goodbye takes back the will.
+
+        Where the broker does not say in time that it has the death, it is asked to tell the will after all.
+        """
+        told = link.publish(self._identity.death_topic, death(self._bd_seq, self._now_ms()))
+        await asyncio.wait([told], timeout=_DEATH_TIMEOUT_S)
+        await link.close(tell_will=not told.done())
 
     async def _pause(self, seconds: float) -> None:
         """Waits, unless there is news."""

@@ -244,3 +244,10 @@ def test_a_replayed_payload_is_marked_historical_and_otherwise_unchanged(payload
     assert [(m.name, m.value, m.timestamp_ms) for m in replayed.metrics] == [
         (m.name, m.value, m.timestamp_ms) for m in payload.metrics
     ]
+
+
+def test_a_payload_with_a_metric_that_cannot_be_read_is_not_replayed_without_it() -> None:
+    encoded = encode(Payload(1, (Metric("good", DataType.DOUBLE, 1.0, 1), Metric("", DataType.DOUBLE, 2.0, 1))))
+    assert [rejected.index for rejected in decode(encoded).rejected] == [1]
+    with pytest.raises(CodecError, match="1 metrics would be lost"):
+        as_historical(encoded)

@@ -6,19 +6,20 @@ import asyncio
 import sqlite3
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from contract.delivery import GAP, Gap
+from contract.delivery import GAP, BatchId, Gap
 from contract.sparkplug import decode
 from edge.batch import Batch, gap_batch
 from edge.errors import SpoolError
 from edge.spool import Spool, SpoolLimits
+from edge.store import SpoolFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 
 def a_batch(n: int, size_bytes: int = 10) -> Batch:
@@ -161,10 +162,92 @@ def test_a_file_that_spoils_while_in_use_is_replaced_and_the_loss_declared(tmp_p
     asyncio.run(scenario())
 
 
+def spoil(spool: Spool, path: Path) -> asyncio.Future[None]:
+    def drop(_file: object) -> None:
+        db = sqlite3.connect(path)
+        db.execute("drop table batch")
+        db.close()
+
+    return asyncio.ensure_future(spool._call(drop))
+
+
+def test_what_is_declared_of_a_spoilt_file_begins_with_what_it_still_held(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        spool = a_spool(tmp_path)
+        epoch = (await spool.start()).epoch
+        spool.put(a_batch(500))
+        await spool.flush()
+        spool.forget(BatchId(epoch, 1))
+        for n in (700, 800):
+            spool.put(a_batch(n))
+            await spool.flush()
+        await spoil(spool, tmp_path / f"spool-{epoch}.db")
+        with pytest.raises(SpoolError):
+            await spool.extent()
+        await spool.flush()
+        (gap,) = await spool.read_from(1, 10)
+        assert Gap.from_metric(decode(gap.payload).metrics[0]) == Gap(700, 1000, "spool corrupt")
+        await spool.close(clean=True)
+
+    asyncio.run(scenario())
+
+
+def test_a_spoilt_file_that_cannot_be_set_aside_at_first_is_so_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        spool = a_spool(tmp_path)
+        epoch = (await spool.start()).epoch
+        spool.put(a_batch(1))
+        await spool.flush()
+        await spoil(spool, tmp_path / f"spool-{epoch}.db")
+        renames: list[Path] = []
+
+        def rename(path: Path, target: Path, true_rename: Any = Path.rename) -> Path:
+            renames.append(path)
+            if len(renames) == 1:
+                raise PermissionError(13, "Permission denied")
+            moved: Path = true_rename(path, target)
+            return moved
+
+        monkeypatch.setattr(Path, "rename", rename)
+        with pytest.raises(SpoolError):
+            await spool.extent()
+        async with asyncio.timeout(10):
+            assert (await spool.extent()).epoch > epoch
+        await spool.close(clean=True)
+
+    asyncio.run(scenario())
+
+
+def test_a_fault_that_nobody_foresaw_costs_neither_the_batches_nor_the_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eventually: Any
+) -> None:
+    async def scenario() -> None:
+        spool = a_spool(tmp_path)
+        await spool.start()
+
+        def broken(*_args: object, **_more: object) -> int:
+            raise ZeroDivisionError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(SpoolFile, "append", broken)
+            spool.put(a_batch(1))
+            await spool.flush()
+            assert spool.buffered == 1
+        await eventually(lambda: spool.buffered == 0, "tried again")
+        assert (await spool.extent()).depth == 1
+        await spool.close(clean=True)
+
+    asyncio.run(scenario())
+
+
 def test_a_directory_that_takes_no_file_fails_the_start(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
+    spool = a_spool(tmp_path / "taken")
     with pytest.raises(SpoolError, match="taken"):
-        asyncio.run(a_spool(tmp_path / "taken").start())
+        asyncio.run(spool.start())
+    spool._thread.join(10)
 
 
 def test_a_caller_that_gives_up_or_errs_does_not_harm_the_spool(tmp_path: Path) -> None:

@@ -246,3 +246,21 @@ def test_disk_is_given_back_after_an_outage(tmp_path: Path) -> None:
         file.delete_through(through)
     file.close(clean=True)
     assert path.stat().st_size < 10 << 20
+
+
+def test_a_new_epoch_that_cannot_be_named_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = open_spool(tmp_path, ROOM, 1000)
+    fill(file, [a_batch(n) for n in range(1, 6)])
+
+    def refuse(path: Path, _target: Path) -> Path:
+        raise PermissionError(13, "Permission denied", path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", refuse)
+        with pytest.raises(SpoolError, match="Permission denied"):
+            file.renew(2000)
+    fill(file, [a_batch(6)])
+    assert (file.epoch, file.extent().depth) == (1000, 6)
+    file.renew(2000)
+    assert (file.epoch, file.extent().depth) == (2000, 6)
+    file.close(clean=True)

@@ -9,10 +9,14 @@ import signal
 import subprocess
 from collections import Counter
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from contract.datatypes import DataType
-from contract.delivery import DurableMark
+from contract.delivery import GAP, DurableMark, Gap
+from contract.sparkplug import Metric, Payload, encode
 from contract.topics import MessageType
 from edge.batch import NODE, Batch, batches_of_poll, gap_batch
 from edge.births import NodeIdentity
@@ -29,11 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    import pytest
-
 GROUP = "uplink"
 NODE_ID = "edge-1"
 LEVEL = MetricInfo("level", DataType.DOUBLE, "m", "water")
+LARGE = Metric("note", DataType.STRING, "x" * 4000, 5)
 
 
 class Rig:
@@ -309,7 +312,7 @@ def test_a_broker_that_hangs_is_given_up_and_found_again(
     bridge = new_bridge(broker.port, GROUP)
 
     async def scenario() -> None:
-        async with running(broker.port, tmp_path, keepalive_s=5, connect_timeout_s=1) as rig:
+        async with running(broker.port, tmp_path, keepalive_s=1, connect_timeout_s=1) as rig:
             rig.put(3)
             await rig.delivered()
             broker.suspend()
@@ -412,3 +415,67 @@ def test_a_batch_that_the_disk_has_garbled_does_not_block_the_others(
 
     asyncio.run(scenario())
     assert bridge.batch_numbers() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("limit", ["max_packet_size 3000", "message_size_limit 2000"])
+def test_a_batch_that_is_too_large_for_the_broker_becomes_a_gap_and_blocks_nothing(
+    new_bridge: Callable[..., Any],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+) -> None:
+    monkeypatch.setattr("edge.uplink._BACKOFF_CAP_S", 0.1)
+
+    async def scenario(port: int) -> None:
+        async with running(port, tmp_path, resend_after_s=0.2) as rig:
+            rig.put(1)
+            rig.spool.put(Batch("plant", encode(Payload(5, (LARGE,))), 5, 6))
+            rig.put(1)
+            await rig.delivered()
+
+    with Mosquitto(directory=tmp_path / "mosquitto", extra=[limit]) as server:
+        bridge = new_bridge(server.port, GROUP)
+        asyncio.run(scenario(server.port))
+    assert set(bridge.batch_numbers()) == {1, 2, 3}
+    gaps = {Gap.from_metric(m) for r in bridge.batches() for m in r.payload.metrics if m.name == GAP}
+    assert gaps == {Gap(5, 6, "too large for the broker")}
+    assert len([record for record in caplog.records if "takes no payload of" in record.message]) == 1
+
+
+def test_births_that_are_too_large_for_the_broker_are_told_with_the_remedy(tmp_path: Path, eventually: Any) -> None:
+    async def scenario(port: int) -> None:
+        async with running(port, tmp_path) as rig:
+            rig.put(1)
+            await eventually(lambda: "split the source" in (rig.uplink.status.error or ""), "the error")
+            assert await rig.depth() == 1
+
+    with Mosquitto(directory=tmp_path / "mosquitto", extra=["max_packet_size 1500"]) as server:
+        asyncio.run(scenario(server.port))
+
+
+def test_a_stop_whose_last_batches_the_disk_does_not_take_makes_no_connection_after_another(
+    broker: Mosquitto, new_bridge: Callable[..., Any], tmp_path: Path, eventually: Any
+) -> None:
+    bridge = new_bridge(broker.port, GROUP)
+
+    async def scenario() -> None:
+        rig = Rig(broker.port, tmp_path)
+        await rig.spool.start()
+        await rig.spool._call(lambda file: file._db.execute("pragma max_page_count = 1").fetchall())
+        rig.spool.put(Batch("plant", encode(Payload(5, (replace(LARGE, value="x" * 100_000),))), 5, 6))
+        await rig.spool.flush()
+        assert rig.spool.buffered == 1
+        rig.uplink.drain()
+        task = asyncio.create_task(rig.uplink.run())
+        await eventually(lambda: rig.uplink.status.connected, "the connection")
+        # As long as the disk takes nothing there is nothing to deliver; then there is.
+        await asyncio.sleep(0.5)
+        await rig.spool._call(lambda file: file._db.execute("pragma max_page_count = 10000").fetchall())
+        async with asyncio.timeout(20):
+            await task
+        await rig.spool.close(clean=True)
+
+    asyncio.run(scenario())
+    assert bridge.batch_numbers() == [1]
+    assert len(bridge.of_type(MessageType.NBIRTH)) == 1
