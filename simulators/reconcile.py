@@ -25,6 +25,8 @@ Excuse: TypeAlias = Literal["bad", "gap", "undelivered"]
 # Two clocks on one machine, each rounded to ms.
 SLACK_MS: Final = 1
 _RELATIVE: Final = 1e-9
+# A gap reaches from one poll to another, and a poll may take that long: its readings are no sign of a gap too wide.
+_POLL_MS: Final = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +252,7 @@ def _is_in_gap(at: int, gaps: Sequence[Span]) -> bool:
 
 
 def _is_inside_gap(at: int, gaps: Sequence[Span]) -> bool:
-    return any(gap.from_ms + SLACK_MS < at < gap.to_ms - SLACK_MS for gap in gaps)
+    return any(gap.from_ms + _POLL_MS < at < gap.to_ms - _POLL_MS for gap in gaps)
 
 
 def _first_between(times: Sequence[int], low: int, high: int) -> int | None:

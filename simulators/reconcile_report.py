@@ -76,7 +76,7 @@ def _notes(result: Result) -> Iterable[tuple[str, str]]:
         parts = [f"{count:,} {_EXCUSES[excuse]}" for excuse, count in tally.declared_by.items()]
         yield f"declared {tally.declared / tally.produced:.1%}: {', '.join(parts)}", "yellow"
     if result.gaps:
-        span = f"{len(result.gaps):,} gaps over {_union_ms(result.gaps) / 1000:,.1f} s"
+        span = f"gaps declared: {len(result.gaps):,}, over {_union_ms(result.gaps) / 1000:,.1f} s"
         wide = f", wider than what is missing: {tally.stored_in_gaps:,} stored readings lie inside of them"
         yield span + (wide if tally.stored_in_gaps else ""), "yellow" if tally.stored_in_gaps else "dim"
     if tally.latest_ms > _LATE_MS:

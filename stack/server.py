@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import socket
+import time
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
+
+import psutil  # type: ignore[import-untyped]  # publishes no types
 
 from stack.errors import PortTakenError
 from stack.install import RUN_DIR
@@ -24,6 +28,9 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 _FIRST_PORT = 16_384
+# What `Server._new_directory` calls them: a class, a process id, something random.
+_TEMPORARY: Final = re.compile(r"[a-z]+-([0-9]+)-[0-9a-f]{6}")
+_KEPT_S: Final = 3600.0
 
 
 def free_port() -> int:
@@ -187,6 +194,7 @@ class Server(ABC):
         self.close()
 
     def _new_directory(self) -> Path:
+        prune(RUN_DIR)
         return RUN_DIR / f"{type(self).__name__.lower()}-{os.getpid()}-{secrets.token_hex(3)}"
 
     def _ports(self) -> Sequence[int]:
@@ -210,6 +218,19 @@ class Server(ABC):
 
     def _after_start(self) -> None:  # noqa: B027  # most servers need nothing here
         """What can only be made in a running server."""
+
+
+def prune(directory: Path) -> None:
+    """Deletes the temporary directories of processes that were killed before they could.
+
+    Not at once: an error may have named the log in one of them.
+    """
+    for path in directory.glob("*-*-*"):
+        found = _TEMPORARY.fullmatch(path.name)
+        with contextlib.suppress(OSError):
+            # A process id that somebody else has by now keeps it a while longer.
+            if found and not psutil.pid_exists(int(found[1])) and time.time() - path.stat().st_mtime > _KEPT_S:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from psycopg2 import sql
 from stack.errors import ServerError
 from stack.install import CHECKOUT, Part, postgres_bin, timescaledb_control
 from stack.process import Command
-from stack.server import LOOPBACK, Server
+from stack.server import LOOPBACK, Server, prune
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -53,7 +53,8 @@ class Timescale(Server):
         super().__init__(port=port, directory=directory)
         self._account = _SERVICE_ACCOUNT if os.geteuid() == 0 else None
         if self._account is not None and not _reachable(self.directory, self._account):
-            self.directory = outside_dir() / hashlib.sha256(str(self.directory).encode()).hexdigest()[:12]
+            prune(outside_dir())
+            self.directory = outside_dir() / self._outside_name()
             self._process.log_path = self.log_path
         self._shared_buffers = shared_buffers
         self._settings = dict(settings or {})
@@ -102,6 +103,10 @@ class Timescale(Server):
         """Deletes the cluster and the superuser's password with it; the server must not run."""
         super().wipe()
         self.password_path.unlink(missing_ok=True)
+
+    def _outside_name(self) -> str:
+        """A temporary directory keeps its name, by which it is pruned; others of one name may be many."""
+        return self.directory.name if self._temporary else _digest(self.directory)
 
     def _superuser_password(self) -> str:
         return self.password_path.read_text().strip()
@@ -196,8 +201,12 @@ class Timescale(Server):
 
 def outside_dir() -> Path:
     """Where this checkout's clusters go when the server's account cannot reach the checkout."""
-    digest = hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:12]
-    return Path("/var/tmp") / f"headwater-{digest}"  # noqa: S108  # the folders in it belong to us or to postgres
+    # S108: the folders in it belong to us or to postgres.
+    return Path("/var/tmp") / f"headwater-{_digest(CHECKOUT)}"  # noqa: S108  # see above
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(str(path).encode()).hexdigest()[:12]
 
 
 def _reachable(directory: Path, account: str) -> bool:

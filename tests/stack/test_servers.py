@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -32,6 +33,7 @@ from stack import (
 )
 from stack import install as stack_install
 from stack import mosquitto as stack_mosquitto
+from stack.server import prune
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -314,3 +316,22 @@ def test_the_command_line_says_what_is_installed() -> None:
     for name in ("Mosquitto", "Kafka", "TimescaleDB", "Spark's Kafka connector"):
         assert name in done.stdout
     assert "MISSING" not in done.stdout
+
+
+def test_directories_of_killed_runs_are_pruned_after_a_while(tmp_path: Path) -> None:
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    long_ago = time.time() - 7200
+    kept = {
+        f"kafka-{os.getpid()}-0a1b2c",
+        "servers",
+        "demo-of-mine",
+        f"kafka-{gone.pid}-fresh0",
+        f"kafka-{gone.pid}-ffffff",
+    }
+    for name in (*kept, f"kafka-{gone.pid}-0a1b2c", f"mosquitto-{gone.pid}-0a1b2c"):
+        folder = tmp_path / name / "data"
+        folder.mkdir(parents=True)
+        os.utime(folder.parent, None if name.endswith("ffffff") else (long_ago, long_ago))
+    prune(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == kept
