@@ -87,10 +87,13 @@ def _sources(snapshot: Snapshot) -> Table:
 def _last_value(source: Mapping[str, Any]) -> str:
     if source["error"]:
         return str(source["error"])
-    for metric, value in source["last"].items():
-        if value is not None:
-            return f"{metric} = {value:.6g}" if isinstance(value, float) else f"{metric} = {value}"
-    return _NOTHING
+    known = {metric: value for metric, value in source["last"].items() if value is not None}
+    # A measurement says more than a switch.
+    measured = [metric for metric, value in known.items() if isinstance(value, float)]
+    metric = next(iter([*measured, *known]), None)
+    if metric is None:
+        return _NOTHING
+    return f"{metric} = {known[metric]:.6g}" if measured else f"{metric} = {known[metric]}"
 
 
 def _pipeline(snapshot: Snapshot) -> Table:
