@@ -285,6 +285,7 @@ def translated(path: Path) -> Iterator[None]:
         tables_differ = code == sqlite3.SQLITE_ERROR and re.search("no such|already exists", str(exc))
         spoilt = code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB} or tables_differ
         error = CorruptSpoolError if spoilt else SpoolError
-        raise error(f"spool {path}: {exc}") from exc
+        remedy = ": free space there" if code == sqlite3.SQLITE_FULL else ""
+        raise error(f"spool {path}: {exc}{remedy}") from exc
     except OSError as exc:
         raise SpoolError(f"spool {path}: {exc.strerror}") from exc

@@ -53,7 +53,8 @@ class Meter:
         """
         values = {
             "brightness": float(grey.mean(dtype=np.float64)),
-            "sharpness": float(cv2.Laplacian(grey, cv2.CV_64F).var()),
+            # In 16 bits, which hold it exactly: in 64, a camera of 12 megapixels would take 200 MB for a moment.
+            "sharpness": float(cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))[1][0, 0]) ** 2,
         }
         small = cv2.resize(grey, None, fx=_SHRINK, fy=_SHRINK, interpolation=cv2.INTER_AREA)
         now = np.asarray(cv2.GaussianBlur(small, _BLUR, 0), dtype=np.uint8)

@@ -39,6 +39,7 @@ _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 3.0
 _DRAIN_S: Final = 0.3
 _READ_BYTES: Final = 256 * 1024
+_FAULT_CHARACTERS: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +217,8 @@ def capture(settings: Settings, stop: Stop, tell: Callable[[dict[str, object]], 
                 pause_s = _FIRST_PAUSE_S
         except StreamFault as exc:
             if not stop.requested:
-                tell({"fault": str(exc)})
+                # What a server says of itself is as long as it likes.
+                tell({"fault": str(exc)[:_FAULT_CHARACTERS]})
         stop.wait(pause_s)
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 

@@ -47,7 +47,7 @@ class ValueFault(ValueError):  # noqa: N818 - not a failure of ours: what the re
 class PointConfig(Config):
     """One point of a device: where it is, what it is, and what it is called."""
 
-    name: str = Field(min_length=1, description="metric name, unique in the source")
+    name: str = Field(min_length=1, max_length=200, description="metric name, unique in the source")
     table: Table = Field(description="coil and discrete hold bits, holding and input hold registers")
     address: int = Field(ge=0, lt=_ADDRESSES, description="of the first register or bit, counted from 0")
     datatype: Literal[

@@ -279,10 +279,11 @@ def test_a_frame_that_cannot_be_used_has_bad_quality(body: bytes, stamp: int) ->
         (sends(part(picture(0), T0_MS, length=10**6)), "ended in the middle of a frame"),
         (sends(part(picture(0), T0_MS, length=10**8), then_s=30), "max_frame_bytes"),
         (sends(header=b"HTTP/1.0 503 Busy\r\n\r\n"), "HTTP 503"),
+        (sends(header=b"HTTP/1.0 500 " + b"\xff" * 60_000 + b"\r\n\r\n"), "HTTP 500"),
         (sends(header=b"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<html>"), "text/html is not"),
         (sends(b"x" * 100_000, then_s=30), "no '--frame'"),
     ],
-    ids=["cut", "oversize", "refused", "no stream", "no boundary"],
+    ids=["cut", "oversize", "refused", "verbose", "no stream", "no boundary"],
 )
 def test_a_broken_stream_is_told_and_opened_again(
     broken: Callable[[socket.socket], None], reason: str, caplog: pytest.LogCaptureFixture

@@ -187,7 +187,7 @@ def test_a_disk_that_is_full_is_told_and_harms_nothing(tmp_path: Path) -> None:
     file = open_spool(tmp_path, ROOM, 1000)
     fill(file, [a_batch(1)])
     file._db.execute(f"pragma max_page_count = {file._pragma('page_count') + 2}")
-    with pytest.raises(SpoolError, match="full") as caught:
+    with pytest.raises(SpoolError, match="full: free space there") as caught:
         fill(file, [a_batch(n, 5000) for n in range(2, 20)])
     assert not isinstance(caught.value, CorruptSpoolError)
     assert (file.extent().next_no, file.extent().depth) == (2, 1)
