@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-REQUEST_TIMEOUT_S: Final = 10
+MAX_REQUEST_TIMEOUT_S: Final = 10.0
 _BOOTSTRAP_TIMEOUT_S: Final = 5
 _MAX_BYTES: Final = "max.message.bytes"
 
@@ -27,7 +27,7 @@ def connection_options(config: KafkaConfig) -> dict[str, Any]:
         "bootstrap_servers": list(config.bootstrap_servers),
         "client_id": "headwater-bridge",
         "bootstrap_timeout_ms": _BOOTSTRAP_TIMEOUT_S * 1000,
-        "request_timeout_ms": REQUEST_TIMEOUT_S * 1000,
+        "request_timeout_ms": int(min(MAX_REQUEST_TIMEOUT_S, config.delivery_timeout_s / 2) * 1000),
         "reconnect_backoff_max_ms": 2000,
         "security_protocol": config.security_protocol,
     }

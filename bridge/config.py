@@ -56,7 +56,7 @@ class KafkaConfig(Credentials):
     linger_ms: int = Field(default=5, ge=0, le=1000, description="How long a record waits for company, in ms.")
     delivery_timeout_s: float = Field(
         default=30.0,
-        ge=11,
+        ge=3,
         le=3600,
         description="After so many seconds unanswered a record is sent anew by a new producer.",
     )

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_RECONNECT_MAX_S: Final = 15
+_RECONNECT_MAX_S: Final = 5
 _CLOSE_POLL_S: Final = 0.01
 _SESSION_TAKEN_OVER: Final = 142
 _STAMP: Final = frozenset({EPOCH_PROPERTY, BATCH_PROPERTY, OLDEST_PROPERTY})

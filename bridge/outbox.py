@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 SILENCE_S: Final = 5.0  # of Kafka, after which the log says so
 _STALL_MARGIN_S: Final = 15.0  # beyond kafka-python's own delivery time-out
 _BACKOFF_MIN_S: Final = 0.5
-_BACKOFF_MAX_S: Final = 15.0
+_BACKOFF_MAX_S: Final = 5.0
 
 
 class Sender(Protocol):

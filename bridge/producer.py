@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import kafka.errors as kafka_errors
 from kafka import KafkaProducer
 
-from bridge.cluster import REQUEST_TIMEOUT_S, connection_options, record_limits
+from bridge.cluster import MAX_REQUEST_TIMEOUT_S, connection_options, record_limits
 from bridge.errors import BridgeError, KafkaNotReady
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Producer:
             # close() gives up while records wait, and leaves its thread running: only the sender itself can drop them.
             sender = self._producer._sender  # noqa: SLF001 - see above
             sender.force_close()
-            sender.join(REQUEST_TIMEOUT_S)
+            sender.join(MAX_REQUEST_TIMEOUT_S)
             self._producer.close(timeout=0)
 
 

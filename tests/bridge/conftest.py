@@ -197,7 +197,7 @@ class World:
                     "create": True,
                     "partitions": 3,
                 },
-                "delivery_timeout_s": 11,
+                "delivery_timeout_s": 3,
             },
             "health": {"port": free_port()},
             **more,
