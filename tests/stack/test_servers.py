@@ -155,14 +155,15 @@ def test_kafka_makes_topics_with_their_settings_and_does_not_mind_a_second_time(
     consumer.close()
 
 
-def test_kafka_keeps_an_acknowledged_record_over_a_kill() -> None:
-    with Kafka() as broker:
+def test_kafka_keeps_an_acknowledged_record_over_a_kill_and_for_another_object(tmp_path: Path) -> None:
+    with Kafka(directory=tmp_path) as broker:
         broker.create_topic("kept")
         produce(broker, "kept", b"record")
         broker.kill()
         assert broker.poll() == -signal.SIGKILL
-        broker.start()
-        assert consume(broker, "kept") == b"record"
+    with Kafka(directory=tmp_path) as again:
+        assert again.port != broker.port
+        assert consume(again, "kept") == b"record"
 
 
 def test_timescale_has_the_extension_in_its_database(timescale: Timescale) -> None:
@@ -202,6 +203,7 @@ def test_stopping_leaves_no_process_and_no_directory(server: Server) -> None:
     assert not server.directory.exists()
 
 
+@pytest.mark.parametrize("server", [Mosquitto, Timescale], indirect=True)
 def test_a_suspended_server_is_stopped_all_the_same(server: Server) -> None:
     server.suspend()
     server.stop()
@@ -247,14 +249,6 @@ def test_a_server_that_ends_at_once_shows_its_log(tmp_path: Path) -> None:
     with pytest.raises(ServerError, match=r"(?s)Mosquitto ended with status.*server\.log.*no_such_setting") as caught:
         broker.start()
     assert caught.value.log_path == tmp_path / "server.log"
-
-
-def test_data_in_a_given_directory_outlive_the_object(tmp_path: Path) -> None:
-    with Kafka(directory=tmp_path) as broker:
-        broker.create_topic("kept")
-        produce(broker, "kept", b"record")
-    with Kafka(directory=tmp_path) as again:
-        assert consume(again, "kept") == b"record"
 
 
 def test_a_cluster_moves_where_its_account_can_reach(tmp_path: Path) -> None:
