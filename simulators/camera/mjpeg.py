@@ -76,10 +76,16 @@ class MjpegResponse(Response):
     async def _send_frames(self, send: Send) -> None:
         with self._broadcast.watch() as frames:
             async for frame in frames:
-                await send({"type": "http.response.body", "body": to_part(frame), "more_body": True})
-                if self._ledger is not None:
-                    values = {"brightness": frame.brightness, "sharpness": frame.sharpness}
-                    self._ledger.served(values, source_at=frame.at_ms, connection=self._connection)
+                try:
+                    await send({"type": "http.response.body", "body": to_part(frame), "more_body": True})
+                finally:
+                    # Also when the client goes meanwhile: it may have had the frame all the same.
+                    self._note(frame)
+
+    def _note(self, frame: Frame) -> None:
+        if self._ledger is not None:
+            values = {"brightness": frame.brightness, "sharpness": frame.sharpness}
+            self._ledger.served(values, source_at=frame.at_ms, connection=self._connection)
 
 
 async def _gone(receive: Receive) -> None:

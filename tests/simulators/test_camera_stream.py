@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import itertools
 import socket
 import threading
@@ -12,12 +13,15 @@ import httpx
 import numpy as np
 import pytest
 
-from simulators.camera.frames import FrameMaker
+from simulators.camera.frames import Broadcast, FrameMaker
 from simulators.camera.incidents import IncidentPlan
+from simulators.camera.mjpeg import MjpegResponse
 from simulators.camera.scene import Scene
+from simulators.ledger import Closed, Ledger, Served, read_ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, MutableMapping
+    from pathlib import Path
 
 DAY_S = 86_400.0
 
@@ -220,3 +224,29 @@ def test_a_stop_ends_the_streams(start_simulator: Callable[..., Any]) -> None:
     client.join(5)
     assert ended.is_set()
     assert len(camera.closed()) == 1
+
+
+def test_a_frame_that_is_on_its_way_as_its_client_goes_is_noted(tmp_path: Path) -> None:
+    async def check(ledger: Ledger) -> None:
+        broadcast = Broadcast(FrameMaker(Scene(1, 64, 48, DAY_S), IncidentPlan(1), 10))
+        on_its_way = asyncio.Event()
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.body":
+                on_its_way.set()
+                await asyncio.Event().wait()  # the socket takes no more
+
+        async def receive() -> MutableMapping[str, Any]:
+            await on_its_way.wait()
+            return {"type": "http.disconnect"}
+
+        async with asyncio.timeout(20), broadcast.running():
+            await MjpegResponse(broadcast, ledger, 5)({"type": "http"}, receive, send)
+
+    path = tmp_path / "gate.jsonl"
+    with Ledger(path, {"simulator": "gate", "seed": 1, "match": "frame"}) as ledger:
+        asyncio.run(check(ledger))
+    _, served, closed = read_ledger(path)
+    assert isinstance(served, Served)
+    assert isinstance(closed, Closed)
+    assert served.connection == closed.connection == 5
