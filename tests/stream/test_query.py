@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import threading
 import uuid
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from kafka import KafkaProducer, TopicPartition
 
 from contract.config import parse_config
+from stack import wait_until
 from stream.config import StreamConfig
 from stream.errors import FatalError
 from stream.query import Supervisor
 from stream.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from pyspark.sql import SparkSession
 
     from stack import Kafka
+    from stream.progress import Progress
     from tests.stream.conftest import Database
 
 NOW = 1_700_000_000_000
@@ -52,9 +55,25 @@ class Query:
             producer.flush(30)
 
     def run(self) -> None:
-        config, stop = parse_config(self.document, StreamConfig, "test"), threading.Event()
+        with self._supervisor(threading.Event()) as supervisor:
+            supervisor.run(once=True)
+
+    @contextmanager
+    def running(self) -> Iterator[Progress]:
+        stop = threading.Event()
+        with self._supervisor(stop) as supervisor, ThreadPoolExecutor(1) as pool:
+            done = pool.submit(supervisor.run, once=False)
+            try:
+                yield supervisor._progress
+            finally:
+                stop.set()
+                done.result(60)
+
+    @contextmanager
+    def _supervisor(self, stop: threading.Event) -> Iterator[Supervisor]:
+        config = parse_config(self.document, StreamConfig, "test")
         with closing(Writer(self._database.writer, stop)) as writer:
-            Supervisor(self._spark, config, writer, stop).run(once=True)
+            yield Supervisor(self._spark, config, writer, stop)
 
 
 @pytest.fixture
@@ -101,3 +120,28 @@ def test_a_batch_of_payloads_that_grow_large_is_stored_in_pieces(
     assert migrated.rows("select reading_rows, duplicate_rows, offsets from ingest_batch") == [
         (150, 0, {query.payloads: {"0": 5}})
     ]
+
+
+def test_kill_9_of_kafka_is_told_once_and_outlived(
+    query: Query, kafka: Kafka, migrated: Database, payload_record: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    def stored(count: int) -> bool:
+        return wait_until(lambda: migrated.one("select count(*) from reading") == count, timeout_s=60, poll_s=0.1)
+
+    query.document["kafka"]["options"] = {"default.api.timeout.ms": "2000", "request.timeout.ms": "1000"}
+    query.document["trigger_interval_s"] = 0.2
+    caplog.set_level("INFO")
+    query.send(payload_record({"a": 1.0}))
+    with query.running() as progress:
+        assert stored(1)
+        kafka.kill()
+        try:
+            assert wait_until(lambda: progress.kafka == "away", timeout_s=60)
+        finally:
+            kafka.start()
+        query.send(payload_record({"a": 2.0}, sampled_at_ms=NOW + 1))
+        assert stored(2)
+        assert wait_until(lambda: (progress.kafka, progress.state, progress.rows) == ("ok", "running", 2), timeout_s=30)
+    assert migrated.one("select sum(duplicate_rows) from ingest_batch") == 0
+    for words in ("the query failed, nothing is lost", "the query runs again"):
+        assert caplog.text.count(words) == 1

@@ -139,8 +139,12 @@ def test_kill_9_in_the_middle_and_restart_store_every_reading_once(
     job.process.wait()
     assert job.leaves_nothing_behind(), "the JVM must not outlive its driver"
     send_some(400, 100)
-    assert job.start("--once").process.wait(120) == 0, job.log
-    assert migrated.one("select count(*) from reading") == 500 * 20
+    job.start()
+    job.wait_for(lambda: migrated.one("select count(*) from reading") == 500 * 20)
+    job.wait_for(lambda: (job.health()["state"], job.health()["lag"]) == ("running", 0))
+    assert job.health()["last_commit_at"] > NOW
+    job.process.send_signal(signal.SIGINT)
+    assert job.process.wait(60) == 0, job.log
     assert job.leaves_nothing_behind()
     assert migrated.one("select count(distinct (series_id, sampled_at)) from reading") == 500 * 20
     assert migrated.one("select sum(reading_rows) from ingest_batch") == 500 * 20
@@ -149,31 +153,6 @@ def test_kill_9_in_the_middle_and_restart_store_every_reading_once(
     assert migrated.rows("select kafka_topic, item, reason from dead_letter") == [
         (job.payloads, -1, migrated.one("select reason from dead_letter"))
     ]
-
-
-@pytest.mark.timeout(300)
-def test_kill_9_of_kafka_is_told_once_and_outlived(
-    tmp_path: Path, migrated: Database, payload_record: Callable[..., Any]
-) -> None:
-    with Kafka(directory=tmp_path / "kafka") as kafka:
-        job = Job(tmp_path, kafka, migrated)
-        job.document["kafka"]["options"] = {"default.api.timeout.ms": "3000", "request.timeout.ms": "2000"}
-        send(job, kafka, payload_record({"a": 1.0}))
-        with job.start().running():
-            job.wait_for(lambda: migrated.one("select count(*) from reading") == 1)
-            kafka.kill()
-            job.wait_for(lambda: "the query failed, nothing is lost" in job.log)
-            assert job.health()["kafka"] == "away"
-            kafka.start()
-            send(job, kafka, payload_record({"a": 2.0}, sampled_at_ms=NOW + 1))
-            job.wait_for(lambda: migrated.one("select count(*) from reading") == 2)
-            assert migrated.one("select sum(duplicate_rows) from ingest_batch") == 0
-            job.wait_for(lambda: "the query runs again" in job.log)
-            job.wait_for(lambda: (job.health()["kafka"], job.health()["lag"]) == ("ok", 0))
-            assert (job.health()["state"], job.health()["rows"]) == ("running", 2)
-            assert job.log.count("the query failed") == job.log.count("the query runs again") == 1
-            job.process.send_signal(signal.SIGINT)
-            assert job.process.wait(60) == 0, job.log
 
 
 def test_tables_that_are_missing_end_it_with_advice(job: Job, migrated: Database) -> None:
