@@ -52,7 +52,7 @@ class RecordHeaders:
                 batch=None if epoch is None or batch_no is None else BatchId(epoch, batch_no),
                 reason=found["reason"].decode() if "reason" in found else None,
             )
-        except (KeyError, ValueError) as exc:
+        except (KeyError, ValueError, TypeError, AttributeError) as exc:  # the latter two: a header without a value
             raise HeaderError(f"record headers {found!r}: topic and received_at (ms) are needed ({exc!r})") from exc
 
 

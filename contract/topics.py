@@ -10,8 +10,8 @@ from typing import Final
 from contract.errors import TopicError
 
 NAMESPACE: Final = "spBv1.0"
-# What MQTT keeps for itself, and control characters, which no operator can type back.
-_FORBIDDEN: Final = re.compile(r"[+#/\x00-\x1f\x7f]")
+# What MQTT keeps for itself, control characters, which no operator can type back, and what UTF-8 cannot carry.
+_FORBIDDEN: Final = re.compile(r"[+#/\x00-\x1f\x7f\ud800-\udfff]")
 _MAX_ID_BYTES: Final = 128
 
 

@@ -110,7 +110,7 @@ class Link:
         """Says goodbye and ends paho's thread; unless asked to, the broker then does not tell the will."""
         if self._dialing is not None:
             # A thread cannot be cancelled, and what it opens must not outlive us.
-            await asyncio.wait([self._dialing])
+            await asyncio.wait([self._dialing], timeout=_CLOSE_TIMEOUT_S)
         reason = ReasonCode(PacketTypes.DISCONNECT, identifier=_DISCONNECT_WITH_WILL) if tell_will else None
         self._client.disconnect(reason)
         if self._connack.done():

@@ -10,7 +10,7 @@ class SendWindow:
     """The batches from `base`, the oldest not known to be durable, up to but not including `next_no`, are out.
 
     Never more than `limit` are out, and they go out in order: whatever goes wrong, sending begins again at `base`.
-    The bridge drops what it has had already.
+    What arrives twice the database keeps once.
     """
 
     limit: int

@@ -80,7 +80,14 @@ def test_record_headers_survive_kafka(
 
 @pytest.mark.parametrize(
     "headers",
-    [[], [("topic", b"t")], [("topic", b"\xff"), ("received_at", b"1")], [("topic", b"t"), ("received_at", b"now")]],
+    [
+        [],
+        [("topic", b"t")],
+        [("topic", b"\xff"), ("received_at", b"1")],
+        [("topic", b"t"), ("received_at", b"now")],
+        [("topic", None), ("received_at", b"1")],
+        [("topic", b"t"), ("received_at", None)],
+    ],
 )
 def test_headers_that_cannot_be_read_are_refused(headers: list[tuple[str, bytes]]) -> None:
     with pytest.raises(HeaderError):

@@ -45,6 +45,7 @@ def test_any_text_is_a_topic_or_raises_the_one_error(text: str) -> None:
         ("spBv1.0//NDATA/n", "group ''"),
         ("spBv1.0/g/NDATA/n+", "node 'n+'"),
         ("spBv1.0/g/DDATA/n/a\nb", "device"),
+        ("spBv1.0/g/NDATA/\ud800", "node"),
     ],
 )
 def test_what_is_no_topic_is_told_why(text: str, says: str) -> None:
