@@ -570,7 +570,28 @@ only_check() {
     say "preflight: this machine can run Headwater"
 }
 
+# What runs from the files that `clean` removes, if anything does: a set-up, a demo, or a server of a test run.
+in_use() {
+    local path pid
+    if [[ -e $STACK/lock ]] && ! flock -n "$STACK/lock" true; then say "a set-up"; fi
+    for path in "$STACK"/run/*/.headwater-demo; do
+        if [[ -e $path ]] && ! flock -n "$path" true; then say "the demo in $(dirname "$path")"; fi
+    done
+    for path in "$STACK"/run/*-*-*; do
+        pid=${path%-*}
+        pid=${pid##*-}
+        if [[ $pid =~ ^[0-9]+$ && -e /proc/$pid ]]; then say "the server in $path, for process $pid"; fi
+    done
+}
+
 clean() {
+    local running
+    running=$(in_use)
+    if [[ -n $running ]]; then
+        fail "nothing was removed: ${running//$'\n'/, } still runs" "its files would go from under it" \
+            "stop it (Ctrl-C where it was started) and run 'make clean' again"
+        return 1
+    fi
     ask_for_rights
     if [[ -e $TIMESCALEDB_RECORD ]]; then
         # The manifest has no line end after its last name.

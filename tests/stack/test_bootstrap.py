@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -240,6 +241,24 @@ class Rehearsal:
 @pytest.fixture
 def rehearsal(tmp_path: Path) -> Rehearsal:
     return Rehearsal(tmp_path)
+
+
+def test_what_runs_keeps_clean_from_removing_its_files(rehearsal: Rehearsal) -> None:
+    # The function alone: `--clean` itself would remove what belongs to the whole machine.
+    def in_use() -> list[str]:
+        command = ["bash", "-c", 'source "$1"; in_use', "bash", str(rehearsal.script)]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout.splitlines()
+
+    run = rehearsal.folder / ".stack/run"
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    for folder in (f"kafka-{gone.pid}-0a1b2c", f"mosquitto-{os.getpid()}-0a1b2c", "demo", "servers"):
+        (run / folder).mkdir(parents=True)
+    with (run / "demo/.headwater-demo").open("w") as demo, (rehearsal.folder / ".stack/lock").open("w") as set_up:
+        assert in_use() == [f"the server in {run}/mosquitto-{os.getpid()}-0a1b2c, for process {os.getpid()}"]
+        fcntl.flock(demo, fcntl.LOCK_EX)
+        fcntl.flock(set_up, fcntl.LOCK_EX)
+        assert in_use()[:2] == ["a set-up", f"the demo in {run}/demo"]
 
 
 @pytest.mark.parametrize("step", STEPS)
