@@ -13,6 +13,7 @@ from pathlib import Path
 from signal import SIGINT
 from typing import TYPE_CHECKING, ClassVar, Final
 
+import psutil  # type: ignore[import-untyped]  # publishes no types
 import psycopg2
 from psycopg2 import sql
 
@@ -116,6 +117,7 @@ class Timescale(Server):
 
     def _prepare(self) -> None:
         if (self.data_dir / "PG_VERSION").exists() and self.password_path.exists():
+            self._end_orphans()
             return
         # Left by an initdb that was interrupted.
         shutil.rmtree(self.data_dir, ignore_errors=True)
@@ -126,6 +128,23 @@ class Timescale(Server):
             shutil.chown(self.directory, self._account)
             shutil.chown(self.password_path, self._account)
         self._initdb()
+
+    def _end_orphans(self) -> None:
+        """Ends the backends of a postmaster that was killed alone: a new one refuses to start beside them.
+
+        Idle ones notice by themselves, one at work only when its statement is done.
+        """
+        try:
+            postmaster = int((self.data_dir / "postmaster.pid").read_text().split(maxsplit=1)[0])
+        except (OSError, ValueError, IndexError):
+            return
+        # All of them work in the data directory, which tells them from whoever has their process ids by now.
+        family = [process for process in psutil.process_iter() if _works_in(process, self.data_dir)]
+        if postmaster in {process.pid for process in family}:
+            return  # somebody else's server, and alive: the new one will say so
+        for process in family:
+            process.kill()
+        psutil.wait_procs(family, timeout=10.0)
 
     def _initdb(self) -> None:
         argv = [
@@ -207,6 +226,13 @@ def outside_dir() -> Path:
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(str(path).encode()).hexdigest()[:12]
+
+
+def _works_in(process: psutil.Process, directory: Path) -> bool:
+    try:
+        return bool(process.cwd() == str(directory))
+    except psutil.Error:
+        return False
 
 
 def _reachable(directory: Path, account: str) -> bool:

@@ -188,6 +188,22 @@ def test_timescale_keeps_a_commit_over_a_kill() -> None:
         assert query(server.superuser_dsn, "SELECT n FROM kept") == [(42,)]
 
 
+def test_timescale_starts_again_when_only_its_postmaster_was_killed() -> None:
+    with Timescale(shared_buffers="64MB") as server:
+        worker = psycopg2.connect(server.superuser_dsn, async_=True)
+        assert wait_until(lambda: worker.poll() == psycopg2.extensions.POLL_OK, timeout_s=10, poll_s=0.01)
+        # At work, and not waiting: it would go on for a minute.
+        worker.cursor().execute("SELECT count(*) FROM generate_series(1, 200000000)")
+        working = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%generate_series(1, 2%'"
+        assert wait_until(lambda: query(server.superuser_dsn, working)[0][0] > 1, timeout_s=10)
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGKILL)
+        assert wait_until(lambda: not server.running, timeout_s=10)
+        server.start()
+        assert query(server.superuser_dsn, "SELECT 1") == [(1,)]
+        worker.close()
+
+
 @pytest.mark.parametrize("number", [1, 2])
 def test_each_test_gets_a_database_of_its_own(database: str, number: int) -> None:
     query(database, "CREATE TABLE mine (at timestamptz NOT NULL)")
