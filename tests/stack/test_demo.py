@@ -6,6 +6,7 @@ import fcntl
 import io
 import socket
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -52,7 +53,7 @@ def test_a_taken_port_is_named_and_the_last_run_is_kept(tmp_path: Path) -> None:
     (tmp_path / "reader.dsn").write_text("kept")
     port = free_port()
     with socket.create_server((LOOPBACK, port)), pytest.raises(StackError, match=f"port {port} is taken"):
-        start(tmp_path, Ports(bridge_health=port))
+        start(tmp_path, replace(Ports.free(), bridge_health=port))
     assert (tmp_path / "reader.dsn").read_text() == "kept"
 
 
