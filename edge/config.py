@@ -31,7 +31,6 @@ class MqttConfig(Credentials):
     tls: Tls | None = Field(default=None, description="encrypts the connection; none: plain TCP")
     client_id: str | None = Field(default=None, description="MQTT client id; none: GROUP-NODE")
     keepalive_s: int = Field(default=30, ge=1, le=3600, description="seconds of silence after which the line is tested")
-    session_expiry_s: int = Field(default=86_400, ge=0, description="seconds for which the broker keeps our session")
     connect_timeout_s: float = Field(default=5.0, gt=0, le=60, description="seconds to wait for the broker's answer")
     window: int = Field(default=256, ge=1, le=10_000, description="batches sent but not yet known to be durable")
     resend_after_s: float = Field(

@@ -156,10 +156,11 @@ class Link:
     def _dial(self) -> None:
         config = self._config
         properties = _properties(PacketTypes.CONNECT)
-        properties.SessionExpiryInterval = config.session_expiry_s
         properties.ReceiveMaximum = _RECEIVE_MAXIMUM
         properties.MaximumPacketSize = _MAXIMUM_PACKET_BYTES
-        self._client.connect(config.host, config.port, config.keepalive_s, clean_start=False, properties=properties)
+        # No session is kept, as Sparkplug has it: a command that waited there and that paho cannot read would end
+        # one connection after the other.
+        self._client.connect(config.host, config.port, config.keepalive_s, clean_start=True, properties=properties)
         self._client.loop_start()
 
     def _end_thread(self) -> None:

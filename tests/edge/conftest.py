@@ -21,7 +21,7 @@ from contract.datatypes import DataType
 from contract.delivery import BatchStamp, DurableMark
 from contract.errors import CodecError
 from contract.sparkplug import REBIRTH, Metric, Payload, decode, encode
-from contract.topics import MessageType, Topic, parse_topic
+from contract.topics import UPSTREAM, MessageType, Topic, parse_topic
 from stack import Mosquitto
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ class ScriptedBridge:
         self._client = paho.Client(CallbackAPIVersion.VERSION2, f"bridge-{self.group}", protocol=paho.MQTTv5)
         self._client.reconnect_delay_set(1, 1)
         self._client.on_message = self._on_message
-        self._client.on_connect = lambda client, *_: client.subscribe(f"spBv1.0/{self.group}/#", qos=1)
+        filters = [(f"spBv1.0/{self.group}/{kind}/#", 1) for kind in UPSTREAM]
+        self._client.on_connect = lambda client, *_: client.subscribe(filters)
         subscribed = threading.Event()
         self._client.on_subscribe = lambda *_: subscribed.set()
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
@@ -122,8 +123,6 @@ class ScriptedBridge:
 
     def _on_message(self, _client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
         topic = parse_topic(message.topic)
-        if topic.message_type is MessageType.NCMD:
-            return
         stamp = BatchStamp.from_properties(getattr(message.properties, "UserProperty", []))
         try:
             payload = decode(bytes(message.payload))

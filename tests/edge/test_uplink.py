@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import subprocess
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -452,6 +453,67 @@ def test_births_that_are_too_large_for_the_broker_are_told_with_the_remedy(tmp_p
 
     with Mosquitto(directory=tmp_path / "mosquitto", extra=["max_packet_size 1500"]) as server:
         asyncio.run(scenario(server.port))
+
+
+def publish_raw(port: int, topic: str, user_property: bytes, qos: int) -> None:
+    """A PUBLISH with a user property that paho would not send."""
+
+    def text(content: bytes) -> bytes:
+        return len(content).to_bytes(2, "big") + content
+
+    def packet(first: int, body: bytes) -> bytes:
+        assert len(body) < 128
+        return bytes([first, len(body)]) + body
+
+    properties = b"\x26" + text(b"k") + text(user_property)
+    mid = b"\0\1" if qos else b""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(packet(0x10, text(b"MQTT") + b"\5\2\0\x3c\0" + text(b"raw")))
+        assert connection.recv(100)[0] == 0x20
+        connection.sendall(packet(0x30 | qos << 1, text(topic.encode()) + mid + bytes([len(properties)]) + properties))
+        connection.sendall(b"\xc0\0")
+        # The answer to the ping says that it has read what came before.
+        answered = b""
+        while not answered.endswith(b"\xd0\0"):
+            answered += connection.recv(100)
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+def test_a_command_that_paho_cannot_read_costs_one_connection(
+    broker: Mosquitto, new_bridge: Callable[..., Any], tmp_path: Path, eventually: Any, qos: int
+) -> None:
+    bridge = new_bridge(broker.port, GROUP)
+
+    async def scenario() -> None:
+        async with running(broker.port, tmp_path) as rig:
+            rig.put(1)
+            await rig.delivered()
+            await asyncio.to_thread(publish_raw, broker.port, f"spBv1.0/{GROUP}/NCMD/{NODE_ID}", b"\xef\xbb\xbf", qos)
+            await eventually(lambda: rig.uplink.status.error, "the connection is lost")
+            await eventually(lambda: rig.uplink.status.connected, "the next one")
+            rig.put(1)
+            await rig.delivered()
+            assert rig.uplink.status.connections == 2
+
+    asyncio.run(scenario())
+    assert bridge.batch_numbers() == [1, 2]
+
+
+def test_what_is_commanded_while_the_node_is_away_does_not_wait_for_it(
+    broker: Mosquitto, new_bridge: Callable[..., Any], tmp_path: Path
+) -> None:
+    bridge = new_bridge(broker.port, GROUP)
+
+    async def scenario() -> None:
+        async with running(broker.port, tmp_path) as rig:
+            rig.put(1)
+            await rig.delivered()
+
+    asyncio.run(scenario())
+    publish_raw(broker.port, f"spBv1.0/{GROUP}/NCMD/{NODE_ID}", b"\xef\xbb\xbf", 1)
+    asyncio.run(scenario())
+    assert bridge.batch_numbers() == [1, 2]
+    assert len(bridge.of_type(MessageType.NBIRTH)) == 2
 
 
 def test_a_stop_whose_last_batches_the_disk_does_not_take_makes_no_connection_after_another(
