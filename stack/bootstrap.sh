@@ -87,7 +87,7 @@ check_architecture() {
     local machine
     machine=$(uname -m)
     [[ $machine == x86_64 || $machine == aarch64 ]] && return 0
-    fail "this machine is a $machine" "OpenCV, Arrow and the TFLite runtime have wheels for x86_64 and aarch64 only" \
+    fail "this machine's processor is $machine" "OpenCV, Arrow and the TFLite runtime have wheels for x86_64 and aarch64 only" \
         "use a 64-bit Intel, AMD or ARM machine"
     return 1
 }
@@ -129,11 +129,13 @@ check_mirror() {
 # PyPI and Maven are asked through pip and mvn themselves, so that their own mirrors, proxies and certificates count.
 check_python_registry() {
     local log=$1/pypi.log
+    # Of pip's words about a connection, the part that a person understands.
+    local reason='s/.*object at 0x[0-9a-f]+>: //'
     if lock_entries wheel >"$1/wheel.lock" && "$ROOT/.venv/bin/pip" download --quiet --no-deps --no-cache-dir \
         --retries 1 --timeout 20 --require-hashes --dest "$1/wheel" -r "$1/wheel.lock" >"$log" 2>&1; then
         return 0
     fi
-    fail "pip cannot fetch Python packages" "$(grep -m1 -E 'Retrying|ERROR' "$log" | cut -c1-300 || tail -n 1 "$log")" \
+    fail "pip cannot fetch Python packages" "$(grep -m1 -E 'Retrying|ERROR' "$log" | sed -E "$reason" || tail -n 1 "$log")" \
         "check the network and 'pip config list' (index-url, proxy, cert); the full answer is in $log"
     return 1
 }
