@@ -7,8 +7,10 @@ import json
 import logging
 import os
 import signal
+import socket
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from simulators.errors import SimulatorError
 from simulators.ledger import Ledger
@@ -32,6 +34,32 @@ def chosen(scenario: Scenario, names: Sequence[str]) -> tuple[Simulator, ...]:
     return tuple(known[name] for name in names or known)
 
 
+def where_it_was(simulator: Simulator, addresses: Path | None) -> Simulator:
+    """The simulator with the ports that a killed run had, where it has none of its own and they are still free."""
+    try:
+        found = json.loads(addresses.read_text())[simulator.name] if addresses else {}
+        wanted = {
+            "port": found.get("port") or urlsplit(found.get("url", "")).port,
+            "rtsp_port": urlsplit(found.get("rtsp", "")).port,
+        }
+    except (OSError, ValueError, KeyError, AttributeError):
+        return simulator
+    free = {
+        key: port
+        for key, port in wanted.items()
+        if port and getattr(simulator, key, None) == 0 and _is_free(simulator.host, port)
+    }
+    return simulator.model_copy(update=free)
+
+
+def _is_free(host: str, port: int) -> bool:
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            return True
+    except OSError:
+        return False
+
+
 @asynccontextmanager
 async def running(scenario: Scenario, simulators: Sequence[Simulator]) -> AsyncGenerator[dict[str, Running]]:
     """Simulators that all listen, each with its ledger open; raises SimulatorError for one that cannot start."""
@@ -48,12 +76,15 @@ async def running(scenario: Scenario, simulators: Sequence[Simulator]) -> AsyncG
 
 
 async def serve(scenario: Scenario, simulators: Sequence[Simulator], addresses: Path | None) -> None:
-    """Run until SIGTERM or SIGINT; `addresses` is written once all listen, and removed at the end."""
+    """Run until SIGTERM or SIGINT; `addresses` is written once all listen, and removed at the end.
+
+    One that is there already was left by a run that was killed: its free ports are taken again, for clients know them.
+    """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    async with running(scenario, simulators) as found:
+    async with running(scenario, [where_it_was(one, addresses) for one in simulators]) as found:
         for name, one in found.items():
             logger.info("%s listens: %s", name, ", ".join(f"{key} {value}" for key, value in one.addresses.items()))
         with _announced(found, addresses):

@@ -13,10 +13,13 @@ import pytest
 import yaml
 from pymodbus.client import ModbusTcpClient
 
+from contract.config import read_config
 from simulators.__main__ import main
 from simulators.ledger import Header, Incident, Served, read_ledger
 from simulators.plant import UNITS
 from simulators.plant.register_map import POINTS
+from simulators.scenario import Scenario
+from simulators.serve import where_it_was
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,6 +141,36 @@ def test_what_is_wrong_is_told_in_a_line(
     err = capsys.readouterr().err
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_after_a_kill_it_listens_where_it_did(scenario: Path) -> None:
+    found = yaml.safe_load(scenario.read_text())
+    found["simulators"][1] = {"type": "camera", "name": "gate"}
+    scenario.write_text(yaml.safe_dump(found))
+    with serving(scenario) as (process, before):
+        process.kill()
+        process.wait(DEADLINE_S)
+    addresses = scenario.with_name("addresses.json")
+    left = addresses.stat().st_mtime_ns
+    command = [sys.executable, "-m", "simulators", "serve", str(scenario), "--addresses", str(addresses)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as again:
+        try:
+            deadline = time.monotonic() + DEADLINE_S
+            while addresses.stat().st_mtime_ns == left:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            now = json.loads(addresses.read_text())
+            assert (now["gate"], now["plant"]["port"]) == (before["gate"], before["plant"]["port"])
+        finally:
+            again.terminate()
+    assert not addresses.exists()
+    addresses.write_text("{")  # whatever is in it, a simulator starts
+    with socket.create_server(("127.0.0.1", before["plant"]["port"])):
+        taken = scenario.with_name("taken.json")
+        taken.write_text(json.dumps(before))
+        plant, _ = read_config(scenario, Scenario).simulators
+        assert where_it_was(plant, taken).port == 0
+        assert where_it_was(plant, addresses) is plant
 
 
 def test_a_port_that_is_taken_is_told(scenario: Path) -> None:
