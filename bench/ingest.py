@@ -1,6 +1,6 @@
 """How close the sink comes to a bare COPY, and what durable commits cost.
 
-    python bench/ingest.py [--batches 20] [--payloads 200] [--metrics 100]
+    python -m bench.ingest [--batches 20] [--payloads 200] [--metrics 100]
 
 Every figure of a run is taken on the same rows, the same server and the same machine; compare ratios, not rates.
 """

@@ -50,6 +50,9 @@ def test_the_dsn_comes_from_the_environment_or_a_file(tmp_path: Path, monkeypatc
         DatabaseConfig().dsn()
     with pytest.raises(ConfigError, match=r"missing: cannot be read: No such file"):
         DatabaseConfig(dsn_file=tmp_path / "missing").dsn()
+    (tmp_path / "dsn").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match="cannot be read: 'utf-8' codec"):
+        DatabaseConfig(dsn_file=tmp_path / "dsn").dsn()
 
 
 @pytest.mark.parametrize("servers", ["k:9092", ["k:9092,l:9092"], ["k"], []])

@@ -328,7 +328,7 @@ def test_a_stop_is_heard_while_the_database_is_away() -> None:
 
 
 def test_kill_9_of_the_server_in_mid_batch_loses_and_repeats_nothing(payload_record: Make, table_of: Make) -> None:
-    """Twenty batches, the server killed again and again under them; every other batch is also run twice."""
+    """Twenty batches, the server killed up to three times under them; every other batch is also run twice."""
     with Timescale(shared_buffers="64MB") as server:
         superuser = server.superuser_dsn
         migrate.migrate(superuser, 10)
@@ -359,7 +359,7 @@ def test_kill_9_of_the_server_in_mid_batch_loses_and_repeats_nothing(payload_rec
         thread = threading.Thread(target=write_all)
         thread.start()
         kills = 0
-        while not done.wait(0.15) and kills < 5:
+        while not done.wait(0.15) and kills < 3:
             server.kill()
             kills += 1
             server.start()

@@ -40,7 +40,7 @@ class Job:
         kafka.create_topic(self.dead_letters)
         self.log_path = directory / "stream.log"
         self.document: dict[str, Any] = {
-            "kafka": {"bootstrap_servers": [kafka.bootstrap_servers], "max_offsets_per_trigger": 50},
+            "kafka": {"bootstrap_servers": [kafka.bootstrap_servers], "max_offsets_per_trigger": 100},
             "topics": {"payloads": self.payloads, "dead_letters": self.dead_letters},
             "checkpoint_dir": str(directory / "checkpoint"),
             "trigger_interval_s": 0.2,
