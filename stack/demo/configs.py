@@ -107,6 +107,7 @@ def stream(layout: Layout, jars_dir: str) -> Document:
         "kafka": {"bootstrap_servers": [f"127.0.0.1:{layout.ports.kafka}"]},
         "checkpoint_dir": str(layout.state("stream")),
         "spark": {"master": "local[2]", "jars_dir": jars_dir},
+        "health": {"port": layout.ports.stream_health},
     }
 
 

@@ -22,17 +22,25 @@ class Ports:
     kafka: int = 29092
     database: int = 25432
     bridge_health: int = 28080
+    stream_health: int = 28084
     # edge-1 has the first, edge-2 the next, and so on.
     edge_health: tuple[int, ...] = (28081, 28082, 28083)
 
     def all(self) -> tuple[int, ...]:
         """Every one of them."""
-        return self.mqtt, self.kafka, self.database, self.bridge_health, *self.edge_health
+        return self.mqtt, self.kafka, self.database, self.bridge_health, self.stream_health, *self.edge_health
 
     @classmethod
     def free(cls) -> Ports:
         """Ports that nobody uses now, for a demo beside another."""
-        return cls(free_port(), free_port(), free_port(), free_port(), tuple(free_port() for _ in NODES))
+        return cls(
+            mqtt=free_port(),
+            kafka=free_port(),
+            database=free_port(),
+            bridge_health=free_port(),
+            stream_health=free_port(),
+            edge_health=tuple(free_port() for _ in NODES),
+        )
 
 
 @dataclass(frozen=True, slots=True)

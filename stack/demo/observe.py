@@ -71,6 +71,7 @@ class Snapshot:
 
     nodes: Mapping[str, Any]
     bridge: Mapping[str, Any] | None
+    stream: Mapping[str, Any] | None
     ingested: Ingested
     kafka_lag: int | None
     # Per second over the last ten: node/source -> readings, and "rows", "records" of the whole.
@@ -89,8 +90,11 @@ class Observer:
         """One look; takes a few seconds at most when things are down."""
         nodes = {node: healthz(port) for node, port in zip(NODES, self._ports.edge_health, strict=True)}
         bridge = healthz(self._ports.bridge_health)
+        stream = healthz(self._ports.stream_health)
         ingested = self.ingested()
-        return Snapshot(nodes, bridge, ingested, self.kafka_lag(), self._rates(_counters(nodes, bridge, ingested)))
+        return Snapshot(
+            nodes, bridge, stream, ingested, self.kafka_lag(), self._rates(_counters(nodes, bridge, ingested))
+        )
 
     def ingested(self) -> Ingested:
         """The database's side."""

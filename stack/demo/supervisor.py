@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from stack.errors import StackError
 from stack.process import ManagedProcess
 
 if TYPE_CHECKING:
@@ -84,10 +85,7 @@ class Supervisor:
                 watched.down_until = now + RESTART_DELAY_S
                 self._note(f"{name} ended")
             elif now >= watched.down_until:
-                watched.down_until = None
-                watched.restarts += 1
-                watched.member.start()
-                self._note(f"{name} started again")
+                self._start_again(name, watched)
 
     def kill(self, name: str, *, down_s: float = RESTART_DELAY_S) -> None:
         """SIGKILL for a member; `supervise` starts it again after `down_s` seconds."""
@@ -110,6 +108,17 @@ class Supervisor:
                 member.kill()
             raise
         return leaving
+
+    def _start_again(self, name: str, watched: _Watched) -> None:
+        watched.restarts += 1
+        try:
+            watched.member.start()
+        except StackError as exc:
+            watched.down_until = time.monotonic() + RESTART_DELAY_S
+            self._note(f"{name} could not be started: {str(exc).splitlines()[0]}")
+        else:
+            watched.down_until = None
+            self._note(f"{name} started again")
 
     def _note(self, text: str) -> None:
         self.events.append(Event(time.time(), text))

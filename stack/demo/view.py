@@ -103,9 +103,9 @@ def _pipeline(snapshot: Snapshot) -> Table:
         ("bridge", "does not answer" if bridge is None else f"{rates.get('records', 0):.1f} records/s"),
         ("in flight", _count(None if bridge is None else bridge["in_flight"])),
         ("Kafka lag", _count(snapshot.kafka_lag)),
+        ("Spark job", _spark_job(snapshot.stream)),
         ("rows in TimescaleDB", f"{_count(ingested.rows)} (+{rates.get('rows', 0):.0f}/s)"),
-        ("latency p50", _ms(ingested.latency_p50_ms)),
-        ("latency p99", _ms(ingested.latency_p99_ms)),
+        ("latency p50 / p99", f"{_ms(ingested.latency_p50_ms)} / {_ms(ingested.latency_p99_ms)}"),
         ("series", _count(ingested.series)),
         ("gaps", _count(ingested.gaps)),
         ("dead letters", _count(ingested.dead_letters)),
@@ -114,6 +114,13 @@ def _pipeline(snapshot: Snapshot) -> Table:
         cells = [Text.assemble((f"{name} ", "dim"), (value, "bold")) for name, value in facts[start : start + 3]]
         table.add_row(*cells)
     return table
+
+
+def _spark_job(stream: Mapping[str, Any] | None) -> str:
+    if stream is None:
+        return "does not answer"
+    away = [name for name in ("database", "kafka") if stream[name] != "ok"]
+    return ", ".join(f"{name} away" for name in away) or str(stream["state"])
 
 
 def _spooled(snapshot: Snapshot) -> str:

@@ -15,9 +15,10 @@ from rich.console import Console
 from stack.demo import System, view
 from stack.demo.layout import Ports
 from stack.demo.observe import Ingested, Snapshot
-from stack.demo.supervisor import Event
+from stack.demo.supervisor import Event, Supervisor
 from stack.demo.system import Settings
 from stack.errors import StackError
+from stack.process import wait_until
 from stack.server import LOOPBACK, free_port
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def snapshot() -> Snapshot:
     return Snapshot(
         nodes={"edge-1": health, "edge-2": None},
         bridge=None,
+        stream={"database": "away", "kafka": "ok"},
         ingested=Ingested(rows=1234, dead_letters=0, gaps=1, series=9, latency_p50_ms=750.0),
         kafka_lag=None,
         rates={"edge-1/line": 5.0, "edge-1/gate": 1.0, "rows": 6.0},
@@ -92,6 +94,7 @@ def test_the_screen_shows_every_source_and_what_does_not_answer() -> None:
     assert "1.0" in gate
     assert "no frame for 5 s" in gate
     assert "does not answer" in silent
+    assert "database away" in screen
     assert "1,234 (+6/s)" in screen
     assert "750 ms" in screen
     assert "kafka 2x" in screen
@@ -103,3 +106,34 @@ def test_a_snapshot_is_one_line_where_there_is_no_terminal() -> None:
     assert "\n" not in line
     for part in ("6 readings/s", "spool 3 batches", "Kafka lag -", "rows 1,234", "p50 750 ms", "p99 -"):
         assert part in line
+
+
+class Stubborn:
+    """A member that cannot be started at first."""
+
+    running = False
+    tries = 0
+
+    def start(self) -> None:
+        self.tries += 1
+        if self.tries == 1:
+            raise StackError("not yet")
+        self.running = True
+
+    def stop(self) -> None:
+        self.running = False
+
+    kill = stop
+
+
+def test_a_member_that_cannot_be_started_is_tried_again() -> None:
+    supervisor = Supervisor()
+    member = Stubborn()
+    supervisor.watch("kafka", member)
+    assert wait_until(lambda: supervisor.supervise() or member.running, timeout_s=10)
+    assert [event.text for event in supervisor.events] == [
+        "kafka ended",
+        "kafka could not be started: not yet",
+        "kafka started again",
+    ]
+    assert supervisor.restarts == {"kafka": 2}
