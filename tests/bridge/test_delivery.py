@@ -180,6 +180,7 @@ def test_a_stop_delivers_what_is_in_flight_and_leaves_the_rest_to_the_broker(
     for batch_no in range(1, 2001):
         node.data(batch_no)
         if batch_no == 1000:
+            assert until(lambda: node.through > 0), "it is at work"
             bridge.process.send_signal(number)
     node.flush()
     assert bridge.process.wait(40) == 0
