@@ -57,7 +57,7 @@ proto: setup  ## Generate the protobuf module after a change of contract/sparkpl
 	$(PY) -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. contract/sparkplug_b.proto
 
 # One lock for everything that the demo and the tests need, and one per role within it.
-COMPILE = $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+COMPILE = $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-strip-extras --no-emit-package headwater pyproject.toml
 .PHONY: lock
 lock: setup  ## Resolve the dependencies of pyproject.toml into requirements/*.lock, with hashes [ARGS=--upgrade]

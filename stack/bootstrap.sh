@@ -136,7 +136,7 @@ check_python_registry() {
         return 0
     fi
     fail "pip cannot fetch Python packages" "$(grep -m1 -E 'Retrying|ERROR' "$log" | sed -E "$reason" || tail -n 1 "$log")" \
-        "check the network and 'pip config list' (index-url, proxy, cert); the full answer is in $log"
+        "check the network and 'pip config list' (index, proxy, cert); the full answer is in $log"
     return 1
 }
 
