@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import signal
-import tempfile
 import threading
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from contract.health import HealthServer
 from stream.connection import check_tables
 from stream.errors import FatalError, StopRequested
 from stream.query import Supervisor
+from stream.scratch import scratch_dir
 from stream.session import start
 from stream.writer import Writer, retrying
 
@@ -49,8 +48,8 @@ def run(config: StreamConfig, *, once: bool) -> None:
 
 def _run(config: StreamConfig, writer: Writer, stop: threading.Event, *, once: bool) -> None:
     retrying(lambda: check_tables(config.database.dsn()), stop, writer.progress)
-    with tempfile.TemporaryDirectory(prefix="headwater-stream-") as work_dir:
-        spark = start(config.spark, Path(work_dir))
+    with scratch_dir(str(config.checkpoint_dir)) as scratch:
+        spark = start(config.spark, scratch)
         # Spark has put a handler of its own in place of ours: it would break off what the batch is doing.
         _stop_on_signals(stop)
         brokers = ", ".join(config.kafka.bootstrap_servers)

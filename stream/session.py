@@ -50,12 +50,12 @@ _JVM_OPTIONS: Final = (
 )
 
 
-def start(config: SparkConfig, work_dir: Path) -> SparkSession:
-    """A session; `work_dir` holds the archive of our code for the executors. Raises FatalError."""
+def start(config: SparkConfig, scratch: Path) -> SparkSession:
+    """A session; `scratch` takes its temporary files and the archive of our code. Raises FatalError."""
     jars = sorted(config.jars_dir.resolve().glob("*.jar"))
     if not jars:
         raise FatalError(f"spark.jars_dir {config.jars_dir} holds no jars: `make setup` puts the Kafka connector there")
-    archive = archive_code(work_dir / "headwater-code.zip")
+    archive = archive_code(scratch / "headwater-code.zip")
     settings = {
         **_LEAN,
         "spark.app.name": "headwater stream",
@@ -64,7 +64,8 @@ def start(config: SparkConfig, work_dir: Path) -> SparkSession:
         "spark.log.level": config.log_level,
         "spark.jars": ",".join(map(str, jars)),
         "spark.submit.pyFiles": str(archive),
-        "spark.driver.extraJavaOptions": " ".join(_JVM_OPTIONS),
+        "spark.local.dir": str(scratch),
+        "spark.driver.extraJavaOptions": " ".join([*_JVM_OPTIONS, f'"-Djava.io.tmpdir={scratch}"']),
     }
     if config.master.startswith("local"):
         settings |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}

@@ -71,6 +71,11 @@ class Layout:
         return self.directory / "ledgers"
 
     @property
+    def temporary(self) -> Path:
+        """The roles' TMPDIR."""
+        return self.directory / "tmp"
+
+    @property
     def targets(self) -> Path:
         """Which ledger belongs to which device."""
         return self.directory / "targets.yaml"

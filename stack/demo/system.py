@@ -168,6 +168,7 @@ class System:
             elif path != mark:
                 path.unlink()
         self.layout.ledgers.mkdir()
+        self.layout.temporary.mkdir()
 
     def _start_simulators(self) -> None:
         shipped: configs.Document = yaml.safe_load(_SCENARIO.read_text())
@@ -211,7 +212,9 @@ class System:
         self._add_role(name, role, ["run", str(self.layout.config(name))], environment or {})
 
     def _add_role(self, name: str, role: str, arguments: list[str], environment: Mapping[str, str]) -> ManagedProcess:
-        command = Command([sys.executable, "-m", role, *arguments], env=environment, cwd=ROOT)
+        argv = [sys.executable, "-m", role, *arguments]
+        # What a killed role leaves in its temporary directory goes with the demo's.
+        command = Command(argv, env={"TMPDIR": str(self.layout.temporary), **environment}, cwd=ROOT)
         process = ManagedProcess(name, command, log_path=self.layout.log(name))
         process.start()
         self.supervisor.watch(name, process)

@@ -127,6 +127,8 @@ class Kafka(Server):
         return [Part("Java", java()), Part(self.name, KAFKA_LIB)]
 
     def _prepare(self) -> None:
+        # What a killed broker leaves of its unpacked libraries goes with its directory.
+        (self.directory / "tmp").mkdir(exist_ok=True)
         self.config_path.write_text(self.config())
         if not (self.data_dir / "meta.properties").exists():
             self._format()
@@ -148,11 +150,11 @@ class Kafka(Server):
         options = (f"-Xms{heap}", f"-Xmx{heap}", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError")
         return Command(self._java(options, "kafka.Kafka", str(self.config_path)))
 
-    @staticmethod
-    def _java(options: Sequence[str], main: str, *arguments: str) -> list[str]:
+    def _java(self, options: Sequence[str], main: str, *arguments: str) -> list[str]:
         return [
             str(java()),
             *options,
+            f"-Djava.io.tmpdir={self.directory / 'tmp'}",
             f"-Dlog4j2.configurationFile={_LOG4J}",
             "-cp",
             f"{KAFKA_LIB}/*",
