@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 import ssl
 from pathlib import Path  # noqa: TC003 - pydantic reads the annotations at run time
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -93,13 +94,24 @@ def read_secret(key: str, env: str | None, file: Path | None) -> str | None:
     return secret
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML of plain values in which no key stands twice: PyYAML would keep the last and drop the others silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def read_config(path: Path, model: type[ConfigT]) -> ConfigT:
     """The configuration in a YAML file; raises ConfigError for a file that cannot be read, parsed or used."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506 - it is a SafeLoader
     except OSError as exc:
         raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as exc:
+    except (yaml.YAMLError, ValueError, RecursionError) as exc:  # ValueError: dates and numbers that cannot be
         raise ConfigError(f"{path}: is not YAML: {' '.join(str(exc).split())}") from exc
     return parse_config(document, model, str(path))
 
@@ -127,5 +139,6 @@ def _describe(error: ErrorDetails) -> str:
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401 - whatever YAML held
-    text = repr(value)
+    # reprlib looks at a few items only: YAML's aliases can make a short file into an endless value.
+    text = reprlib.repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - a terminal line

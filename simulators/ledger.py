@@ -6,6 +6,7 @@ time in it is UTC ms.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -145,7 +146,12 @@ class Ledger(AbstractContextManager["Ledger"]):
     def _write(self, entry: Mapping[str, Any]) -> None:
         if self._file is None:
             raise LedgerError(f"{self.path}: the ledger is not open")
-        self._file.write(json.dumps(entry, allow_nan=False, separators=(",", ":")).encode() + b"\n")
+        line = json.dumps(entry, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+        start = self._file.seek(0, os.SEEK_END)
+        if self._file.write(line) != len(line):
+            # The disk is full. The next entry must not be glued to half of this one.
+            self._file.truncate(start)
+            raise LedgerError(f"{self.path}: an entry could not be written: {os.strerror(errno.ENOSPC)}")
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -34,8 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     status = commands.add_parser("status", help="say what set-up has installed, and where")
     status.set_defaults(command=_status)
     arguments = parser.parse_args(argv)
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
+    _stop_on_signals()
     try:
         return int(arguments.command(arguments))
     except StackError as error:
@@ -49,11 +48,11 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     demo = commands.add_parser("demo", help="run the whole of Headwater with simulators, and show it")
     demo.add_argument(
         "--duration",
-        type=float,
+        type=_seconds,
         metavar="SECONDS",
         help="run so long, drain, print the reconciliation; exit 0 only if nothing was lost (default: until Ctrl-C)",
     )
-    demo.add_argument("--seed", type=int, default=7, help="the simulators' seed (default: 7)")
+    demo.add_argument("--seed", type=_seed, default=7, help="the simulators' seed (default: 7)")
     demo.add_argument("--free-ports", action="store_true", help="take free ports instead of the documented ones")
     demo.add_argument(
         "--directory",
@@ -111,9 +110,35 @@ def _status(_arguments: argparse.Namespace) -> int:
     return 1
 
 
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """Lets SIGTERM end a run the way Ctrl-C does."""
-    raise KeyboardInterrupt
+def _stop_on_signals() -> None:
+    """Lets SIGTERM and SIGHUP end a run the way Ctrl-C does; a second signal kills, and a third disturbs no more."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    came = 0
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        nonlocal came
+        came += 1
+        if came > 1:
+            for number in numbers:
+                signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in numbers:
+        signal.signal(number, interrupt)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: allowed are more than 0 seconds")
+    return seconds
+
+
+def _seed(text: str) -> int:
+    seed = int(text)
+    if seed < 0:
+        raise argparse.ArgumentTypeError(f"{text}: allowed are whole numbers from 0")
+    return seed
 
 
 if __name__ == "__main__":

@@ -113,14 +113,20 @@ class ManagedProcess:
         wait_until(lambda: not self.running, timeout_s=timeout_s)
         return self.poll()
 
+    def request_stop(self) -> None:
+        """Sends its clean stop signal, if it runs; returns at once."""
+        if self.running:
+            assert self._popen is not None
+            self._popen.send_signal(signal.SIGCONT)
+            self._popen.send_signal(self.command.stop_signal)
+
     def stop(self, timeout_s: float = 15.0) -> None:
         """Ends it: its clean stop signal first and SIGKILL for whatever is left after the time-out."""
         if self._popen is None:
             return
         family = self._family()
         if self.running:
-            self._popen.send_signal(signal.SIGCONT)
-            self._popen.send_signal(self.command.stop_signal)
+            self.request_stop()
             self.wait(timeout_s)
         self._end(family)
 

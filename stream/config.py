@@ -6,6 +6,8 @@ import os
 from pathlib import Path  # noqa: TC003 - pydantic reads it from the annotations
 from typing import Annotated
 
+import psycopg2
+from psycopg2.extensions import parse_dsn
 from pydantic import Field
 
 from contract.config import Config, ConfigError
@@ -58,6 +60,13 @@ class DatabaseConfig(Config):
                 raise ConfigError(f"{where}: cannot be read: {getattr(exc, 'strerror', exc)}") from exc
         if not dsn:
             raise ConfigError(f"{where} is empty: name the database in it, as role headwater_writer")
+        try:
+            parse_dsn(dsn)
+        except psycopg2.ProgrammingError:
+            # libpq's own words repeat what stands there, which may be a secret of another kind.
+            raise ConfigError(
+                f"{where} holds no connection string of PostgreSQL (host=... or postgresql://...)"
+            ) from None
         return dsn
 
 

@@ -94,9 +94,13 @@ class Supervisor:
         watched.down_until = time.monotonic() + down_s
         self._note(f"{name} killed")
 
-    def stop(self, names: Iterable[str]) -> list[Member]:
+    def release(self, names: Iterable[str]) -> list[Member]:
+        """Those of these names that are watched, no longer watched."""
+        return [self._watched.pop(name).member for name in names if name in self._watched]
+
+    def stop(self, names: Iterable[str]) -> None:
         """Stops those of these names that are watched, one after the other; when interrupted, kills them all."""
-        leaving = [self._watched.pop(name).member for name in names if name in self._watched]
+        leaving = self.release(names)
         try:
             for member in leaving:
                 if isinstance(member, ManagedProcess):
@@ -107,7 +111,6 @@ class Supervisor:
             for member in leaving:
                 member.kill()
             raise
-        return leaving
 
     def _start_again(self, name: str, watched: _Watched) -> None:
         watched.restarts += 1
@@ -115,7 +118,7 @@ class Supervisor:
             watched.member.start()
         except StackError as exc:
             watched.down_until = time.monotonic() + RESTART_DELAY_S
-            self._note(f"{name} could not be started: {str(exc).splitlines()[0]}")
+            self._note(f"{name} could not be started: {str(exc).partition('; its log')[0]}")
         else:
             watched.down_until = None
             self._note(f"{name} started again")

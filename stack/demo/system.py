@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import yaml
@@ -19,6 +18,7 @@ import yaml
 from stack.demo import configs
 from stack.demo.layout import NODES, Layout, Ports
 from stack.demo.observe import TOPICS, Observer, healthz
+from stack.demo.roles import ROOT, processes_below, run_role, write_document
 from stack.demo.supervisor import Supervisor
 from stack.errors import ServerError, StackError
 from stack.install import connector_jars
@@ -30,10 +30,14 @@ from stack.timescale import Timescale
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
-ROOT: Final = Path(__file__).parents[2]
+    from stack.demo.supervisor import Member
+
 _SCENARIO: Final = ROOT / "simulators" / "scenarios" / "demo.yaml"
 PARTITIONS: Final = 3
+# A Spark job whose servers were killed with it gives up after that.
+_LEAVE_S: Final = 45.0
 _STOP_ORDER: Final = (*NODES, "simulators", "stream", "bridge", "mosquitto", "kafka", "timescaledb")
 
 
@@ -96,29 +100,64 @@ class System:
         self._say("waiting for the first rows")
         self._await("the Spark job", lambda: bool(observer.ingested().rows), 120.0)
 
-    def drain(self, timeout_s: float = 120.0) -> None:
+    def drain(self, timeout_s: float = 180.0) -> None:
         """Stops the agents and waits until all they have sent is committed; raises StackError when it takes too long.
 
-        An agent that is stopped ends its polls, empties its spool and then goes.
+        An agent that is stopped ends its polls, empties its spool and then goes. Whatever dies meanwhile is started
+        again, agents too.
         """
         deadline = time.monotonic() + timeout_s
         self._say("draining: the agents stop polling and empty their spools")
-        for agent in self.supervisor.stop(NODES):
-            assert isinstance(agent, ManagedProcess)
-            if agent.poll() != 0:
-                raise ServerError(agent.name, f"ended with status {agent.poll()}", agent.log_path, agent.log_tail())
-        observer = self.observer()
+        self._within(deadline, self._everything_runs, lambda: "some part does not come up again")
+        agents = dict(zip(NODES, self.supervisor.release(NODES), strict=True))
+        try:
+            self._end_agents(agents, deadline)
+        finally:
+            for agent in agents.values():
+                agent.kill()
         self._say("draining: the Spark job commits what is left in Kafka")
+        observer = self.observer()
 
         def committed() -> bool:
-            self.supervisor.supervise()
             bridge = healthz(self.layout.ports.bridge_health)
             return bridge is not None and bridge["in_flight"] == 0 and observer.kafka_lag() == 0
 
-        if not wait_until(committed, timeout_s=max(deadline - time.monotonic(), 1.0), poll_s=0.5):
-            raise StackError(f"not drained within {timeout_s:g} s: Kafka lag is {observer.kafka_lag()} records")
+        self._within(deadline, committed, lambda: f"Kafka lag is {observer.kafka_lag()} records")
         # The ledgers are complete when their writers have gone.
         self.supervisor.stop(["simulators"])
+
+    def _end_agents(self, agents: Mapping[str, Member], deadline: float) -> None:
+        asked: set[str] = set()
+
+        def gone() -> bool:
+            for (name, agent), port in zip(agents.items(), self.layout.ports.edge_health, strict=True):
+                assert isinstance(agent, ManagedProcess)
+                if not agent.running and agent.poll() != 0:
+                    # It was killed before it had delivered what it keeps.
+                    agent.start()
+                    asked.discard(name)
+                if agent.running and name not in asked and healthz(port) is not None:
+                    agent.request_stop()
+                    asked.add(name)
+            return not any(agent.running for agent in agents.values())
+
+        self._within(deadline, gone, lambda: "an agent does not end: see its log")
+
+    def _everything_runs(self) -> bool:
+        return all(member.running for member in self.supervisor.members.values()) and all(
+            health is not None and health["uplink"]["connected"]
+            for health in map(healthz, self.layout.ports.edge_health)
+        )
+
+    def _within(self, deadline: float, condition: Callable[[], bool], otherwise: Callable[[], str]) -> None:
+        """Waits for a condition, and starts again whatever ends meanwhile; raises StackError at the deadline."""
+
+        def met() -> bool:
+            self.supervisor.supervise()
+            return condition()
+
+        if not wait_until(met, timeout_s=max(deadline - time.monotonic(), 1.0), poll_s=0.25):
+            raise StackError(f"not drained in time: {otherwise()}; logs are in {self.layout.directory / 'logs'}")
 
     def reconcile(self) -> int:
         """Prints the reconciliation table; returns 0 when nothing was lost, duplicated or wrong."""
@@ -146,7 +185,10 @@ class System:
     def _take_directory(self) -> None:
         """Empties the directory and keeps others out; raises StackError when it is in use or not a demo's."""
         directory, mark = self.layout.directory, self.layout.mark
-        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise StackError(f"{directory} cannot be made: {exc.strerror}") from exc
         if not mark.exists() and any(directory.iterdir()):
             raise StackError(
                 f"{directory} holds files that no demo made, and a demo empties it: give another directory"
@@ -156,6 +198,9 @@ class System:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
             raise StackError(f"a demo runs in {directory}: stop it, or give another with --directory") from exc
+        if (left := processes_below(directory)) > 0:
+            self._say(f"waiting for {left} processes of a run before, which was killed")
+            wait_until(lambda: not processes_below(directory), timeout_s=_LEAVE_S, poll_s=0.5)
         for port in self.layout.ports.all():
             if port_is_taken(port):
                 raise StackError(
@@ -172,17 +217,17 @@ class System:
 
     def _start_simulators(self) -> None:
         shipped: configs.Document = yaml.safe_load(_SCENARIO.read_text())
-        _write(self.layout.scenario, configs.scenario(self.layout, self._seed, shipped))
+        write_document(self.layout.scenario, configs.scenario(self.layout, self._seed, shipped))
         arguments = ["serve", str(self.layout.scenario), "--addresses", str(self.layout.addresses)]
         simulators = self._add_role("simulators", "simulators", arguments, {configs.TOKEN_ENV: self._token})
         simulators.wait_ready(self.layout.addresses.exists, timeout_s=60.0)
 
     def _prepare_database(self) -> None:
         owner = {"HEADWATER_DSN": self.timescale.superuser_dsn}
-        _run_role("db", ["migrate"], owner)
+        run_role("db", ["migrate"], owner)
         for role in ("writer", "reader"):
             password = secrets.token_urlsafe(24)
-            _run_role("db", ["login", f"headwater_{role}"], owner | {"HEADWATER_DB_PASSWORD": password})
+            run_role("db", ["login", f"headwater_{role}"], owner | {"HEADWATER_DB_PASSWORD": password})
             self._dsns[role] = self.timescale.dsn(user=f"headwater_{role}", password=password)
         self.layout.reader_dsn.touch(mode=0o600)
         self.layout.reader_dsn.write_text(self._dsns["reader"] + "\n")
@@ -194,21 +239,21 @@ class System:
     def _start_agents(self) -> None:
         addresses: dict[str, Any] = json.loads(self.layout.addresses.read_text())
         line_a, line_b = (self._points(units) for units in (configs.LINE_A, configs.LINE_B))
-        _write(self.layout.targets, configs.targets(self.layout, line_a, line_b))
+        write_document(self.layout.targets, configs.targets(self.layout, line_a, line_b))
         token = {configs.TOKEN_ENV: self._token}
         for number, sources in enumerate(configs.sources(addresses, line_a, line_b), 1):
             self._start_role(f"edge-{number}", "edge", configs.edge(self.layout, number, sources), token)
 
     def _points(self, units: tuple[int, ...]) -> list[configs.Document]:
         chosen = [word for unit in units for word in ("--unit", str(unit))]
-        printed = _run_role("simulators", ["points", str(self.layout.scenario), "plant", *chosen], {})
+        printed = run_role("simulators", ["points", str(self.layout.scenario), "plant", *chosen], {})
         document: dict[str, list[configs.Document]] = yaml.safe_load(printed)
         return document["units"]
 
     def _start_role(
         self, name: str, role: str, document: configs.Document, environment: Mapping[str, str] | None = None
     ) -> None:
-        _write(self.layout.config(name), document)
+        write_document(self.layout.config(name), document)
         self._add_role(name, role, ["run", str(self.layout.config(name))], environment or {})
 
     def _add_role(self, name: str, role: str, arguments: list[str], environment: Mapping[str, str]) -> ManagedProcess:
@@ -232,24 +277,3 @@ class System:
         if (process := ended()) is not None:
             raise ServerError(process.name, f"ended with status {process.poll()}", process.log_path, process.log_tail())
         raise StackError(f"{what} did not come up in {timeout_s:g} s: see {self.layout.directory / 'logs'}")
-
-
-def _write(path: Path, document: configs.Document | list[configs.Document]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(document, sort_keys=False))
-
-
-def _run_role(role: str, arguments: list[str], environment: Mapping[str, str]) -> str:
-    """What a role's command prints; raises StackError with what it said when it fails."""
-    done = subprocess.run(  # noqa: S603  # our own role
-        [sys.executable, "-m", role, *arguments],
-        env={**os.environ, **environment},
-        cwd=ROOT,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    if done.returncode:
-        raise StackError(f"python -m {role} {arguments[0]} ended with status {done.returncode}:\n{done.stderr}")
-    return done.stdout

@@ -30,6 +30,9 @@ class Site(Config):
         ("name: a\nlines: [{port: 0}]", "lines.0.port: found 0, allowed: "),
         ("name: a\nlines: [{port: 1, prot: 2}]", "lines.0.prot: is not a known key"),
         ("name: [", "site.yaml: is not YAML"),
+        ("name: a\nname: b", "the key 'name' stands twice"),
+        ("name: 2024-13-45", "site.yaml: is not YAML: month must be in 1..12"),
+        ("name: " + "9" * 5000, "site.yaml: is not YAML"),
         ("[" * 5000, "site.yaml: is not YAML"),
         ("", "site.yaml: (top level): found None"),
         ("- a", "(top level)"),
@@ -56,6 +59,15 @@ def test_every_fault_is_named_at_once(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot be read: No such file"):
         read_config(tmp_path / "nowhere.yaml", Site)
+
+
+def test_a_value_without_end_is_shown_short(tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    levels = [f"- &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 12)]
+    path.write_text("\n".join(["lines:", "- &l0 [a]", *levels, "name: *l11"]))
+    with pytest.raises(ConfigError) as caught:
+        read_config(path, Site)
+    assert all(len(line) < 300 for line in str(caught.value).splitlines())
 
 
 def test_a_right_configuration_is_frozen(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -125,3 +126,20 @@ def test_json_keeps_every_value_as_it_is(values: dict[str, Any]) -> None:
     again = json.loads(json.dumps(values))
     assert again == values
     assert [type(value) for value in again.values()] == [type(value) for value in values.values()]
+
+
+def test_a_full_disk_leaves_no_half_entry(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    with Ledger(path, {"simulator": "plant", "seed": 1, "match": "served"}) as ledger:
+        ledger.served({"a": 1.0})
+        whole = path.read_bytes()
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 10, limits[1]))
+        try:
+            with pytest.raises(LedgerError, match="could not be written"):
+                ledger.served({"a": 2.0})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert path.read_bytes() == whole
+        ledger.served({"a": 3.0})
+    assert [entry.values for entry in read_ledger(path) if isinstance(entry, Served)] == [{"a": 1.0}, {"a": 3.0}]
