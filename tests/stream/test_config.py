@@ -41,15 +41,19 @@ def test_the_command_checks_a_config_and_tells_each_fault_on_a_line(tmp_path: Pa
 
 
 def test_the_dsn_comes_from_the_environment_or_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HEADWATER_DSN", "from the environment")
-    assert DatabaseConfig().dsn() == "from the environment"
-    (tmp_path / "dsn").write_text("from a file\n")
-    assert DatabaseConfig(dsn_file=tmp_path / "dsn").dsn() == "from a file"
+    monkeypatch.setenv("HEADWATER_DSN", "host=from-the-environment")
+    assert DatabaseConfig().dsn() == "host=from-the-environment"
+    (tmp_path / "dsn").write_text("postgresql://from-a-file/headwater\n")
+    assert DatabaseConfig(dsn_file=tmp_path / "dsn").dsn() == "postgresql://from-a-file/headwater"
     monkeypatch.delenv("HEADWATER_DSN")
     with pytest.raises(ConfigError, match="HEADWATER_DSN is empty"):
         DatabaseConfig().dsn()
     with pytest.raises(ConfigError, match=r"missing: cannot be read: No such file"):
         DatabaseConfig(dsn_file=tmp_path / "missing").dsn()
+    (tmp_path / "dsn").write_text("root:secret:0:0")
+    with pytest.raises(ConfigError, match="holds no connection string") as caught:
+        DatabaseConfig(dsn_file=tmp_path / "dsn").dsn()
+    assert "secret" not in str(caught.value)
     (tmp_path / "dsn").write_bytes(b"\xff")
     with pytest.raises(ConfigError, match="cannot be read: 'utf-8' codec"):
         DatabaseConfig(dsn_file=tmp_path / "dsn").dsn()
