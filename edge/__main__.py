@@ -128,7 +128,7 @@ def _poll_once(config: AgentConfig, args: argparse.Namespace) -> int:
 async def _poll_all(sources: Sequence[SourceConfig]) -> int:
     """Polls and prints; fails when one of the sources did."""
     from edge.clock import AnchoredClock  # noqa: PLC0415 - as is Poller, needed here alone
-    from edge.polling import Poller  # noqa: PLC0415
+    from edge.polling import Poller  # noqa: PLC0415  # heavy: loaded where it is used
 
     clock = AnchoredClock()
     pollers = [Poller(source, lambda _poll: None, clock.now_ms) for source in sources]

@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(config: StreamConfig, master: str | None, *, once: bool) -> int:
     # Spark takes a second to import: not for --help or a wrong configuration.
-    from stream.run import run  # noqa: PLC0415
+    from stream.run import run  # noqa: PLC0415  # heavy: loaded where it is used
 
     if master:
         config = config.model_copy(update={"spark": config.spark.model_copy(update={"master": master})})

@@ -57,9 +57,9 @@ class CameraConfig(SimulatorConfig):
 @contextlib.asynccontextmanager
 async def _run(config: CameraConfig, ledger: Ledger) -> AsyncIterator[Running]:
     # OpenCV is imported where it is used: a scenario can be checked where it is not installed.
-    from simulators.camera.frames import Broadcast, FrameMaker  # noqa: PLC0415
-    from simulators.camera.mjpeg import CameraSite  # noqa: PLC0415
-    from simulators.camera.scene import Scene  # noqa: PLC0415
+    from simulators.camera.frames import Broadcast, FrameMaker  # noqa: PLC0415  # heavy: loaded where it is used
+    from simulators.camera.mjpeg import CameraSite  # noqa: PLC0415  # heavy: loaded where it is used
+    from simulators.camera.scene import Scene  # noqa: PLC0415  # heavy: loaded where it is used
 
     plan = IncidentPlan(config.seed, config.incidents)
     scene = Scene(config.seed, config.width, config.height, config.day_s)

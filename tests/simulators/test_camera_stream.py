@@ -87,7 +87,7 @@ def test_what_was_served_can_be_made_again_from_seed_and_time(start_simulator: C
     schedules: list[dict[str, Any]] = [{"kinds": ["intrusion", "smoke"], "every_s": 4, "duration_s": 3}]
     camera = start_simulator(type="camera", name="gate", seed=7, incidents=schedules)
     seen = _watch(camera.addresses["mjpeg"], 10)
-    from simulators.camera.incidents import IncidentSchedule  # noqa: PLC0415
+    from simulators.camera.incidents import IncidentSchedule  # noqa: PLC0415  # heavy: loaded where it is used
 
     plan = IncidentPlan(7, [IncidentSchedule.model_validate(schedule) for schedule in schedules])
     maker = FrameMaker(Scene(7, 320, 240, DAY_S), plan, 10)

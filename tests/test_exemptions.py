@@ -1,0 +1,23 @@
+"""Every exemption from the linter or the type checker says why it is one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+ROLES = ("contract", "edge", "bridge", "stream", "db", "simulators", "stack", "bench", "tests")
+# The codes, and nothing behind them.
+BARE = re.compile(r"# (noqa|type: ignore)([:\[][A-Za-z0-9, :-]*\]?)?$")
+
+
+def test_every_exemption_gives_its_reason() -> None:
+    bare = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for role in ROLES
+        for path in sorted((ROOT / role).rglob("*.py"))
+        if not path.stem.endswith("_pb2")
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if BARE.search(line)
+    ]
+    assert bare == []
