@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Final
 from contract import __version__
 from contract.delivery import Gap
 from edge.batch import NODE, batches_of_poll, gap_batch
-from edge.births import NodeIdentity
 from edge.clock import AnchoredClock
 from edge.errors import EdgeError, SpoolError
 from edge.health import health_page
 from edge.node_metrics import measure, node_metrics
 from edge.polling import Poller
 from edge.spool import Spool, SpoolLimits
-from edge.uplink import Uplink
+from edge.uplink import NodeIdentity, Uplink
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from contract.errors import CodecError
 from contract.sparkplug import Metric, Payload, Quality, encode
 from contract.topics import MessageType, Topic
+from edge.lane import Lane
 from edge.reading import Reading
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Batch:
     payload: bytes
     from_ms: int
     to_ms: int
+    lane: Lane = Lane.LIVE
 
 
 def data_topic(group: str, node: str, device: str) -> str:

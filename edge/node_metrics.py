@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from edge.polling import SourceStatus
     from edge.spool import Spool
-    from edge.store import Extent
+    from edge.spool.file import Extent
 
 _MIB: Final = 1 << 20
 _NODE: Final = (

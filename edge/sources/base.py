@@ -13,11 +13,13 @@ from pydantic import Field, field_validator
 
 from contract.config import Config
 from contract.topics import check_identifier
+from edge.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from contract.datatypes import Value
     from edge.reading import MetricInfo, Reading
 
     Clock = Callable[[], int]
@@ -29,6 +31,17 @@ class Source(Protocol):
     async def poll(self) -> list[Reading]:
         """The readings of one poll, possibly none; raises SourceError. Cancelled when its time-out has passed."""
         ...
+
+    async def write(self, metric: str, value: Value) -> Reading:
+        """Sets a metric that its MetricInfo calls writable, and reads it back; raises SourceError where it is refused.
+
+        May be called while `poll` runs: the source puts it before the reads that are still to come.
+        """
+        raise SourceError(f"{metric} cannot be written: value {value!r} is refused")
+
+    def details(self) -> Mapping[str, float | str]:
+        """What a technician may want to know of this source beside its readings, such as the quota that is left."""
+        return {}
 
     def remaining(self) -> list[Reading]:
         """What came since the last poll, asked once it is closed; only one that watches by itself has any."""
@@ -52,6 +65,10 @@ class SourceConfig(Config):
     @abstractmethod
     def metrics(self) -> Sequence[MetricInfo]:
         """Every metric this source can produce, for the device's birth."""
+
+    def explain(self) -> Sequence[str]:
+        """Lines for `python -m edge check`: what polling this takes, such as requests, line time, quota."""
+        return ()
 
     @abstractmethod
     def open(self, now_ms: Clock) -> AbstractAsyncContextManager[Source]:

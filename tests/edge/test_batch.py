@@ -9,8 +9,8 @@ from contract.datatypes import DataType
 from contract.delivery import Gap
 from contract.sparkplug import REBIRTH, Quality, decode
 from edge.batch import MAX_METRICS, NODE, batches_of_poll, data_topic, failed_poll, gap_batch
-from edge.births import NodeIdentity, births, death
 from edge.reading import MetricInfo, Reading
+from edge.uplink.births import NodeIdentity, births, death
 
 values = st.one_of(
     st.tuples(st.just(DataType.DOUBLE), st.floats()),

@@ -25,8 +25,8 @@ from contract.config import ConfigError, parse_config
 from contract.sparkplug import Quality
 from edge.errors import SourceError
 from edge.sources import CameraConfig
-from edge.sources.camera_process import Frame, Settings, Stop, video_frames
-from edge.sources.mjpeg import MultipartParser, Part, StreamFault
+from edge.sources.camera.mjpeg import MultipartParser, Part, StreamFault
+from edge.sources.camera.process import Frame, Settings, Stop, video_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -516,7 +516,7 @@ def test_the_child_tells_lines_of_json() -> None:
         "parent_pid": os.getpid(),
     }
     child = subprocess.run(
-        [sys.executable, "-m", "edge.sources.camera_process"],
+        [sys.executable, "-m", "edge.sources.camera.process"],
         input=json.dumps(settings) + "\n",
         capture_output=True,
         text=True,

@@ -22,8 +22,8 @@ from contract.datatypes import DataType
 from contract.sparkplug import Quality
 from edge.errors import SourceError
 from edge.sources import ModbusConfig
-from edge.sources.modbus_blocks import plan_blocks
-from edge.sources.modbus_registers import PointConfig, ValueFault, decode_registers
+from edge.sources.modbus.blocks import plan_blocks
+from edge.sources.modbus.points import PointConfig, ValueFault, decode_registers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -449,7 +449,7 @@ def test_an_illegal_address_costs_one_point_and_the_split_is_remembered() -> Non
 
 
 def test_a_split_is_mended_when_the_address_is_legal_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge.sources.modbus_unit._MEND_S", 0.1)
+    monkeypatch.setattr("edge.sources.modbus.unit._MEND_S", 0.1)
 
     async def test(line: Line) -> None:
         points = [{"name": f"p{a}", "address": a} for a in range(20)]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from contract.delivery import GAP
 from contract.sparkplug import decode
-from edge.outgoing import Outgoing
-from edge.store import StoredBatch
+from edge.spool.file import StoredBatch
+from edge.uplink.outgoing import Outgoing
 
 LARGE = StoredBatch(7, "plant", bytes(5000), 100, 200, 1000)
 

@@ -1,4 +1,4 @@
-"""The registry, and docs/sources.md held against it."""
+"""The registry, and docs/sources held against it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from pydantic import BaseModel, TypeAdapter
 from contract.config import Config, ConfigError, parse_config
 from edge.sources import AnySource, SourceConfig
 from edge.sources.modbus import UnitConfig
-from edge.sources.modbus_registers import PointConfig
+from edge.sources.modbus.points import PointConfig
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "sources.md"
+DOCUMENTS = Path(__file__).parents[2] / "docs" / "sources"
 KINDS: tuple[type[SourceConfig], ...] = get_args(get_args(AnySource)[0])
-SECTIONS = dict(
-    re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-)
+SECTIONS = {path.stem: path.read_text(encoding="utf-8") for path in DOCUMENTS.glob("*.md")}
+BASICS = DOCUMENTS.with_suffix(".md").read_text(encoding="utf-8")
 
 
 class Sources(Config):
@@ -40,13 +39,13 @@ def kind_of(model: type[SourceConfig]) -> str:
     return kind
 
 
-def test_every_kind_has_a_section_and_every_section_a_kind() -> None:
+def test_every_kind_has_a_page_and_every_page_a_kind() -> None:
     assert set(SECTIONS) == {kind_of(model) for model in KINDS}
 
 
 @pytest.mark.parametrize("model", KINDS)
 def test_the_sample_is_a_source_of_its_kind(model: type[SourceConfig]) -> None:
-    parsed = parse_config({"sources": [sample(kind_of(model))]}, Sources, "docs/sources.md")
+    parsed = parse_config({"sources": [sample(kind_of(model))]}, Sources, f"docs/sources/{kind_of(model)}.md")
     assert type(parsed.sources[0]) is model
 
 
@@ -60,20 +59,19 @@ def test_the_metrics_of_the_sample_are_those_listed(model: type[SourceConfig]) -
 
 @pytest.mark.parametrize("model", [*KINDS, UnitConfig, PointConfig])
 def test_every_key_is_described_and_stands_in_the_document(model: type[BaseModel]) -> None:
-    text = DOCUMENT.read_text(encoding="utf-8")
+    text = BASICS + "".join(SECTIONS.values())
     for name, field in model.model_fields.items():
         assert re.search(rf"\b{name}\b", text), name
         assert field.description, name
 
 
 def test_defaults_called_so_in_a_sample_are_the_defaults() -> None:
-    text = DOCUMENT.read_text(encoding="utf-8")
     for model in KINDS:
         for name, found in sample(kind_of(model)).items():
             if re.search(rf"^{name}: .*# default(?!: the greater)", SECTIONS[kind_of(model)], re.MULTILINE):
                 default = model.model_fields[name].default
                 assert default == (tuple(found) if isinstance(found, list) else found), name
-    assert text.count("# default") > 5
+    assert sum(text.count("# default") for text in SECTIONS.values()) > 5
 
 
 def test_a_kind_that_is_none_is_refused_with_those_there_are() -> None:

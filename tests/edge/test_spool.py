@@ -16,7 +16,7 @@ from contract.sparkplug import decode
 from edge.batch import Batch, gap_batch
 from edge.errors import SpoolError
 from edge.spool import Spool, SpoolLimits
-from edge.store import SpoolFile
+from edge.spool.file import SpoolFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable

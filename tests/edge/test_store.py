@@ -19,12 +19,12 @@ from contract.delivery import GAP, Gap
 from contract.sparkplug import decode
 from edge.batch import Batch, gap_batch
 from edge.errors import CorruptSpoolError, SpoolError
-from edge.state_dir import count_set_aside, open_spool
+from edge.spool.directory import count_set_aside, open_spool
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge.store import SpoolFile
+    from edge.spool.file import SpoolFile
 
 ROOM = 64 << 20
 
@@ -114,7 +114,7 @@ def test_what_a_killed_process_had_committed_is_all_there(tmp_path: Path) -> Non
         import sys
         from pathlib import Path
         from edge.batch import Batch
-        from edge.state_dir import open_spool
+        from edge.spool.directory import open_spool
         file = open_spool(Path(sys.argv[1]), 64 << 20, 1000)
         n = file.extent().next_no
         while True:

@@ -20,13 +20,12 @@ from contract.delivery import GAP, DurableMark, Gap
 from contract.sparkplug import Metric, Payload, encode
 from contract.topics import MessageType
 from edge.batch import NODE, Batch, batches_of_poll, gap_batch
-from edge.births import NodeIdentity
 from edge.clock import AnchoredClock
 from edge.config import MqttConfig
 from edge.node_metrics import node_metrics
 from edge.reading import MetricInfo, Reading
 from edge.spool import Spool, SpoolLimits
-from edge.uplink import Uplink
+from edge.uplink import NodeIdentity, Uplink
 from stack import Mosquitto
 from stack.server import free_port
 
@@ -426,7 +425,7 @@ def test_a_batch_that_is_too_large_for_the_broker_becomes_a_gap_and_blocks_nothi
     monkeypatch: pytest.MonkeyPatch,
     limit: str,
 ) -> None:
-    monkeypatch.setattr("edge.uplink._BACKOFF_CAP_S", 0.1)
+    monkeypatch.setattr("edge.uplink.uplink._BACKOFF_CAP_S", 0.1)
 
     async def scenario(port: int) -> None:
         async with running(port, tmp_path, resend_after_s=0.2) as rig:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.window import Patience, SendWindow
+from edge.uplink.window import Patience, SendWindow
 
 steps = st.lists(st.one_of(st.just(("send", 0)), st.just(("rewind", 0)), st.tuples(st.just("ack"), st.integers(0, 40))))
 

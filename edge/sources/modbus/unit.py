@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from contract.sparkplug import Quality
 from edge.reading import Reading
-from edge.sources.modbus_blocks import Block
-from edge.sources.modbus_line import ModbusLine, NoAnswer, NoConnection, Refusal
-from edge.sources.modbus_registers import PointConfig, ValueFault
+from edge.sources.modbus.blocks import Block
+from edge.sources.modbus.line import ModbusLine, NoAnswer, NoConnection, Refusal
+from edge.sources.modbus.points import PointConfig, ValueFault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from contract.delivery import BatchId, Gap
 from edge.errors import CorruptSpoolError, SpoolError
-from edge.state_dir import count_set_aside, open_spool, set_aside
-from edge.store import Extent, SpoolFile, StoredBatch, widen
+from edge.spool.directory import count_set_aside, open_spool, set_aside
+from edge.spool.file import Extent, SpoolFile, StoredBatch, widen
 
 if TYPE_CHECKING:
     from collections.abc import Callable

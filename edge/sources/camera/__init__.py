@@ -44,7 +44,7 @@ _START_S: Final = 20.0  # for the child to load OpenCV on a busy Pi
 _CLOSE_S: Final = 1.0  # for the child to tell what it still has
 _MAX_WAITING_FRAMES: Final = 10_000
 _LINE_BYTES: Final = 64 * 1024
-_CODE: Final = Path(__file__).parents[2]
+_CODE: Final = Path(__file__).parents[3]
 _CHILD_ENVIRONMENT: Final = {
     "OPENCV_FFMPEG_CAPTURE_OPTIONS": "rtsp_transport;tcp",  # UDP loses packets without a word
     "OPENCV_FFMPEG_LOGLEVEL": "-8",
@@ -111,7 +111,7 @@ async def _start(config: CameraConfig) -> asyncio.subprocess.Process:
     }
     try:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "edge.sources.camera_process"),
+            *(sys.executable, "-m", "edge.sources.camera.process"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pymodbus.client import AsyncModbusTcpClient
     from pymodbus.pdu import ModbusPDU
 
-    from edge.sources.modbus_blocks import Block
+    from edge.sources.modbus.blocks import Block
 
 # Modbus application protocol 1.1b3, 7.
 _EXCEPTIONS: Final = {

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from edge.errors import CorruptSpoolError
-from edge.store import SpoolFile, spool_path, translated
+from edge.spool.file import SpoolFile, spool_path, translated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

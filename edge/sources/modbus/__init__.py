@@ -18,10 +18,10 @@ from contract.config import Config
 from edge.errors import SourceError
 from edge.reading import MetricInfo
 from edge.sources.base import Source, SourceConfig
-from edge.sources.modbus_blocks import plan_blocks
-from edge.sources.modbus_line import ModbusLine
-from edge.sources.modbus_registers import MAX_REGISTERS, PointConfig
-from edge.sources.modbus_unit import Budget, Unit
+from edge.sources.modbus.blocks import plan_blocks
+from edge.sources.modbus.line import ModbusLine
+from edge.sources.modbus.points import MAX_REGISTERS, PointConfig
+from edge.sources.modbus.unit import Budget, Unit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

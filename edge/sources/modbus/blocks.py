@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from edge.sources.modbus_registers import BIT_TABLES, MAX_BITS, decode_bit, decode_registers
+from edge.sources.modbus.points import BIT_TABLES, MAX_BITS, decode_bit, decode_registers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from contract.datatypes import Value
-    from edge.sources.modbus_registers import PointConfig, Table
+    from edge.sources.modbus.points import PointConfig, Table
 
 
 @dataclass(frozen=True, slots=True)

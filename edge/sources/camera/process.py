@@ -26,13 +26,13 @@ from urllib.parse import quote, urlsplit
 import cv2
 import numpy as np
 
-from edge.sources.camera_frames import FrameFault, Meter, Slots, decode_jpeg, timestamp_ms
-from edge.sources.mjpeg import MultipartParser, StreamFault
+from edge.sources.camera.frames import FrameFault, Meter, Slots, decode_jpeg, timestamp_ms
+from edge.sources.camera.mjpeg import MultipartParser, StreamFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from edge.sources.camera_frames import Grey
+    from edge.sources.camera.frames import Grey
 
 _PR_SET_PDEATHSIG: Final = 1
 _FIRST_PAUSE_S: Final = 0.2

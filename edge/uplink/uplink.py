@@ -17,19 +17,19 @@ from contract.delivery import BatchId, BatchStamp, DurableMark
 from contract.errors import CodecError
 from contract.sparkplug import REBIRTH, SEQ_MODULUS, decode, with_seq
 from edge.batch import data_topic
-from edge.births import BD_SEQ_MODULUS, births, death
 from edge.errors import SpoolError, UplinkError
-from edge.link import LOST, TOO_LARGE, Link, delivered, spell_puback
-from edge.outgoing import Outgoing
 from edge.schedule import backoff_s
-from edge.window import Patience, SendWindow
+from edge.uplink.births import BD_SEQ_MODULUS, births, death
+from edge.uplink.link import LOST, TOO_LARGE, Link, delivered, spell_puback
+from edge.uplink.outgoing import Outgoing
+from edge.uplink.window import Patience, SendWindow
 
 if TYPE_CHECKING:
-    from edge.births import NodeIdentity
     from edge.config import MqttConfig
     from edge.sources.base import Clock
     from edge.spool import Spool
-    from edge.store import Extent
+    from edge.spool.file import Extent
+    from edge.uplink.births import NodeIdentity
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,8 @@
+"""The spool: what was read, kept on the device's disk until the cloud is known to have it."""
+
+from __future__ import annotations
+
+from edge.spool.file import Extent, StoredBatch
+from edge.spool.spool import Beginning, Spool, SpoolLimits
+
+__all__ = ["Beginning", "Extent", "Spool", "SpoolLimits", "StoredBatch"]
