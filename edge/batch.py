@@ -45,10 +45,12 @@ def data_topic(group: str, node: str, device: str) -> str:
     return str(Topic(group, MessageType.DDATA, node, device))
 
 
-def batches_of_poll(device: str, readings: Sequence[Reading], started_ms: int, now_ms: int) -> list[Batch]:
+def batches_of_poll(
+    device: str, readings: Sequence[Reading], started_ms: int, now_ms: int, lane: Lane = Lane.LIVE
+) -> list[Batch]:
     """The batches of one poll: one, unless it has more than `MAX_METRICS` readings; none for no readings."""
     return [
-        _batch_of(device, readings[i : i + MAX_METRICS], started_ms, now_ms)
+        _batch_of(device, readings[i : i + MAX_METRICS], started_ms, now_ms, lane)
         for i in range(0, len(readings), MAX_METRICS)
     ]
 
@@ -64,10 +66,10 @@ def failed_poll(metrics: Iterable[MetricInfo], now_ms: int) -> list[Reading]:
     return [Reading(metric.name, metric.datatype, None, now_ms, Quality.BAD) for metric in metrics]
 
 
-def _batch_of(device: str, readings: Sequence[Reading], started_ms: int, now_ms: int) -> Batch:
+def _batch_of(device: str, readings: Sequence[Reading], started_ms: int, now_ms: int, lane: Lane) -> Batch:
     sampled = [reading.sampled_at_ms for reading in readings]
     payload = _encode_all(readings, now_ms)
-    return Batch(device, payload, min(*sampled, started_ms), max(sampled))
+    return Batch(device, payload, min(*sampled, started_ms), max(sampled), lane)
 
 
 def _encode_all(readings: Sequence[Reading], now_ms: int) -> bytes:
