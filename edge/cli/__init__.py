@@ -1,0 +1,1 @@
+"""The commands of `python -m edge`: a file each, and a line in `edge/__main__.py`."""

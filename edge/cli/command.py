@@ -1,0 +1,50 @@
+"""What a command is, and what the commands share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from contract.config import ConfigError, read_config
+from edge.config import AgentConfig
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Callable, Sequence
+
+OK: Final = 0
+FAILURE: Final = 1
+WRONG_USE: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command: `run` returns the exit code, and may raise ConfigError (2) or EdgeError (1) with what is wrong."""
+
+    name: str
+    what: str
+    add_arguments: Callable[[ArgumentParser], None]
+    run: Callable[[Namespace], int]
+
+
+def takes_config(parser: ArgumentParser) -> None:
+    """The argument CONFIG, as `args.config`."""
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="the agent's YAML file")
+
+
+def load(path: Path) -> AgentConfig:
+    """The configuration in a file, its password at hand; raises ConfigError."""
+    config = read_config(path, AgentConfig)
+    try:
+        config.mqtt.password()
+    except ConfigError as exc:
+        raise ConfigError(f"{path}: mqtt.{exc}") from exc
+    return config
+
+
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Prints rows with their columns aligned; the first are the headings."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
