@@ -14,6 +14,7 @@ from pydantic import Field, field_validator
 from contract.config import Config
 from contract.topics import check_identifier
 from edge.errors import SourceError
+from edge.reporting import ReportRule  # noqa: TC001 - pydantic reads the annotations at run time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -55,6 +56,9 @@ class SourceConfig(Config):
     # Times are whole ms, and polls must not share one.
     interval_s: float = Field(ge=0.01, le=86_400, description="seconds from one poll to the next")
     timeout_s: float = Field(default=5.0, gt=0, le=600, description="seconds after which a poll is given up")
+    report: tuple[ReportRule, ...] = Field(
+        default=(), description="what is held back of metrics that hardly change, first rule first; none: nothing"
+    )
 
     @field_validator("name")
     @classmethod
