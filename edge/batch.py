@@ -48,11 +48,12 @@ def data_topic(group: str, node: str, device: str) -> str:
 def batches_of_poll(
     device: str, readings: Sequence[Reading], started_ms: int, now_ms: int, lane: Lane = Lane.LIVE
 ) -> list[Batch]:
-    """The batches of one poll: one, unless it has more than `MAX_METRICS` readings; none for no readings."""
-    return [
-        _batch_of(device, readings[i : i + MAX_METRICS], started_ms, now_ms, lane)
-        for i in range(0, len(readings), MAX_METRICS)
-    ]
+    """The batches of one poll: one, unless it has more than `MAX_METRICS` readings; none for no readings.
+
+    An image is a batch of its own: together they would be more than brokers and bridge take.
+    """
+    most = 1 if lane is Lane.IMAGE else MAX_METRICS
+    return [_batch_of(device, readings[i : i + most], started_ms, now_ms, lane) for i in range(0, len(readings), most)]
 
 
 def gap_batch(device: str, gap: Gap, now_ms: int) -> Batch:
@@ -62,8 +63,16 @@ def gap_batch(device: str, gap: Gap, now_ms: int) -> Batch:
 
 
 def failed_poll(metrics: Iterable[MetricInfo], now_ms: int) -> list[Reading]:
-    """What stands for a poll that brought nothing: each metric without value, of bad quality, as of now."""
-    return [Reading(metric.name, metric.datatype, None, now_ms, Quality.BAD) for metric in metrics]
+    """What stands for a poll that brought nothing: each metric without value, of bad quality, as of now.
+
+    But for one that tells of the loss itself (`when_lost`); and no image is missing where none was due.
+    """
+    return [_when_lost(metric, now_ms) for metric in metrics if metric.lane is not Lane.IMAGE]
+
+
+def _when_lost(metric: MetricInfo, now_ms: int) -> Reading:
+    quality = Quality.BAD if metric.when_lost is None else Quality.GOOD
+    return Reading(metric.name, metric.datatype, metric.when_lost, now_ms, quality)
 
 
 def _batch_of(device: str, readings: Sequence[Reading], started_ms: int, now_ms: int, lane: Lane) -> Batch:
@@ -82,7 +91,14 @@ def _encode_all(readings: Sequence[Reading], now_ms: int) -> bytes:
 
 
 def _metric(reading: Reading) -> Metric:
-    metric = Metric(reading.metric, reading.datatype, reading.value, reading.sampled_at_ms, quality=reading.quality)
+    metric = Metric(
+        reading.metric,
+        reading.datatype,
+        reading.value,
+        reading.sampled_at_ms,
+        quality=reading.quality,
+        properties=reading.properties or {},
+    )
     if isinstance(reading.value, float) and not math.isfinite(reading.value):
         return _nulled(metric)
     return metric

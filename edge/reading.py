@@ -9,7 +9,10 @@ from contract.sparkplug import Quality
 from edge.lane import Lane
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from contract.datatypes import DataType, Value
+    from contract.sparkplug import Property
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +20,7 @@ class MetricInfo:
     """What a birth says of a metric, known from the configuration before the first poll.
 
     `lane` is how urgent its readings are: `ALARM`, `LIVE` or `IMAGE`. A `writable` one can be set by a command.
+    `when_lost` is what a poll that brought nothing tells of it; none: it has no value, and bad quality.
     """
 
     name: str
@@ -25,6 +29,7 @@ class MetricInfo:
     description: str | None = None
     lane: Lane = Lane.LIVE
     writable: bool = False
+    when_lost: Value = None
 
 
 class Reading(NamedTuple):
@@ -38,3 +43,4 @@ class Reading(NamedTuple):
     value: Value
     sampled_at_ms: int
     quality: Quality = Quality.GOOD
+    properties: Mapping[str, Property] | None = None
