@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import random
 import time
 from dataclasses import dataclass, field
@@ -15,8 +16,9 @@ from edge.errors import SourceError
 from edge.schedule import BACKOFF_CAP_S, Schedule, backoff_s
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
+    from contract.datatypes import Value
     from edge.reading import Reading
     from edge.sources.base import Clock, Source, SourceConfig
 
@@ -49,6 +51,9 @@ class SourceStatus:
     last_sampled_at_ms: int | None = None
     last: dict[str, object] = field(default_factory=dict)
     error: str | None = None
+    writes: int = 0
+    restarts: int = 0
+    details: Mapping[str, float | str] = field(default_factory=dict)
 
     def note(self, readings: Sequence[Reading]) -> None:
         """Takes in the readings of a poll."""
@@ -74,6 +79,14 @@ class Poller:
         self._failures_in_a_row = 0
         self._schedule = Schedule.starting(time.monotonic_ns(), source.interval_s)
         self._tick = self._schedule.first
+        self._open: Source | None = None
+        self._told_of = {"source": source.name}
+        self._due_s = math.inf
+
+    @property
+    def overdue_s(self) -> float:
+        """How long ago the present step should have ended by its own time-out, s; below 0 while there is time left."""
+        return time.monotonic() - self._due_s
 
     def stop(self) -> None:
         """No new poll begins; one in flight ends within its time-out, and `run` returns after it."""
@@ -94,6 +107,14 @@ class Poller:
             if not self._stopping.is_set():
                 await self._pause(self._backoff_s())
 
+    async def write(self, metric: str, value: Value) -> Reading:
+        """Sets a metric and reads it back, while polls go on; raises SourceError or TimeoutError."""
+        if self._open is None:
+            raise SourceError(f"{self.source.name} is not open: {self.status.error or self.status.state}")
+        self.status.writes += 1
+        async with asyncio.timeout(self.source.timeout_s):
+            return await self._open.write(metric, value)
+
     async def poll_once(self) -> Poll:
         """Opens the source and polls it until it has a reading; raises SourceError or TimeoutError."""
         async with self._opened() as source, asyncio.timeout(self.source.timeout_s):
@@ -113,15 +134,17 @@ class Poller:
     async def _opened(self) -> AsyncIterator[Source]:
         """The source, opened and closed within its time-out: one that hangs in closing is left behind."""
         stack = contextlib.AsyncExitStack()
-        async with asyncio.timeout(self.source.timeout_s):
+        async with self._in_time():
             source = await stack.enter_async_context(self.source.open(self._now_ms))
+        self._open = source
         try:
             yield source
         finally:
+            self._open = None
             closing_ms = self._now_ms()
             try:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self.source.timeout_s):
+                    async with self._in_time():
                         await stack.aclose()
             finally:
                 self._keep_remaining(source, closing_ms)
@@ -133,13 +156,17 @@ class Poller:
 
     async def _poll(self, source: Source) -> Poll:
         started_ms = self._now_ms()
-        async with asyncio.timeout(self.source.timeout_s):
-            readings = await source.poll()
+        try:
+            async with self._in_time():
+                readings = await source.poll()
+        finally:
+            self.status.details = source.details()
         return Poll(self.source.name, readings, started_ms, self._now_ms())
 
     def _succeeded(self, poll: Poll) -> None:
         if self._failures_in_a_row:
-            logger.info("%s: works again after %d failed polls", self.source.name, self._failures_in_a_row)
+            failures = self._failures_in_a_row
+            logger.info("%s: works again after %d failed polls", self.source.name, failures, extra=self._told_of)
         self._failures_in_a_row = 0
         self.status.state, self.status.error = "ok", None
         self._finish(poll)
@@ -148,7 +175,7 @@ class Poller:
 
     def _failed(self, error: str) -> None:
         if not self._failures_in_a_row:
-            logger.warning("%s: %s; will be tried again until it works", self.source.name, error)
+            logger.warning("%s: %s; tried again until it works", self.source.name, error, extra=self._told_of)
         self._failures_in_a_row += 1
         self.status.failures += 1
         self.status.state, self.status.error = "failing", error
@@ -168,8 +195,16 @@ class Poller:
         cap_s = max(BACKOFF_CAP_S, self.source.interval_s)
         return backoff_s(self._failures_in_a_row, random.random(), cap_s=cap_s)  # noqa: S311 - as above
 
+    @contextlib.asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        """A step that is cut when the source's time-out has passed, by TimeoutError."""
+        self._due_s = time.monotonic() + self.source.timeout_s
+        async with asyncio.timeout(self.source.timeout_s):
+            yield
+
     async def _pause(self, seconds: float) -> None:
         """Waits, unless the agent stops first."""
+        self._due_s = time.monotonic() + seconds
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()

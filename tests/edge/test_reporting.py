@@ -57,7 +57,7 @@ def test_the_series_is_within_the_deadband_of_what_was_reported(
     for reading in readings:
         standing = known.get(reading.sampled_at_ms, standing)
         assert standing is not None, "the first is reported"
-        assert abs(reading.value - standing) <= deadband  # type: ignore[operator]  # they are floats
+        assert abs(reading.value - standing) <= deadband
 
 
 @given(walks, times, deadbands)
@@ -82,7 +82,7 @@ def test_a_percentage_is_of_the_value_last_reported(values: list[float], at_ms: 
     standing: Any = None
     for reading in readings:
         standing = known.get(reading.sampled_at_ms, standing)
-        assert abs(reading.value - standing) <= abs(standing) * percent / 100  # type: ignore[operator]  # floats
+        assert abs(reading.value - standing) <= abs(standing) * percent / 100
 
 
 @given(st.integers(1, 100), st.integers(1, 50), st.integers(2, 200))
