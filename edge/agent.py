@@ -97,7 +97,7 @@ class Agent:
         self._uplink.drain()
         await asyncio.wait([uplink], timeout=self._config.drain_timeout_s)
         if not uplink.done():
-            depth = (await self._spool.extent()).depth
+            depth = sum(extent.depth for extent in (await self._spool.extents()).values())
             logger.warning("stopping with %d batches in the spool, for the next run to deliver", depth)
             uplink.cancel()
 
@@ -124,12 +124,12 @@ class Agent:
             await asyncio.sleep(self._config.health_interval_s)
             now_ms = self._clock.now_ms()
             try:
-                extent = await self._spool.extent()
+                extents = await self._spool.extents()
             except SpoolError as exc:
                 logger.debug("no node metrics: %s", exc)
                 continue
             uptime_s = time.monotonic() - self._started_s
-            readings = measure(now_ms, uptime_s, self._spool, extent, self._statuses())
+            readings = measure(now_ms, uptime_s, self._spool, extents, self._statuses())
             for batch in batches_of_poll(NODE, readings, now_ms, now_ms):
                 self._spool.put(batch)
 
@@ -183,14 +183,14 @@ class Agent:
     async def _report_spool(self) -> dict[str, object]:
         lost = {"evicted": self._spool.evicted_batches, "dropped": self._spool.dropped_batches}
         try:
-            extent = await self._spool.extent()
+            extents = (await self._spool.extents()).values()
         except SpoolError as exc:
             return {"batches": None, "bytes": None, "oldest_at": None, "error": str(exc), **lost}
         buffered = self._spool.buffered
         return {
-            "batches": extent.depth,
-            "bytes": extent.size_bytes,
-            "oldest_at": extent.oldest_kept_ms,
+            "batches": sum(extent.depth for extent in extents),
+            "bytes": sum(extent.size_bytes for extent in extents),
+            "oldest_at": min((e.oldest_kept_ms for e in extents if e.oldest_kept_ms is not None), default=None),
             "buffered": buffered,
             **lost,
         }

@@ -16,3 +16,10 @@ class Lane(IntEnum):
     """Live readings that were taken while nothing could be delivered: replayed at a limited rate beside live ones."""
     IMAGE = 3
     """Frames of cameras: sent when nothing else waits, evicted first."""
+
+    def epoch(self, base: int) -> int:
+        """The lane's epoch in a spool of this base epoch: LIVE has the base itself, the others those that follow.
+
+        A spool of the time before there were lanes had one sequence, and that one goes on as LIVE.
+        """
+        return base + (self - Lane.LIVE) % len(Lane)

@@ -12,16 +12,16 @@ from edge.reading import MetricInfo, Reading
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from edge.lane import Lane
     from edge.polling import SourceStatus
-    from edge.spool import Spool
-    from edge.spool.file import Extent
+    from edge.spool import Extent, Spool
 
 _MIB: Final = 1 << 20
 _NODE: Final = (
     MetricInfo("Health/Uptime", DataType.DOUBLE, "s", "since the agent was started"),
     MetricInfo("Health/Memory", DataType.DOUBLE, "MiB", "resident memory of the agent's own process"),
     MetricInfo("Health/Spool Batches", DataType.INT64, None, "batches on disk, not yet known to be durable"),
-    MetricInfo("Health/Spool Bytes", DataType.INT64, "B", "disk that they take"),
+    MetricInfo("Health/Spool Bytes", DataType.INT64, "B", "of their payloads"),
     MetricInfo("Health/Spool Buffered", DataType.INT64, None, "batches in memory, waiting for the disk"),
     MetricInfo("Health/Spool Evicted", DataType.INT64, None, "batches lost for want of room on disk, in this run"),
     MetricInfo("Health/Spool Dropped", DataType.INT64, None, "batches lost while the disk failed, in this run"),
@@ -35,14 +35,14 @@ def node_metrics(sources: Sequence[str]) -> list[MetricInfo]:
 
 
 def measure(
-    now_ms: int, uptime_s: float, spool: Spool, extent: Extent, statuses: Mapping[str, SourceStatus]
+    now_ms: int, uptime_s: float, spool: Spool, extents: Mapping[Lane, Extent], statuses: Mapping[str, SourceStatus]
 ) -> list[Reading]:
     """A reading of each of the node's own metrics."""
     values: list[float] = [
         uptime_s,
         resident_bytes() / _MIB,
-        extent.depth,
-        extent.size_bytes,
+        sum(extent.depth for extent in extents.values()),
+        sum(extent.size_bytes for extent in extents.values()),
         spool.buffered,
         spool.evicted_batches,
         spool.dropped_batches,

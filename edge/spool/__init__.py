@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge.spool.file import Extent, StoredBatch
+from edge.spool.sequence import Extent, StoredBatch
 from edge.spool.spool import Beginning, Spool, SpoolLimits
 
 __all__ = ["Beginning", "Extent", "Spool", "SpoolLimits", "StoredBatch"]

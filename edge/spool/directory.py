@@ -7,7 +7,9 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from edge.errors import CorruptSpoolError
-from edge.spool.file import SpoolFile, spool_path, translated
+from edge.lane import Lane
+from edge.spool.connection import translated
+from edge.spool.file import SpoolFile, spool_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +23,7 @@ _FILE_NAME: Final = re.compile(r"spool-(\d+)\.db")
 _SET_ASIDE_SUFFIX: Final = ".corrupt"
 
 
-def open_spool(directory: Path, max_bytes: int, now_ms: int) -> SpoolFile:
+def open_spool(directory: Path, max_bytes: int, now_ms: int, min_free_bytes: int = 0) -> SpoolFile:
     """The newest spool in a directory, or a new one; a file that cannot be read is set aside, never an error.
 
     Raises SpoolError when the directory takes no file at all.
@@ -33,13 +35,13 @@ def open_spool(directory: Path, max_bytes: int, now_ms: int) -> SpoolFile:
     for epoch, path in reversed(known):
         if path.suffix == ".db":
             try:
-                return _remembering(SpoolFile(path, epoch, max_bytes), spoilt)
+                return _remembering(SpoolFile(path, epoch, max_bytes, min_free_bytes), spoilt)
             except CorruptSpoolError as exc:
                 set_aside(path, exc)
                 spoilt.append(epoch)
     newest = known[-1][0] if known else 0
-    epoch = max(now_ms, newest + 1)
-    return _remembering(SpoolFile(spool_path(directory, epoch), epoch, max_bytes), spoilt)
+    epoch = max(now_ms, newest + len(Lane))
+    return _remembering(SpoolFile(spool_path(directory, epoch), epoch, max_bytes, min_free_bytes), spoilt)
 
 
 def _remembering(file: SpoolFile, spoilt: Sequence[int]) -> SpoolFile:

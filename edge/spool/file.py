@@ -1,91 +1,61 @@
-"""The spool's file: SQLite in WAL mode, every commit on the disk before it is believed. Used by one thread.
-
-Batches are numbered from 1 without holes within an epoch, across restarts and even when none is left.
-"""
+"""The spool's file: SQLite in WAL mode, every commit on the disk before it is believed. Used by one thread."""
 
 from __future__ import annotations
 
 import contextlib
-import re
-import sqlite3
-from dataclasses import dataclass
+import os
 from typing import TYPE_CHECKING, Final
 
 from contract.delivery import Gap
 from edge.errors import CorruptSpoolError, SpoolError
+from edge.lane import Lane
+from edge.spool.connection import connect, translated
+from edge.spool.sequence import Extent, LaneSequence, StoredBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from edge.batch import Batch
 
-# At least so much of the spool goes at once when it is full, so that gaps are few.
+# At least so much of a lane goes at once when the spool is full, so that gaps are few.
 _EVICTED_SHARE: Final = 20
 _VACUUM_FROM_PAGES: Final = 1024
-_VERSION: Final = 1
-_SCHEMA: Final = """
-create table batch (
-  batch_no integer primary key,
-  device   text not null,
-  payload  blob not null,
-  from_ms  integer not null,
-  to_ms    integer not null,
-  kept_ms  integer not null
-);
-create table device (name text primary key, last_ms integer not null);
-create table state (key text primary key, value integer not null);
-insert into state values ('next_batch_no', 1), ('bd_seq', -1), ('clean_stop', 0);
-pragma user_version = 1;
-"""
-
-
-_DELETE_THROUGH: Final = "delete from batch where batch_no <= ?"
-
-
-@dataclass(frozen=True, slots=True)
-class StoredBatch:
-    """A batch with its number; `kept_ms` is when (UTC ms) the spool took it."""
-
-    batch_no: int
-    device: str
-    payload: bytes
-    from_ms: int
-    to_ms: int
-    kept_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """What the spool holds: batches `oldest` up to but not including `next_no`; equal when it is empty."""
-
-    epoch: int
-    oldest: int
-    next_no: int
-    size_bytes: int
-    oldest_kept_ms: int | None
-
-    @property
-    def depth(self) -> int:
-        """How many batches."""
-        return self.next_no - self.oldest
+# Of a small file system no more than this share is kept free.
+_FREE_SHARE: Final = 20
 
 
 class SpoolFile:
-    """One open spool file. Every method is a whole transaction; raises SpoolError when the disk does not take it."""
+    """One open spool file. Every method is a whole transaction; raises SpoolError when the disk does not take it.
 
-    def __init__(self, path: Path, epoch: int, max_bytes: int) -> None:
-        self.epoch = epoch
+    `base_epoch` stands in its name, and tells every lane's epoch.
+    """
+
+    def __init__(self, path: Path, base_epoch: int, max_bytes: int, min_free_bytes: int = 0) -> None:
+        self.base_epoch = base_epoch
         self.path = path
         # The epoch of the first spool that was set aside in opening this one.
         self.spoilt_since_ms: int | None = None
         self._max_bytes = max_bytes
-        self._db = _connect(path)
+        self._min_free_bytes = min_free_bytes
+        self._db = connect(path)
+        with translated(path):
+            self._page_bytes: int = self._db.execute("pragma page_size").fetchone()[0]
         self.stopped_cleanly = bool(self._state("clean_stop"))
-        self._next_no = self._state("next_batch_no")
-        self._page_bytes: int = self._db.execute("pragma page_size").fetchone()[0]
+        self._lanes = self._open_lanes()
         # For each device, from when on (UTC ms) readings would be lost if the file could not be read any more.
-        self.kept_since = dict.fromkeys(self.last_sampled(), epoch)
+        self.kept_since = dict.fromkeys(self.last_sampled(), base_epoch)
+
+    def _open_lanes(self) -> dict[Lane, LaneSequence]:
+        with translated(self.path):
+            next_no = dict(self._db.execute("select lane, next_no from sequence"))
+            unchecked_through = self._state("unchecked_through")
+            if any(lane not in next_no for lane in Lane):
+                raise CorruptSpoolError(f"spool {self.path}: lanes are missing")
+            return {
+                lane: LaneSequence(self._db, lane, next_no[lane], unchecked_through if lane is Lane.LIVE else 0)
+                for lane in Lane
+            }
 
     def append(
         self,
@@ -93,22 +63,23 @@ class SpoolFile:
         now_ms: int,
         declare: Callable[[str, Gap], Batch],
         *,
-        forget_through: int = 0,
+        forget: Mapping[Lane, int] | None = None,
     ) -> int:
-        """Keeps the batches, evicting the oldest where there is no room; returns how many were evicted.
+        """Keeps the batches, evicting the least urgent where there is no room; returns how many were evicted.
 
         What is evicted is declared, for each device, by the batch that `declare` makes of a gap. What is durable is
-        forgotten in the same commit, for commits are what a memory card wears out by.
+        forgotten, up to a number for each lane, in the same commit: commits are what a memory card wears out by.
         """
         with self._transaction():
-            self._db.execute(_DELETE_THROUGH, (forget_through,))
-            was_empty = self._db.execute("select 1 from batch limit 1").fetchone() is None
-            next_no = self._insert(self._next_no, batches, now_ms)
-            evicted, gaps = self._make_room(first_new=self._next_no)
-            next_no = self._insert(next_no, [declare(device, gap) for device, gap in gaps.items()], now_ms)
-            self._set_state("next_batch_no", next_no)
+            for lane, through in (forget or {}).items():
+                self._lanes[lane].delete_through(through)
+            was_empty = all(extent.depth == 0 for extent in self._extents().values())
+            room_bytes = self._room_bytes()
+            first_new = {lane: sequence.next_no for lane, sequence in self._lanes.items()}
+            self._insert(batches, now_ms)
+            evicted, gaps = self._make_room(room_bytes, first_new)
+            self._insert([declare(device, gap) for device, gap in gaps.items()], now_ms)
             self._set_state("clean_stop", 0)
-        self._next_no = next_no
         self._note_kept(batches, anew=was_empty)
         self._give_disk_back()
         return evicted
@@ -119,16 +90,16 @@ class SpoolFile:
         for batch in batches:
             self.kept_since[batch.device] = min(batch.from_ms, self.kept_since.get(batch.device, batch.from_ms))
 
-    def read_from(self, batch_no: int, limit: int) -> list[StoredBatch]:
-        """Up to `limit` batches from a number on, in order."""
-        query = "select * from batch where batch_no >= ? order by batch_no limit ?"
+    def read_from(self, lane: Lane, batch_no: int, limit: int) -> list[StoredBatch]:
+        """Up to `limit` batches of a lane from a number on, in order."""
         with translated(self.path):
-            return [StoredBatch(*row) for row in self._db.execute(query, (batch_no, limit))]
+            return self._lanes[lane].read_from(batch_no, limit)
 
-    def delete_through(self, batch_no: int) -> None:
-        """Forgets every batch up to and including a number."""
+    def delete_through(self, through: Mapping[Lane, int]) -> None:
+        """Forgets every batch up to and including a number, in each lane named."""
         with self._transaction():
-            self._db.execute(_DELETE_THROUGH, (batch_no,))
+            for lane, batch_no in through.items():
+                self._lanes[lane].delete_through(batch_no)
         self._give_disk_back()
 
     def _give_disk_back(self) -> None:
@@ -138,12 +109,22 @@ class SpoolFile:
                 # `execute` would step it once, and free a single page.
                 self._db.executescript(f"pragma incremental_vacuum({_VACUUM_FROM_PAGES // 2})")
 
-    def extent(self) -> Extent:
-        """What it holds."""
+    def extents(self) -> dict[Lane, Extent]:
+        """What each lane holds."""
         with translated(self.path):
-            row = self._db.execute("select batch_no, kept_ms from batch order by batch_no limit 1").fetchone()
-        oldest, kept_ms = row or (self._next_no, None)
-        return Extent(self.epoch, oldest, self._next_no, self._used_bytes(), kept_ms)
+            return self._extents()
+
+    def _extents(self) -> dict[Lane, Extent]:
+        extents = {}
+        for lane, sequence in self._lanes.items():
+            oldest, kept_ms = sequence.oldest()
+            next_no, size_bytes = sequence.tally
+            extents[lane] = Extent(lane.epoch(self.base_epoch), oldest, next_no, size_bytes, kept_ms)
+        return extents
+
+    def lane_of(self, epoch: int) -> Lane | None:
+        """Which lane has an epoch; none for that of another spool."""
+        return next((lane for lane in Lane if lane.epoch(self.base_epoch) == epoch), None)
 
     def last_sampled(self) -> dict[str, int]:
         """For each device, from when on (UTC ms) readings were not spooled yet when the last batch was kept."""
@@ -158,18 +139,19 @@ class SpoolFile:
         return bd_seq
 
     def renew(self, now_ms: int) -> None:
-        """Takes a higher epoch, and the name that goes with it, for the same batches."""
-        epoch = max(now_ms, self.epoch + 1)
+        """Takes higher epochs, and the name that goes with them, for the same batches."""
+        base_epoch = max(now_ms, self.base_epoch + len(Lane))
         with translated(self.path):
             # What the log beside the file holds would not move with it.
             if self._db.execute("pragma wal_checkpoint(truncate)").fetchone()[0]:
                 raise SpoolError(f"spool {self.path}: is in use by another program")
             self._db.close()
             try:
-                self.path = self.path.rename(spool_path(self.path.parent, epoch))
-                self.epoch = epoch
+                self.path = self.path.rename(spool_path(self.path.parent, base_epoch))
+                self.base_epoch = base_epoch
             finally:
-                self._db = _connect(self.path)
+                self._db = connect(self.path)
+                self._lanes = self._open_lanes()
 
     def close(self, *, clean: bool) -> None:
         """Closes the file; `clean` says that nothing polled is missing from it."""
@@ -179,35 +161,42 @@ class SpoolFile:
         finally:
             self._db.close()
 
-    def _insert(self, next_no: int, batches: Sequence[Batch], now_ms: int) -> int:
-        rows = [
-            (number, batch.device, batch.payload, batch.from_ms, batch.to_ms, now_ms)
-            for number, batch in enumerate(batches, next_no)
-        ]
-        self._db.executemany("insert into batch values (?, ?, ?, ?, ?, ?)", rows)
+    def _insert(self, batches: Sequence[Batch], now_ms: int) -> None:
+        for lane, sequence in self._lanes.items():
+            if theirs := [batch for batch in batches if batch.lane is lane]:
+                sequence.append(theirs, now_ms)
         self._db.executemany(
             "insert into device values (?, ?) "
             "on conflict (name) do update set last_ms = max(last_ms, excluded.last_ms)",
             [(batch.device, batch.from_ms) for batch in batches],
         )
-        return next_no + len(rows)
 
-    def _make_room(self, *, first_new: int) -> tuple[int, dict[str, Gap]]:
-        """Evicts the oldest batches, never one just added, until what is left fits."""
+    def _room_bytes(self) -> int:
+        """How much the file may use: what is allowed, but no more than now where the disk has little left."""
+        if not self._min_free_bytes:
+            return self._max_bytes
+        disk = os.statvfs(self.path.parent)
+        reserve_bytes = min(self._min_free_bytes, disk.f_blocks * disk.f_frsize // _FREE_SHARE)
+        spare_bytes = disk.f_bavail * disk.f_frsize - reserve_bytes
+        return min(self._max_bytes, self._pragma("page_count") * self._page_bytes + max(0, spare_bytes))
+
+    def _make_room(self, room_bytes: int, first_new: Mapping[Lane, int]) -> tuple[int, dict[str, Gap]]:
+        """Evicts the least urgent lane's oldest batches until what is left fits; never all that was just added."""
         evicted, gaps = 0, dict[str, Gap]()
-        while self._used_bytes() > self._max_bytes:
-            oldest = self._db.execute("select min(batch_no) from batch").fetchone()[0]
-            through = min(oldest + max(1, (first_new - oldest) // _EVICTED_SHARE), first_new) - 1
-            if through < oldest:
+        while self._used_bytes() > room_bytes:
+            held = [lane for lane, extent in self._extents().items() if extent.depth]
+            if not held:
                 break
-            evicted += self._evict(through, gaps)
+            sequence = self._lanes[held[-1]]
+            oldest, _ = sequence.oldest()
+            end = first_new[held[-1]] if len(held) == 1 else sequence.next_no
+            if oldest >= end:
+                break
+            through = oldest + max(1, (end - oldest) // _EVICTED_SHARE) - 1
+            for device, (from_ms, to_ms) in sequence.spans_through(through).items():
+                widen(gaps, device, Gap(from_ms, to_ms, "spool full"))
+            evicted += sequence.delete_through(through)
         return evicted, gaps
-
-    def _evict(self, through: int, gaps: dict[str, Gap]) -> int:
-        spans = "select device, min(from_ms), max(to_ms) from batch where batch_no <= ? group by device"
-        for device, from_ms, to_ms in self._db.execute(spans, (through,)):
-            widen(gaps, device, Gap(from_ms, to_ms, "spool full"))
-        return self._db.execute(_DELETE_THROUGH, (through,)).rowcount
 
     def _used_bytes(self) -> int:
         return (self._pragma("page_count") - self._pragma("freelist_count")) * self._page_bytes
@@ -230,12 +219,15 @@ class SpoolFile:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
+        tallies = {lane: sequence.tally for lane, sequence in self._lanes.items()}
         with translated(self.path):
             self._db.execute("begin immediate")
             try:
                 yield
                 self._db.execute("commit")
             except BaseException:
+                for lane, tally in tallies.items():
+                    self._lanes[lane].tally = tally
                 # A full disk has rolled back already, and a second roll-back would hide that it was full.
                 if self._db.in_transaction:
                     self._db.execute("rollback")
@@ -243,7 +235,7 @@ class SpoolFile:
 
 
 def spool_path(directory: Path, epoch: int) -> Path:
-    """Where a spool lies. Its name tells its epoch, so that it is known even of a file that cannot be read."""
+    """Where a spool lies. Its name tells its base epoch, so that it is known even of a file that cannot be read."""
     return directory / f"spool-{epoch}.db"
 
 
@@ -251,41 +243,3 @@ def widen(gaps: dict[str, Gap], device: str, gap: Gap) -> None:
     """Makes a device's gap reach over another one too."""
     known = gaps.get(device, gap)
     gaps[device] = Gap(min(known.from_ms, gap.from_ms), max(known.to_ms, gap.to_ms), gap.reason)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    with translated(path), contextlib.ExitStack() as undo:
-        db = undo.enter_context(contextlib.closing(sqlite3.connect(path, isolation_level=None)))
-        # auto_vacuum counts only before the first table, and before WAL writes the first page.
-        db.execute("pragma auto_vacuum = incremental")
-        db.execute("pragma journal_mode = wal")
-        # NORMAL would lose the last commits when the power fails.
-        db.execute("pragma synchronous = full")
-        db.execute("pragma cache_size = -1024")
-        db.execute("pragma journal_size_limit = 4194304")
-        version = db.execute("pragma user_version").fetchone()[0]
-        if version == 0:
-            db.executescript(f"begin immediate; {_SCHEMA} commit;")
-        elif version != _VERSION:
-            raise CorruptSpoolError(f"spool {path}: has format {version}, this agent knows {_VERSION}")
-        elif (verdict := db.execute("pragma quick_check(1)").fetchone()[0]) != "ok":
-            raise CorruptSpoolError(f"spool {path}: {verdict}")
-        undo.pop_all()
-        return db
-
-
-@contextlib.contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """SQLite's and the file system's errors as ours; those that say that the file is spoilt as CorruptSpoolError."""
-    try:
-        yield
-    except sqlite3.Error as exc:
-        # The low byte is the error, the others its details.
-        code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
-        tables_differ = code == sqlite3.SQLITE_ERROR and re.search("no such|already exists", str(exc))
-        spoilt = code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB} or tables_differ
-        error = CorruptSpoolError if spoilt else SpoolError
-        remedy = ": free space there" if code == sqlite3.SQLITE_FULL else ""
-        raise error(f"spool {path}: {exc}{remedy}") from exc
-    except OSError as exc:
-        raise SpoolError(f"spool {path}: {exc.strerror}") from exc

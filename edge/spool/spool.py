@@ -14,20 +14,22 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from contract.delivery import BatchId, Gap
 from edge.errors import CorruptSpoolError, SpoolError
+from edge.lane import Lane
 from edge.spool.directory import count_set_aside, open_spool, set_aside
-from edge.spool.file import Extent, SpoolFile, StoredBatch, widen
+from edge.spool.file import SpoolFile, widen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from edge.batch import Batch
     from edge.sources.base import Clock
+    from edge.spool.sequence import Extent, StoredBatch
 
 logger = logging.getLogger(__name__)
 
@@ -40,11 +42,15 @@ _OVERHEAD_BYTES: Final = 400
 
 @dataclass(frozen=True, slots=True)
 class SpoolLimits:
-    """How much the spool keeps, on disk and in memory while the disk takes nothing, and how it groups commits."""
+    """How much the spool keeps, on disk and in memory while the disk takes nothing, and how it groups commits.
+
+    It grows no further where less than `min_free_bytes` would be left to others.
+    """
 
     max_bytes: int
     buffer_bytes: int
     commit_interval_s: float
+    min_free_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +92,8 @@ class Spool:
         self._pending: deque[Batch] = deque()
         self._pending_bytes = 0
         self._lost: dict[str, Gap] = {}
-        self._durable: BatchId | None = None
+        self._durable: dict[int, int] = {}
+        self._away = False
         self._calls: deque[Callable[[SpoolFile], SpoolError | None]] = deque()
         self._commit_at = math.inf
         self._closing = False
@@ -103,15 +110,22 @@ class Spool:
     def put(self, batch: Batch) -> None:
         """Takes a batch; it is on the disk within the commit interval, or as soon as the disk works."""
         with self._changed:
+            if self._away and batch.lane is Lane.LIVE:
+                batch = replace(batch, lane=Lane.BACKFILL)
             self._pending.append(batch)
             self._pending_bytes += _cost(batch)
             self._bound_buffer()
             self._commit_soon()
 
-    def forget(self, through: BatchId) -> None:
-        """Every batch of an epoch up to this one is durable: it is deleted with the next commit."""
+    def divert(self, away: bool) -> None:  # noqa: FBT001 - whether the uplink is away, and nothing else
+        """Says whether nothing can be delivered: live batches put from now on are then kept for replay."""
         with self._changed:
-            self._durable = through
+            self._away = away
+
+    def forget(self, through: BatchId) -> None:
+        """Every batch of a lane (the epoch says which) up to this one is durable: deleted with the next commit."""
+        with self._changed:
+            self._durable[through.epoch] = max(through.batch_no, self._durable.get(through.epoch, 0))
             self._commit_soon()
 
     def _commit_soon(self) -> None:
@@ -129,17 +143,20 @@ class Spool:
         """How many spoilt files lie beside the spool."""
         return count_set_aside(self._directory)
 
-    async def read_from(self, batch_no: int, limit: int) -> list[StoredBatch]:
-        """Up to `limit` batches from a number on, in order; raises SpoolError."""
-        return await self._call(lambda file: file.read_from(batch_no, limit))
+    async def read_from(self, lane: Lane, batch_no: int, limit: int) -> list[StoredBatch]:
+        """Up to `limit` batches of a lane from a number on, in order; raises SpoolError."""
+        return await self._call(lambda file: file.read_from(lane, batch_no, limit))
 
-    async def extent(self) -> Extent:
-        """What is on the disk; raises SpoolError."""
-        return await self._call(SpoolFile.extent)
+    async def extents(self) -> Mapping[Lane, Extent]:
+        """What is on the disk in each lane, the most urgent first; raises SpoolError."""
+        return await self._call(SpoolFile.extents)
 
     async def renew_epoch(self, epoch: int) -> None:
-        """Goes on under a higher epoch than the one given, with the same batches; raises SpoolError."""
-        await self._call(lambda file: file.renew(self._now_ms()) if file.epoch == epoch else None)
+        """Goes on under higher epochs where one of its lanes has the one given, with the same batches.
+
+        Raises SpoolError.
+        """
+        await self._call(lambda file: None if file.lane_of(epoch) is None else file.renew(self._now_ms()))
 
     async def next_bd_seq(self) -> int:
         """The number of the next connection's birth and death, 0 to 255 and round again; raises SpoolError."""
@@ -182,10 +199,13 @@ class Spool:
 
     # What follows runs in the spool's thread.
 
+    def _open(self) -> SpoolFile:
+        return open_spool(self._directory, self._limits.max_bytes, self._now_ms(), self._limits.min_free_bytes)
+
     def _work(self) -> None:
         try:
-            file = open_spool(self._directory, self._limits.max_bytes, self._now_ms())
-            beginning = Beginning(file.epoch, file.stopped_cleanly, file.last_sampled(), file.spoilt_since_ms)
+            file = self._open()
+            beginning = Beginning(file.base_epoch, file.stopped_cleanly, file.last_sampled(), file.spoilt_since_ms)
         except Exception as exc:  # noqa: BLE001 - whatever it is belongs to `start`, which would wait for ever
             self._opened.set_exception(exc)
             return
@@ -223,17 +243,17 @@ class Spool:
         """Commits batches and what was dropped before them; puts them back where the disk does not take them."""
         with self._changed:
             lost, self._lost = self._lost, {}
-            durable, self._durable = self._durable, None
+            durable, self._durable = self._durable, {}
         if not (batches or lost or durable):
             return None
         kept = [*(self._declare(device, gap) for device, gap in lost.items()), *batches]
-        through = durable.batch_no if durable is not None and durable.epoch == file.epoch else 0
+        forget = {lane: number for epoch, number in durable.items() if (lane := file.lane_of(epoch)) is not None}
         try:
-            if through and (self._failing or not kept):
+            if forget and (self._failing or not kept):
                 # By itself: on a full disk it is what makes room.
-                file.delete_through(through)
+                file.delete_through(forget)
             if kept:
-                evicted = file.append(kept, self._now_ms(), self._declare, forget_through=through)
+                evicted = file.append(kept, self._now_ms(), self._declare, forget=forget)
                 self.evicted_batches += evicted
         except SpoolError as exc:
             self._put_back(batches, lost, durable, exc)
@@ -249,15 +269,15 @@ class Spool:
         self._on_commit()
         return None
 
-    def _put_back(self, batches: list[Batch], lost: dict[str, Gap], durable: BatchId | None, fault: SpoolError) -> None:
+    def _put_back(self, batches: list[Batch], lost: dict[str, Gap], durable: dict[int, int], fault: SpoolError) -> None:
         if not self._failing:
             logger.error("%s; readings are held in memory until it works", fault)
         self._failing = True
         with self._changed:
             for device, gap in lost.items():
                 widen(self._lost, device, gap)
-            if self._durable is None:
-                self._durable = durable
+            for epoch, number in durable.items():
+                self._durable[epoch] = max(number, self._durable.get(epoch, 0))
             self._pending.extendleft(reversed(batches))
             self._pending_bytes += sum(_cost(batch) for batch in batches)
             self._bound_buffer()
@@ -282,7 +302,7 @@ class Spool:
         while True:
             try:
                 set_aside(file.path, fault)
-                return open_spool(self._directory, self._limits.max_bytes, self._now_ms())
+                return self._open()
             except SpoolError as exc:
                 logger.error("%s; will be tried again", exc)  # noqa: TRY400 - an operator has no use for the traceback
             if self._closing:

@@ -12,7 +12,7 @@ from contract.sparkplug import as_historical
 from edge.batch import gap_batch
 
 if TYPE_CHECKING:
-    from edge.spool.file import StoredBatch
+    from edge.spool import StoredBatch
 
 logger = logging.getLogger(__name__)
 

@@ -18,6 +18,7 @@ from contract.errors import CodecError
 from contract.sparkplug import REBIRTH, SEQ_MODULUS, decode, with_seq
 from edge.batch import data_topic
 from edge.errors import SpoolError, UplinkError
+from edge.lane import Lane
 from edge.schedule import backoff_s
 from edge.uplink.births import BD_SEQ_MODULUS, births, death
 from edge.uplink.link import LOST, TOO_LARGE, Link, delivered, spell_puback
@@ -27,8 +28,7 @@ from edge.uplink.window import Patience, SendWindow
 if TYPE_CHECKING:
     from edge.config import MqttConfig
     from edge.sources.base import Clock
-    from edge.spool import Spool
-    from edge.spool.file import Extent
+    from edge.spool import Extent, Spool
     from edge.uplink.births import NodeIdentity
 
 logger = logging.getLogger(__name__)
@@ -158,13 +158,13 @@ class Uplink:
 
     async def _progress(self) -> Extent:
         """Takes in the last mark, and moves the window over what is durable or evicted."""
-        extent = await self._spool.extent()
+        extent = (await self._spool.extents())[Lane.LIVE]
         mark, self._mark = self._mark, None
         if mark is not None and mark.epoch == extent.epoch and mark.through >= extent.next_no:
             # The disk has lost numbers that were sent: a card put back from an image, or one that lies about writing.
             logger.error("batch %d is durable but unknown here: a new epoch is begun", mark.through)
             await self._spool.renew_epoch(extent.epoch)
-            extent = await self._spool.extent()
+            extent = (await self._spool.extents())[Lane.LIVE]
         if extent.epoch != self._epoch:
             self._epoch = extent.epoch
             self._window.restart(extent.oldest)
@@ -192,7 +192,7 @@ class Uplink:
                 link.receive_maximum - link.in_flight,
                 _READ_AT_ONCE,
             )
-            batches = await self._spool.read_from(self._window.next_no, room) if room > 0 else []
+            batches = await self._spool.read_from(Lane.LIVE, self._window.next_no, room) if room > 0 else []
             if not batches:
                 return
             if batches[0].batch_no != self._window.next_no:
@@ -259,7 +259,7 @@ class Uplink:
             return (self._bd_seq + 1) % BD_SEQ_MODULUS
 
     async def _is_empty(self) -> bool:
-        return not self._spool.buffered and (await self._spool.extent()).depth == 0
+        return not self._spool.buffered and not any(extent.depth for extent in (await self._spool.extents()).values())
 
     @property
     def _client_id(self) -> str:

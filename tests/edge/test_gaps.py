@@ -13,6 +13,7 @@ from contract.delivery import GAP, Gap
 from contract.sparkplug import decode
 from edge.agent import Agent
 from edge.config import AgentConfig
+from edge.lane import Lane
 from edge.polling import Poll
 from edge.reading import Reading
 from edge.spool import Beginning
@@ -62,7 +63,7 @@ def test_what_a_spoilt_spool_held_is_declared_and_on_the_disk_before_anything_is
         await killed._spool.close(clean=False)
         agent = an_agent(tmp_path)
         await agent._foresee_gaps(await agent._spool.start())
-        (batch,) = await agent._spool.read_from(1, 10)
+        (batch,) = await agent._spool.read_from(Lane.LIVE, 1, 10)
         gap = Gap.from_metric(decode(batch.payload).metrics[0])
         assert (gap.from_ms, gap.reason) == (1000, "spool corrupt")
         await agent._spool.close(clean=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contract.delivery import GAP
 from contract.sparkplug import decode
-from edge.spool.file import StoredBatch
+from edge.spool import StoredBatch
 from edge.uplink.outgoing import Outgoing
 
 LARGE = StoredBatch(7, "plant", bytes(5000), 100, 200, 1000)

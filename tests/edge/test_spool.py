@@ -15,7 +15,8 @@ from contract.delivery import GAP, BatchId, Gap
 from contract.sparkplug import decode
 from edge.batch import Batch, gap_batch
 from edge.errors import SpoolError
-from edge.spool import Spool, SpoolLimits
+from edge.lane import Lane
+from edge.spool import Extent, Spool, SpoolLimits
 from edge.spool.file import SpoolFile
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ def a_spool(directory: Path, on_commit: Callable[[], object] = lambda: None, **l
     given = {"max_bytes": 1 << 26, "buffer_bytes": 1 << 20, "commit_interval_s": 0.02} | limits
     clock = lambda: 1000  # noqa: E731 - a clock that stands
     return Spool(directory, SpoolLimits(**given), clock, lambda device, gap: gap_batch(device, gap, 1), on_commit)
+
+
+async def live(spool: Spool) -> Extent:
+    return (await spool.extents())[Lane.LIVE]
 
 
 def limit_pages(spool: Spool, pages: int) -> asyncio.Future[None]:
@@ -47,10 +52,10 @@ def test_what_arrives_together_is_committed_together(tmp_path: Path) -> None:
         await spool.start()
         for n in range(100):
             spool.put(a_batch(n))
-        assert (await spool.extent()).depth == 0, "not before the interval is over"
+        assert (await live(spool)).depth == 0, "not before the interval is over"
         await spool.flush()
-        assert (await spool.extent()).depth == 100
-        assert [b.batch_no for b in await spool.read_from(1, 1000)] == list(range(1, 101))
+        assert (await live(spool)).depth == 100
+        assert [b.batch_no for b in await spool.read_from(Lane.LIVE, 1, 1000)] == list(range(1, 101))
         await spool.close(clean=True)
 
     asyncio.run(scenario())
@@ -66,7 +71,7 @@ def test_a_batch_is_committed_without_being_asked_for(tmp_path: Path, eventually
         await spool.start()
         spool.put(a_batch(1))
         await eventually(committed.is_set, "the commit")
-        assert (await spool.extent()).depth == 1
+        assert (await live(spool)).depth == 1
         await spool.close(clean=True)
 
     asyncio.run(scenario())
@@ -79,11 +84,11 @@ def test_closing_commits_what_is_pending_and_notes_a_clean_stop(tmp_path: Path) 
         spool.put(a_batch(7))
         await spool.close(clean=True)
         with pytest.raises(SpoolError, match="closed"):
-            await spool.extent()
+            await live(spool)
         again = a_spool(tmp_path)
         beginning = await again.start()
         assert (beginning.stopped_cleanly, beginning.last_sampled) == (True, {"plant": 7})
-        assert (await again.extent()).depth == 1
+        assert (await live(again)).depth == 1
         await again.close(clean=True)
 
     asyncio.run(scenario())
@@ -102,7 +107,7 @@ def test_while_the_disk_is_full_readings_wait_in_memory_and_nothing_is_lost(
         assert spool.buffered > 0
         await limit_pages(spool, 100_000)
         await eventually(lambda: spool.buffered == 0, "the disk works again")
-        batches = await spool.read_from(1, 1000)
+        batches = await spool.read_from(Lane.LIVE, 1, 1000)
         assert [int.from_bytes(b.payload[:8], "big") for b in batches] == list(range(1, 51))
         assert spool.dropped_batches == 0
         await spool.close(clean=True)
@@ -122,7 +127,7 @@ def test_what_does_not_fit_in_memory_either_is_dropped_counted_and_declared(tmp_
         assert spool.dropped_batches > 50
         await limit_pages(spool, 100_000)
         await eventually(lambda: spool.buffered == 0, "the disk works again")
-        gap_first, *rest = await spool.read_from(1, 1000)
+        gap_first, *rest = await spool.read_from(Lane.LIVE, 1, 1000)
         (metric,) = decode(gap_first.payload).metrics
         gap = Gap.from_metric(metric)
         kept = [int.from_bytes(b.payload[:8], "big") for b in rest]
@@ -143,17 +148,17 @@ def test_a_file_that_spoils_while_in_use_is_replaced_and_the_loss_declared(tmp_p
 
         def spoil(_file: object) -> None:
             db = sqlite3.connect(tmp_path / f"spool-{epoch}.db")
-            db.execute("drop table batch")
+            db.execute("drop table live")
             db.close()
 
         await spool._call(spoil)
         spool.put(a_batch(2))
         with pytest.raises(SpoolError):
-            await spool.extent()
+            await live(spool)
         await spool.flush()
         await eventually(lambda: spool.buffered == 0, "the new file")
-        extent = await spool.extent()
-        gap, reading = await spool.read_from(1, 10)
+        extent = await live(spool)
+        gap, reading = await spool.read_from(Lane.LIVE, 1, 10)
         assert extent.epoch > epoch
         assert decode(gap.payload).metrics[0].value == "spool corrupt"
         assert int.from_bytes(reading.payload[:8], "big") == 2
@@ -165,7 +170,7 @@ def test_a_file_that_spoils_while_in_use_is_replaced_and_the_loss_declared(tmp_p
 def spoil(spool: Spool, path: Path) -> asyncio.Future[None]:
     def drop(_file: object) -> None:
         db = sqlite3.connect(path)
-        db.execute("drop table batch")
+        db.execute("drop table live")
         db.close()
 
     return asyncio.ensure_future(spool._call(drop))
@@ -183,9 +188,9 @@ def test_what_is_declared_of_a_spoilt_file_begins_with_what_it_still_held(tmp_pa
             await spool.flush()
         await spoil(spool, tmp_path / f"spool-{epoch}.db")
         with pytest.raises(SpoolError):
-            await spool.extent()
+            await live(spool)
         await spool.flush()
-        (gap,) = await spool.read_from(1, 10)
+        (gap,) = await spool.read_from(Lane.LIVE, 1, 10)
         assert Gap.from_metric(decode(gap.payload).metrics[0]) == Gap(700, 1000, "spool corrupt")
         await spool.close(clean=True)
 
@@ -212,9 +217,9 @@ def test_a_spoilt_file_that_cannot_be_set_aside_at_first_is_so_later(
 
         monkeypatch.setattr(Path, "rename", rename)
         with pytest.raises(SpoolError):
-            await spool.extent()
+            await live(spool)
         async with asyncio.timeout(10):
-            assert (await spool.extent()).epoch > epoch
+            assert (await live(spool)).epoch > epoch
         await spool.close(clean=True)
 
     asyncio.run(scenario())
@@ -236,7 +241,7 @@ def test_a_fault_that_nobody_foresaw_costs_neither_the_batches_nor_the_thread(
             await spool.flush()
             assert spool.buffered == 1
         await eventually(lambda: spool.buffered == 0, "tried again")
-        assert (await spool.extent()).depth == 1
+        assert (await live(spool)).depth == 1
         await spool.close(clean=True)
 
     asyncio.run(scenario())
@@ -256,7 +261,7 @@ def test_a_caller_that_gives_up_or_errs_does_not_harm_the_spool(tmp_path: Path) 
         await spool.start()
         hold = threading.Event()
         holding = asyncio.ensure_future(spool._call(lambda _file: hold.wait(10)))
-        given_up = asyncio.ensure_future(spool.extent())
+        given_up = asyncio.ensure_future(live(spool))
         await asyncio.sleep(0)
         given_up.cancel()
         await asyncio.wait([given_up])
@@ -264,7 +269,7 @@ def test_a_caller_that_gives_up_or_errs_does_not_harm_the_spool(tmp_path: Path) 
         assert await holding
         with pytest.raises(ZeroDivisionError):
             await spool._call(lambda _file: 1 // 0)
-        assert (await spool.extent()).depth == 0
+        assert (await live(spool)).depth == 0
         await spool.close(clean=True)
 
     asyncio.run(scenario())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,14 +21,32 @@ from contract.delivery import GAP, Gap
 from contract.sparkplug import decode
 from edge.batch import Batch, gap_batch
 from edge.errors import CorruptSpoolError, SpoolError
+from edge.lane import Lane
 from edge.spool.directory import count_set_aside, open_spool
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edge.spool import Extent
     from edge.spool.file import SpoolFile
 
 ROOM = 64 << 20
+FORMAT_1 = """
+pragma auto_vacuum = incremental;
+pragma journal_mode = wal;
+create table batch (
+  batch_no integer primary key,
+  device   text not null,
+  payload  blob not null,
+  from_ms  integer not null,
+  to_ms    integer not null,
+  kept_ms  integer not null
+);
+create table device (name text primary key, last_ms integer not null);
+create table state (key text primary key, value integer not null);
+insert into state values ('next_batch_no', 60), ('bd_seq', 7), ('clean_stop', 1);
+pragma user_version = 1;
+"""
 
 
 def a_batch(n: int, size_bytes: int = 100, device: str = "plant") -> Batch:
@@ -35,6 +55,10 @@ def a_batch(n: int, size_bytes: int = 100, device: str = "plant") -> Batch:
 
 def declare(device: str, gap: Gap) -> Batch:
     return gap_batch(device, gap, 1)
+
+
+def live(file: SpoolFile) -> Extent:
+    return file.extents()[Lane.LIVE]
 
 
 def fill(file: SpoolFile, batches: Sequence[Batch]) -> int:
@@ -67,14 +91,14 @@ def test_numbers_have_no_holes_whatever_is_deleted_and_however_often_it_is_opene
                     expected.update({next_no + i: batch.payload for i, batch in enumerate(batches)})
                     next_no += amount
                 case "delete":
-                    file.delete_through(amount)
+                    file.delete_through({Lane.LIVE: amount})
                     expected = {no: payload for no, payload in expected.items() if no > amount}
                 case "reopen":
                     file.close(clean=True)
                     file = open_spool(directory, ROOM, 5000)
-            extent = file.extent()
+            extent = live(file)
             assert (extent.epoch, extent.oldest, extent.next_no) == (1000, min(expected, default=next_no), next_no)
-            assert {b.batch_no: b.payload for b in file.read_from(1, 1000)} == expected
+            assert {b.batch_no: b.payload for b in file.read_from(Lane.LIVE, 1, 1000)} == expected
         file.close(clean=True)
 
 
@@ -87,8 +111,8 @@ def test_a_full_spool_evicts_the_oldest_and_declares_them(sizes: list[int]) -> N
         evicted = 0
         for i, size_bytes in enumerate(sizes, 1):
             evicted += fill(file, [a_batch(i * 10, size_bytes, "plant" if i % 2 else "gate")])
-        kept = file.read_from(1, 10_000)
-        extent = file.extent()
+        kept = file.read_from(Lane.LIVE, 1, 10_000)
+        extent = live(file)
         assert [b.batch_no for b in kept] == list(range(extent.oldest, extent.next_no)), "a hole"
         assert extent.size_bytes <= max_bytes + 8192, "more than the newest batch and its gaps too much"
         assert extent.oldest == evicted + 1
@@ -114,15 +138,16 @@ def test_what_a_killed_process_had_committed_is_all_there(tmp_path: Path) -> Non
         import sys
         from pathlib import Path
         from edge.batch import Batch
+        from edge.lane import Lane
         from edge.spool.directory import open_spool
         file = open_spool(Path(sys.argv[1]), 64 << 20, 1000)
-        n = file.extent().next_no
+        n = file.extents()[Lane.LIVE].next_no
         while True:
             batches = [Batch("plant", b"%d" % (n + i), n + i, n + i) for i in range(7)]
             file.append(batches, 1, None)
             n += 7
             if n % 21 == 1:
-                file.delete_through(n - 100)
+                file.delete_through({Lane.LIVE: n - 100})
             print(n - 1, flush=True)
         """
     )
@@ -137,8 +162,8 @@ def test_what_a_killed_process_had_committed_is_all_there(tmp_path: Path) -> Non
             writer.send_signal(signal.SIGKILL)
             confirmed = max([confirmed, *map(int, writer.stdout.read().splitlines())])
         file = open_spool(tmp_path, ROOM, 9999)
-        kept = file.read_from(1, 100_000)
-        extent = file.extent()
+        kept = file.read_from(Lane.LIVE, 1, 100_000)
+        extent = live(file)
         assert extent.epoch == 1000
         assert not file.stopped_cleanly
         assert [b.batch_no for b in kept] == list(range(extent.oldest, extent.next_no))
@@ -169,17 +194,17 @@ def test_a_spoilt_file_is_set_aside_and_a_higher_epoch_begun(tmp_path: Path, spo
             db.close()
         case "newer":
             db = sqlite3.connect(path)
-            db.execute("pragma user_version = 2")
+            db.execute("pragma user_version = 3")
             db.close()
     # The clock was set back, too: the new epoch is higher all the same.
     anew = open_spool(tmp_path, ROOM, 500)
-    assert (anew.epoch, anew.spoilt_since_ms) == (1001, 1000)
-    assert anew.extent().depth == 0
+    assert (anew.base_epoch, anew.spoilt_since_ms) == (1004, 1000)
+    assert live(anew).depth == 0
     assert count_set_aside(tmp_path) == 1
     fill(anew, [a_batch(1)])
     anew.close(clean=True)
     again = open_spool(tmp_path, ROOM, 2000)
-    assert (again.epoch, again.spoilt_since_ms, again.extent().depth) == (1001, None, 1)
+    assert (again.base_epoch, again.spoilt_since_ms, live(again).depth) == (1004, None, 1)
     again.close(clean=True)
 
 
@@ -190,10 +215,10 @@ def test_a_disk_that_is_full_is_told_and_harms_nothing(tmp_path: Path) -> None:
     with pytest.raises(SpoolError, match="full: free space there") as caught:
         fill(file, [a_batch(n, 5000) for n in range(2, 20)])
     assert not isinstance(caught.value, CorruptSpoolError)
-    assert (file.extent().next_no, file.extent().depth) == (2, 1)
+    assert (live(file).next_no, live(file).depth) == (2, 1)
     file._db.execute("pragma max_page_count = 100000")
     fill(file, [a_batch(2)])
-    assert [b.batch_no for b in file.read_from(1, 10)] == [1, 2]
+    assert [b.batch_no for b in file.read_from(Lane.LIVE, 1, 10)] == [1, 2]
     file.close(clean=True)
 
 
@@ -229,12 +254,12 @@ def test_it_remembers_how_it_was_left_and_when_each_device_was_last_spooled(tmp_
 def test_a_new_epoch_keeps_the_batches(tmp_path: Path) -> None:
     file = open_spool(tmp_path, ROOM, 1000)
     fill(file, [a_batch(n) for n in range(1, 6)])
-    file.delete_through(2)
+    file.delete_through({Lane.LIVE: 2})
     file.renew(900)
-    assert (file.epoch, [b.batch_no for b in file.read_from(1, 10)]) == (1001, [3, 4, 5])
+    assert (file.base_epoch, [b.batch_no for b in file.read_from(Lane.LIVE, 1, 10)]) == (1004, [3, 4, 5])
     file.close(clean=True)
     again = open_spool(tmp_path, ROOM, 1)
-    assert (again.epoch, again.extent().oldest, again.extent().next_no) == (1001, 3, 6)
+    assert (again.base_epoch, live(again).oldest, live(again).next_no) == (1004, 3, 6)
     again.close(clean=True)
 
 
@@ -243,7 +268,7 @@ def test_disk_is_given_back_after_an_outage(tmp_path: Path) -> None:
     fill(file, [a_batch(n, 10_000) for n in range(1, 1500)])
     path = tmp_path / "spool-1000.db"
     for through in range(100, 1600, 50):
-        file.delete_through(through)
+        file.delete_through({Lane.LIVE: through})
     file.close(clean=True)
     assert path.stat().st_size < 10 << 20
 
@@ -260,7 +285,88 @@ def test_a_new_epoch_that_cannot_be_named_costs_nothing(tmp_path: Path, monkeypa
         with pytest.raises(SpoolError, match="Permission denied"):
             file.renew(2000)
     fill(file, [a_batch(6)])
-    assert (file.epoch, file.extent().depth) == (1000, 6)
+    assert (file.base_epoch, live(file).depth) == (1000, 6)
     file.renew(2000)
-    assert (file.epoch, file.extent().depth) == (2000, 6)
+    assert (file.base_epoch, live(file).depth) == (2000, 6)
+    file.close(clean=True)
+
+
+def test_the_spool_of_an_agent_before_there_were_lanes_goes_on_where_it_was(tmp_path: Path) -> None:
+    payloads = {number: b"%d" % number * 1000 for number in range(3, 60)}
+    db = sqlite3.connect(tmp_path / "spool-1000.db", isolation_level=None)
+    db.executescript(FORMAT_1)
+    rows = [(number, "plant", payload, number, number + 1, 1005) for number, payload in payloads.items()]
+    db.executemany("insert into batch values (?, ?, ?, ?, ?, ?)", rows)
+    db.execute("insert into device values ('plant', 59)")
+    db.close()
+    file = open_spool(tmp_path, ROOM, 2000)
+    assert (file.stopped_cleanly, file.next_bd_seq(), file.last_sampled()) == (True, 8, {"plant": 59})
+    extent = live(file)
+    assert (extent.epoch, extent.oldest, extent.next_no) == (1000, 3, 60), "what the bridge knows must go on to hold"
+    assert {b.batch_no: b.payload for b in file.read_from(Lane.LIVE, 1, 100)} == payloads
+    fill(file, [a_batch(60), replace(a_batch(1), lane=Lane.ALARM)])
+    file.delete_through({Lane.LIVE: 50})
+    file.close(clean=True)
+    again = open_spool(tmp_path, ROOM, 3000)
+    assert [b.batch_no for b in again.read_from(Lane.LIVE, 1, 100)] == list(range(51, 61))
+    assert {lane: (e.epoch, e.depth) for lane, e in again.extents().items()} == {
+        Lane.ALARM: (1003, 1),
+        Lane.LIVE: (1000, 10),
+        Lane.BACKFILL: (1001, 0),
+        Lane.IMAGE: (1002, 0),
+    }
+    again.close(clean=True)
+
+
+def test_the_least_urgent_lane_is_evicted_first_even_before_it_is_told(tmp_path: Path) -> None:
+    file = open_spool(tmp_path, 400_000, 1000)
+
+    def put(lane: Lane, count: int) -> int:
+        return fill(file, [replace(a_batch(n, 10_000, lane.name), lane=lane) for n in range(count)])
+
+    def held() -> dict[Lane, int]:
+        """Batches of each lane, without the gaps that are declared."""
+        return {lane: sum(len(b.payload) > 9000 for b in file.read_from(lane, 1, 999)) for lane in Lane}
+
+    assert [put(lane, 5) for lane in Lane] == [0, 0, 0, 0]
+    assert put(Lane.LIVE, 15) > 0
+    assert (held()[Lane.LIVE], held()[Lane.BACKFILL]) == (20, 5), "images go first"
+    assert put(Lane.ALARM, 7) > 0
+    assert (held()[Lane.LIVE], held()[Lane.IMAGE]) == (20, 0), "then what is to be replayed"
+    assert put(Lane.ALARM, 15) > 0
+    assert held()[Lane.ALARM] == 27, "then live readings"
+    assert put(Lane.IMAGE, 3) >= 3, "an image never drives out a reading"
+    assert put(Lane.ALARM, 30) > 0
+    assert held()[Lane.ALARM] < 57, "alarms last, the oldest first"
+    gaps = {b.device for b in file.read_from(Lane.LIVE, 1, 999) if _metrics_of_gap(b.payload)}
+    assert gaps <= {lane.name for lane in Lane}
+    assert "ALARM" in gaps
+    file.close(clean=True)
+
+
+def test_a_garbled_payload_is_never_read_as_a_batch(tmp_path: Path) -> None:
+    file = open_spool(tmp_path, ROOM, 1000)
+    fill(file, [a_batch(n) for n in range(1, 9)])
+    file._db.execute("update live set payload = zeroblob(50) where batch_no = 5")
+    assert [b.batch_no for b in file.read_from(Lane.LIVE, 1, 4)] == [1, 2, 3, 4]
+    with pytest.raises(CorruptSpoolError, match="batch 5 of lane LIVE is garbled"):
+        file.read_from(Lane.LIVE, 1, 9)
+    file.close(clean=True)
+
+
+def test_it_grows_no_further_where_the_disk_has_little_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = open_spool(tmp_path, ROOM, 1000, min_free_bytes=10 << 20)
+    disk = os.statvfs(tmp_path)
+    free_bytes = 12 << 20
+    values = list(disk)
+    monkeypatch.setattr(
+        os, "statvfs", lambda _path: os.statvfs_result([*values[:4], free_bytes // values[1], *values[5:]])
+    )
+    assert fill(file, [a_batch(n, 10_000) for n in range(100)]) == 0
+    free_bytes = 9 << 20
+    before = live(file).size_bytes
+    assert fill(file, [a_batch(n, 10_000) for n in range(20)]) >= 20
+    assert before * 0.9 < live(file).size_bytes <= before, "what is held is not given up for others"
+    free_bytes = 12 << 20
+    assert fill(file, [a_batch(n, 10_000) for n in range(50)]) == 0
     file.close(clean=True)

@@ -66,7 +66,7 @@ class Rig:
 
     async def depth(self) -> int:
         await self.spool.flush()
-        return (await self.spool.extent()).depth
+        return sum(extent.depth for extent in (await self.spool.extents()).values())
 
     async def delivered(self, timeout_s: float = 30.0) -> None:
         async with asyncio.timeout(timeout_s):

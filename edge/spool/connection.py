@@ -1,0 +1,112 @@
+"""The spool's database: opened so that a commit is on the disk, brought to this agent's format, its errors ours."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+import sqlite3
+import time
+from typing import TYPE_CHECKING, Final
+
+from edge.errors import CorruptSpoolError, SpoolError
+from edge.lane import Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FORMAT: Final = 2
+# A large spool is not read through at every start: what is spoilt beyond is found when it is met.
+_CHECK_S: Final = 5.0
+_CHECK_STEPS: Final = 10_000
+
+# The payload stands last: what stands behind a long one can only be read by reading it.
+_BATCH_COLUMNS: Final = """
+  batch_no integer primary key,
+  device   text not null,
+  from_ms  integer not null,
+  to_ms    integer not null,
+  kept_ms  integer not null,
+  crc32    integer,
+  payload  blob not null
+"""
+_LANES: Final = {lane: f"create table {lane.name.lower()} ({_BATCH_COLUMNS});" for lane in Lane}
+_NEW: Final = """
+create table sequence (lane integer primary key, next_no integer not null);
+insert into sequence values (0, 1), (1, 1), (2, 1), (3, 1);
+create table device (name text primary key, last_ms integer not null);
+create table state (key text primary key, value integer not null);
+insert into state values ('bd_seq', -1), ('clean_stop', 0), ('unchecked_through', 0);
+"""
+# Format 1 had one sequence, without checksums: it becomes lane LIVE, where it lies.
+_FROM_FORMAT_1: Final = """
+alter table batch rename to live;
+alter table live add column crc32 integer;
+create table sequence (lane integer primary key, next_no integer not null);
+insert into sequence values (0, 1), (2, 1), (3, 1);
+insert into sequence select 1, value from state where key = 'next_batch_no';
+insert into state select 'unchecked_through', value - 1 from state where key = 'next_batch_no';
+delete from state where key = 'next_batch_no';
+"""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A spool's database, made where there is none.
+
+    Raises CorruptSpoolError for a file that is none, SpoolError when the disk does not take one.
+    """
+    with translated(path), contextlib.ExitStack() as undo:
+        db = undo.enter_context(contextlib.closing(sqlite3.connect(path, isolation_level=None)))
+        # A garbled name is for the checksum to find, not for the decoder.
+        db.text_factory = functools.partial(str, encoding="utf-8", errors="replace")
+        # auto_vacuum counts only before the first table, and before WAL writes the first page.
+        db.execute("pragma auto_vacuum = incremental")
+        db.execute("pragma journal_mode = wal")
+        # NORMAL would lose the last commits when the power fails.
+        db.execute("pragma synchronous = full")
+        db.execute("pragma cache_size = -1024")
+        db.execute("pragma journal_size_limit = 4194304")
+        version = db.execute("pragma user_version").fetchone()[0]
+        if version not in range(FORMAT + 1):
+            raise CorruptSpoolError(f"spool {path}: has format {version}, this agent knows {FORMAT}")
+        if version and (verdict := _check(db)) != "ok":
+            raise CorruptSpoolError(f"spool {path}: {verdict}")
+        if version < FORMAT:
+            script = _FROM_FORMAT_1 if version else _NEW
+            made = "".join(sql for lane, sql in _LANES.items() if not (version and lane is Lane.LIVE))
+            db.executescript(f"begin immediate; {made} {script} pragma user_version = {FORMAT}; commit;")
+        undo.pop_all()
+        return db
+
+
+def _check(db: sqlite3.Connection) -> str:
+    """What SQLite finds wrong in a few seconds, "ok" for nothing."""
+    until_s = time.monotonic() + _CHECK_S
+    db.set_progress_handler(lambda: time.monotonic() > until_s, _CHECK_STEPS)
+    try:
+        verdict: str = db.execute("pragma quick_check(1)").fetchone()[0]
+    except sqlite3.OperationalError as exc:
+        if exc.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+            raise
+        return "ok"
+    finally:
+        db.set_progress_handler(None, 0)
+    return verdict
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """SQLite's and the file system's errors as ours; those that say that the file is spoilt as CorruptSpoolError."""
+    try:
+        yield
+    except sqlite3.Error as exc:
+        # The low byte is the error, the others its details.
+        code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
+        tables_differ = code == sqlite3.SQLITE_ERROR and re.search("no such|already exists", str(exc))
+        spoilt = code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB} or tables_differ
+        error = CorruptSpoolError if spoilt else SpoolError
+        remedy = ": free space there" if code == sqlite3.SQLITE_FULL else ""
+        raise error(f"spool {path}: {exc}{remedy}") from exc
+    except OSError as exc:
+        raise SpoolError(f"spool {path}: {exc.strerror}") from exc
