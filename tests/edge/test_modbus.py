@@ -1,4 +1,4 @@
-"""The Modbus source: decoding and planning as properties, the line against real servers, good and bad."""
+"""The Modbus source: the line against real servers, good and bad."""
 
 from __future__ import annotations
 
@@ -7,23 +7,17 @@ import struct
 import time
 from collections import defaultdict
 from contextlib import asynccontextmanager, suppress
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType as SimType
 from pymodbus.simulator import SimData, SimDevice
 
 from contract.config import ConfigError, parse_config
-from contract.datatypes import DataType
 from contract.sparkplug import Quality
 from edge.errors import SourceError
 from edge.sources import ModbusConfig
-from edge.sources.modbus.blocks import plan_blocks
-from edge.sources.modbus.points import PointConfig, ValueFault, decode_registers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -41,11 +35,6 @@ CODES = {
     "float32": "f",
     "float64": "d",
 }
-ORDERS = st.sampled_from(["big", "little"])
-
-
-def point(**fields: Any) -> PointConfig:
-    return PointConfig.model_validate({"name": "p", "table": "input", "address": 0, "datatype": "int16"} | fields)
 
 
 def as_registers(raw: bytes, byte_order: str, word_order: str) -> list[int]:
@@ -56,137 +45,6 @@ def as_registers(raw: bytes, byte_order: str, word_order: str) -> list[int]:
     if byte_order == "little":
         words = [word[::-1] for word in words]
     return [word[0] * 256 + word[1] for word in words]
-
-
-@st.composite
-def numbers(draw: st.DrawFn) -> tuple[str, int | float]:
-    """A datatype and a number that it holds."""
-    datatype = draw(st.sampled_from(sorted(CODES)))
-    if datatype.startswith("float"):
-        return datatype, draw(
-            st.floats(width=32 if datatype == "float32" else 64, allow_nan=False, allow_infinity=False)
-        )
-    bits, signed = int(datatype.lstrip("uint")), datatype.startswith("i")
-    return datatype, draw(st.integers(-(2 ** (bits - 1)) if signed else 0, 2 ** (bits - signed) - 1))
-
-
-@given(typed=numbers(), byte_order=ORDERS, word_order=ORDERS)
-def test_every_number_is_decoded_in_every_order(
-    typed: tuple[str, int | float], byte_order: str, word_order: str
-) -> None:
-    datatype, number = typed
-    registers = as_registers(struct.pack(f">{CODES[datatype]}", number), byte_order, word_order)
-    where = point(datatype=datatype, byte_order=byte_order, word_order=word_order)
-    decoded = decode_registers(where, registers)
-    assert decoded == number
-    assert type(decoded) is type(number)
-    assert len(registers) == where.size
-
-
-@given(
-    typed=numbers(),
-    scale=st.none() | st.floats(-1e6, 1e6),
-    offset=st.none() | st.floats(-1e6, 1e6),
-)
-def test_a_scaled_number_is_a_double_computed_in_one_way(
-    typed: tuple[str, int | float], scale: float | None, offset: float | None
-) -> None:
-    datatype, number = typed
-    where = point(datatype=datatype, scale=scale, offset=offset)
-    registers = as_registers(struct.pack(f">{CODES[datatype]}", number), "big", "big")
-    if scale is None and offset is None:
-        assert where.metric_type != DataType.DOUBLE or datatype == "float64"
-        return
-    assert where.metric_type == DataType.DOUBLE
-    expected = number * (1.0 if scale is None else scale) + (0.0 if offset is None else offset)
-    if abs(expected) == float("inf"):
-        with pytest.raises(ValueFault):
-            decode_registers(where, registers)
-    else:
-        assert decode_registers(where, registers) == expected
-
-
-@given(text=st.text(max_size=20).filter(lambda t: "\0" not in t and t == t.strip(" ")), byte_order=ORDERS)
-def test_strings_lose_their_padding(text: str, byte_order: str) -> None:
-    raw = text.encode()
-    for padding in (b"\0", b" "):
-        padded = raw.ljust(100, padding)
-        where = point(datatype="string", length=50, byte_order=byte_order)
-        assert decode_registers(where, as_registers(padded, byte_order, "big")) == text
-
-
-@given(register=st.integers(0, 0xFFFF), bit=st.integers(0, 15))
-def test_a_bit_of_a_register(register: int, bit: int) -> None:
-    assert decode_registers(point(datatype="bool", bit=bit), [register]) is bool(register // 2**bit % 2)
-
-
-@pytest.mark.parametrize(
-    ("datatype", "raw"),
-    [
-        ("float32", struct.pack(">f", float("nan"))),
-        ("float32", struct.pack(">f", float("-inf"))),
-        ("float64", struct.pack(">d", float("inf"))),
-        ("string", b"\xff\xfe"),
-    ],
-)
-def test_what_is_no_value_is_a_fault(datatype: str, raw: bytes) -> None:
-    where = point(datatype=datatype, **({"length": 1} if datatype == "string" else {}))
-    with pytest.raises(ValueFault):
-        decode_registers(where, as_registers(raw, "big", "big"))
-
-
-@pytest.mark.parametrize(
-    ("datatype", "scaled", "metric_type"),
-    [
-        ("int16", False, DataType.INT16),
-        ("uint16", False, DataType.UINT16),
-        ("uint64", False, DataType.UINT64),
-        ("int64", True, DataType.DOUBLE),
-        ("float32", False, DataType.FLOAT),
-        ("float32", True, DataType.DOUBLE),
-        ("float64", False, DataType.DOUBLE),
-    ],
-)
-def test_metric_types(datatype: str, scaled: bool, metric_type: DataType) -> None:  # noqa: FBT001 - a parameter set
-    assert point(datatype=datatype, **({"scale": 0.1} if scaled else {})).metric_type == metric_type
-
-
-@st.composite
-def point_lists(draw: st.DrawFn) -> list[PointConfig]:
-    """Points anywhere in four tables, overlapping too."""
-    points = []
-    for i in range(draw(st.integers(1, 40))):
-        table = draw(st.sampled_from(["coil", "discrete", "holding", "input"]))
-        datatype = "bool" if table in {"coil", "discrete"} else draw(st.sampled_from(sorted(CODES)))
-        address = draw(st.integers(0, 3000) | st.integers(0, 60) | st.integers(65_000, 65_532))
-        points.append(point(name=f"p{i}", table=table, datatype=datatype, address=address))
-    return points
-
-
-@given(points=point_lists(), max_gap=st.integers(0, 20), max_registers=st.integers(4, 125))
-def test_a_plan_reads_every_point_once_within_the_limits(
-    points: list[PointConfig], max_gap: int, max_registers: int
-) -> None:
-    blocks = plan_blocks(7, points, max_gap=max_gap, max_registers=max_registers)
-    assert sorted(p.name for block in blocks for p in block.points) == sorted(p.name for p in points)
-    for block in blocks:
-        assert block.unit_id == 7
-        assert {p.table for p in block.points} == {block.table}
-        assert block.count <= (2000 if block.table in {"coil", "discrete"} else max_registers)
-        asked = set(range(block.address, block.address + block.count))
-        used = {a for p in block.points for a in range(p.address, p.address + p.size)}
-        assert used <= asked
-        unused = sorted(asked - used)
-        runs = [1] * bool(unused)
-        for before, after in pairwise(unused):
-            runs = [*runs[:-1], runs[-1] + 1] if after == before + 1 else [*runs, 1]
-        assert max(runs, default=0) <= max_gap
-
-
-def test_neighbours_are_read_together_and_far_ones_apart() -> None:
-    points = [point(name=str(a), address=a) for a in (0, 1, 2, 7, 20)] + [point(name="h", table="holding", address=3)]
-    blocks = plan_blocks(1, points, max_gap=4, max_registers=125)
-    assert [(b.table, b.address, b.count) for b in blocks] == [("holding", 3, 1), ("input", 0, 8), ("input", 20, 1)]
 
 
 # A line: a Modbus TCP server of which a test decides every answer
@@ -689,28 +547,6 @@ def test_a_register_that_is_not_a_number_is_bad_and_its_neighbour_good(caplog: p
 
 
 # Configurations
-
-
-@pytest.mark.parametrize(
-    ("fields", "complaint"),
-    [
-        ({"table": "coil"}, "can only be bool"),
-        ({"table": "coil", "datatype": "bool", "bit": 1}, "leave out `bit`"),
-        ({"datatype": "bool"}, "needs `bit`"),
-        ({"bit": 3}, "`bit` is for a bool"),
-        ({"datatype": "string"}, "needs `length`"),
-        ({"length": 3}, "`length` is for a string"),
-        ({"datatype": "string", "length": 2, "word_order": "little"}, "no word_order"),
-        ({"datatype": "string", "length": 2, "scale": 2}, "no scale"),
-        ({"datatype": "float64", "address": 65_534}, "the last one is 65535"),
-        ({"scale": float("nan")}, "scale"),
-        ({"datatype": "int8"}, "datatype"),
-    ],
-)
-def test_wrong_points(fields: dict[str, Any], complaint: str) -> None:
-    document = {"name": "p", "table": "input", "address": 0, "datatype": "int16"} | fields
-    with pytest.raises(ConfigError, match=complaint):
-        parse_config(document, PointConfig, "edge.yaml")
 
 
 @pytest.mark.parametrize(
