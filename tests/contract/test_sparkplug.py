@@ -248,6 +248,11 @@ def test_a_replayed_payload_is_marked_historical_and_otherwise_unchanged(payload
 
 def test_a_payload_with_a_metric_that_cannot_be_read_is_not_replayed_without_it() -> None:
     encoded = encode(Payload(1, (Metric("good", DataType.DOUBLE, 1.0, 1), Metric("", DataType.DOUBLE, 2.0, 1))))
-    assert [rejected.index for rejected in decode(encoded).rejected] == [1]
-    with pytest.raises(CodecError, match="1 metrics would be lost"):
-        as_historical(encoded)
+    replayed = decode(as_historical(encoded))
+    assert [metric.is_historical for metric in replayed.metrics] == [True]
+    assert [rejected.index for rejected in replayed.rejected] == [1]
+
+
+def test_what_is_no_payload_cannot_be_marked_historical() -> None:
+    with pytest.raises(CodecError, match="not a Sparkplug B payload"):
+        as_historical(b"\x0a\xffgarbled")
