@@ -226,11 +226,20 @@ def _misfits_of_value(point: PointConfig) -> Iterator[str]:
         yield f"min {point.min:g} is above max {point.max:g}"
     if point.texts is not None and (point.is_float or point.is_scaled or (point.min, point.max) != (None, None)):
         yield "`texts` is for a whole number without scale, offset, exponent_at, min and max"
-    if is_number and not point.is_float:
-        bits = 16 * point.size if point.bits is None else point.bits[1] - point.bits[0] + 1
-        for sentinel in point.not_available:
-            if sentinel != int(sentinel) or not -(2 ** (bits - 1)) <= sentinel < 2**bits:
-                yield f"not_available {sentinel} is not what {bits} bits can hold: 0 to {2**bits - 1:#x}"
+    if is_number:
+        yield from _misfits_of_sentinels(point)
+
+
+def _misfits_of_sentinels(point: PointConfig) -> Iterator[str]:
+    """What the registers cannot hold."""
+    bits = 16 * point.size if point.bits is None else point.bits[1] - point.bits[0] + 1
+    for number in point.not_available:
+        low, high = point.raw_range if point.is_float else (-(2 ** (bits - 1)), 2**bits - 1)
+        if not low <= number <= high:
+            allowed = f"{low:g} to {high:g}" if point.is_float else f"0 to {high:#x}"
+            yield f"not_available {number} does not fit {point.datatype}: {allowed} do"
+        elif not point.is_float and number != int(number):
+            yield f"not_available {number} is not a whole number"
 
 
 def _misfits_of_write(point: PointConfig) -> Iterator[str]:
