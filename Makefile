@@ -52,6 +52,15 @@ check: lint test  ## What CI runs: lint and test
 chaos: setup  ## Three minutes of demo in which every part is killed once; nothing may be lost
 	@exec $(PY) -m pytest -m slow --timeout 900 -s tests/e2e $(ARGS)
 
+.PHONY: vm-test
+vm-test: setup  ## Cut the power of a virtual machine eight times; the spool may lose nothing that it acknowledged
+	@tests/vm/prepare.sh
+	@exec $(PY) -m pytest -m slow --timeout 1800 -s tests/vm $(ARGS)
+
+.PHONY: bench-edge
+bench-edge: setup  ## Values per CPU-second and requests per cycle, beside Telegraf and thingsboard-gateway (needs Go)
+	@exec $(PY) -m bench.edge $(ARGS)
+
 .PHONY: proto
 proto: setup  ## Generate the protobuf module after a change of contract/sparkplug_b.proto
 	$(PY) -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. contract/sparkplug_b.proto
