@@ -1,0 +1,302 @@
+"""The open REST source: whose turn it is, what is new, and what has gone wrong with which part."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from contract.sparkplug import Quality
+from edge.reading import Reading
+from edge.sources.base import Source
+from edge.sources.rest.documents import parse
+from edge.sources.rest.http import Deferred, Misanswer, RestError, Unreachable, joined
+from edge.sources.rest.plan import BUDGET
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping, Sequence
+
+    from edge.sources.rest.answers import Reader, Row
+    from edge.sources.rest.api import Paging, Refusal, Request
+    from edge.sources.rest.budget import Budget
+    from edge.sources.rest.hours import Hours
+    from edge.sources.rest.http import Connection
+
+logger = logging.getLogger(__name__)
+
+# Times of a subject that are remembered, beyond twice the rows of its last answer.
+_REMEMBERED: Final = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Ask:
+    """One request as it is made, and whose values it brings."""
+
+    request: Request
+    reader: Reader
+    subjects: Sequence[str]
+    url: Callable[[Mapping[str, str]], str]
+    """The URL, with query parameters beyond those of the request: the page."""
+    headers: Mapping[str, str]
+
+    @property
+    def label(self) -> str:
+        """What a message calls it."""
+        return ", ".join(subject for subject in self.subjects if subject) or self.request.path
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What one ask brought; `rows` and `errors` by subject."""
+
+    rows: dict[str, list[Row]] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    validators: Mapping[str, str] | None = None
+
+
+@dataclass(slots=True)
+class _Round:
+    """One poll: what was answered, what failed, and why the rest was not asked."""
+
+    answers: dict[Ask, _Answer] = field(default_factory=dict)
+    errors: dict[Ask, RestError] = field(default_factory=dict)
+    deferred: Deferred | None = None
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often is asked: `per_poll` asks of each poll; while closed each `closed_interval_s`, or not at all."""
+
+    per_poll: int
+    timeout_s: float
+    hours: Hours | None
+    closed_interval_s: float | None
+
+
+class RestSource(Source):
+    """An open API."""
+
+    def __init__(
+        self,
+        name: str,
+        asks: Sequence[Ask],
+        connection: Connection,
+        pace: Pace,
+        budget: Budget,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._name = name
+        self._asks = asks
+        self._connection = connection
+        self._pace = pace
+        self._budget = budget
+        self._now_ms = now_ms
+        self._next = 0
+        self._asked_ms: int | None = None
+        self._seen: dict[tuple[Ask, str], OrderedDict[Hashable, None]] = {}
+        self._validators: dict[Ask, Mapping[str, str]] = {}
+        self._faults: dict[tuple[Ask, str], str] = {}
+
+    async def poll(self) -> list[Reading]:
+        """What is new; raises SourceError when nothing was answered that should have been."""
+        if self._rests():
+            return []
+        asked_ms = self._now_ms()
+        found = await self._ask_round()
+        if not found.answers:
+            if found.errors:
+                raise next(iter(found.errors.values()))
+            if found.deferred is not None and not found.deferred.is_brief:
+                raise found.deferred
+            return []
+        # Only now: a poll that is cancelled on its way has delivered nothing, and must not have seen anything.
+        self._asked_ms = asked_ms
+        readings = [reading for ask, answer in found.answers.items() for reading in self._taken(ask, answer)]
+        for ask, error in found.errors.items():
+            readings += self._failed(ask, str(error))
+        return readings
+
+    def details(self) -> Mapping[str, float | str]:
+        """Requests, what is left of the quotas, the last status, and whether the market is open."""
+        now_ms, connection = self._now_ms(), self._connection
+        found: dict[str, float | str] = {
+            "requests": float(self._budget.spent),
+            "not_modified": float(connection.not_modified),
+            "last_status": connection.last_status,
+            **self._budget.details(now_ms),
+        }
+        if connection.allowance_left is not None:
+            found["allowance_left"] = connection.allowance_left
+        refusal = self._budget.refusal(asyncio.get_running_loop().time(), now_ms)
+        if refusal is not None:
+            found["waits"] = refusal
+        if self._pace.hours is not None:
+            found["market"] = market(self._pace.hours, now_ms)
+        return found
+
+    def _rests(self) -> bool:
+        """Whether the market is closed, and was asked often enough since."""
+        now_ms, pace = self._now_ms(), self._pace
+        if self._asked_ms is None or pace.hours is None or pace.hours.is_open(now_ms):
+            return False
+        return pace.closed_interval_s is None or now_ms - self._asked_ms < pace.closed_interval_s * 1000
+
+    async def _ask_round(self) -> _Round:
+        found = _Round()
+        deadline_s = asyncio.get_running_loop().time() + self._pace.timeout_s * BUDGET
+        turn = [self._asks[(self._next + i) % len(self._asks)] for i in range(self._pace.per_poll)]
+        for i, ask in enumerate(turn):
+            try:
+                found.answers[ask] = await self._answer(ask, deadline_s)
+            except Deferred as exc:
+                # The next poll begins with it.
+                found.deferred = exc
+                self._next = (self._next + i) % len(self._asks)
+                return found
+            except Misanswer as exc:
+                found.errors[ask] = exc
+            except Unreachable as exc:
+                # What holds for the server holds for what was still to come.
+                found.errors |= dict.fromkeys(turn[i:], exc)
+                break
+        self._next = (self._next + self._pace.per_poll) % len(self._asks)
+        return found
+
+    async def _answer(self, ask: Ask, deadline_s: float) -> _Answer:
+        """All pages of one answer."""
+        answer, paging = _Answer(), ask.request.paging
+        headers = {**ask.headers, **self._validators.get(ask, {})}
+        url: str | None = ask.url(_page_parameter(paging, 0))
+        asked: set[str] = set()
+        for number in range(1 if paging is None else paging.max_pages):
+            if url is None or url in asked:
+                break
+            asked.add(url)
+            page = await self._connection.get(url, headers, deadline_s)
+            if page.is_unmodified:
+                return _Answer()
+            try:
+                document = self._document(ask, page.body)
+                has_rows = self._take_in(answer, ask, document)
+                url = self._next_url(ask, paging, document, url, number) if has_rows else None
+            except ValueError as exc:
+                raise Misanswer(self._connection.hide(f"{page.url}: {exc}")) from exc
+            # Only of the whole: of pages one may change and the first not.
+            answer.validators = page.validators if paging is None else None
+            headers = dict(ask.headers)
+        self._connection.answered()
+        return answer
+
+    def _document(self, ask: Ask, body: bytes) -> object:
+        """The document; raises ValueError for what is none, and RestError for a refusal in it."""
+        start = body[:2000].decode(errors="replace")
+        for refusal in ask.request.refusals:
+            if refusal.text is not None and refusal.text in start:
+                self._refused(ask.request, refusal, start)
+        document = parse(body, ask.request.format)
+        if (found := ask.reader.refusal_in(document)) is not None:
+            self._refused(ask.request, found, start)
+        return document
+
+    def _refused(self, request: Request, refusal: Refusal, start: str) -> None:
+        reason = self._connection.hide(f"{request.path}: {refusal.says}: {start[:200]!r}")
+        match refusal.means:
+            case "throttled":
+                self._connection.pause(None, reason)
+            case "exhausted":
+                self._connection.exhausted(reason)
+            case "unknown":
+                raise ValueError(refusal.says)
+            case "refused":
+                pass
+        raise Unreachable(reason)
+
+    def _take_in(self, answer: _Answer, ask: Ask, document: object) -> bool:
+        """Adds a page to an answer; False when it held no row."""
+        read = ask.reader.read(document, ask.subjects, self._now_ms())
+        for subject, rows in read.items():
+            answer.rows.setdefault(subject, []).extend(rows.rows)
+            if rows.errors:
+                answer.errors.setdefault(subject, rows.errors[0])
+        if len(ask.subjects) == 1 and answer.errors and not any(answer.rows.values()):
+            raise ValueError(next(iter(answer.errors.values())))
+        return any(rows.rows for rows in read.values())
+
+    def _next_url(self, ask: Ask, paging: Paging | None, document: object, url: str, number: int) -> str | None:
+        if paging is None:
+            return None
+        if paging.next is None:
+            return ask.url(_page_parameter(paging, number + 1))
+        link = ask.reader.next_page(document)
+        if link is None:
+            return None
+        to = joined(url, link) if isinstance(link, str) else None
+        if to is None:
+            raise ValueError(f"the next page is {str(link)[:80]!r}, allowed is a URL on the same server")
+        return to
+
+    def _taken(self, ask: Ask, answer: _Answer) -> list[Reading]:
+        """The readings of an answer that are new; what is wrong with it is told."""
+        if answer.validators is not None:
+            self._validators[ask] = answer.validators
+        readings: list[Reading] = []
+        for subject, rows in answer.rows.items():
+            if subject in answer.errors and not rows:
+                readings += self._bad(ask, subject)
+            else:
+                readings += self._new(ask, subject, rows)
+            faults = [answer.errors[subject]] if subject in answer.errors else []
+            faults += [f"{metric}: {fault}" for row in rows[-1:] for metric, fault in row.faults.items()]
+            self._tell(ask, subject, "; ".join(faults))
+        return readings
+
+    def _new(self, ask: Ask, subject: str, rows: Sequence[Row]) -> list[Reading]:
+        seen = self._seen.setdefault((ask, subject), OrderedDict())
+        readings: list[Reading] = []
+        for row in rows:
+            if row.token is None or row.token not in seen:
+                readings += row.readings
+            if row.token is not None:
+                seen[row.token] = None
+                seen.move_to_end(row.token)
+        while len(seen) > _REMEMBERED + 2 * len(rows):
+            seen.popitem(last=False)
+        return readings
+
+    def _failed(self, ask: Ask, error: str) -> list[Reading]:
+        for subject in ask.subjects:
+            self._tell(ask, subject, error)
+        return [reading for subject in ask.subjects for reading in self._bad(ask, subject)]
+
+    def _bad(self, ask: Ask, subject: str) -> list[Reading]:
+        """Each metric of a subject without value; what it was before is told again once it is good."""
+        self._seen.pop((ask, subject), None)
+        self._validators.pop(ask, None)
+        at_ms = self._now_ms()
+        return [Reading(info.name, info.datatype, None, at_ms, Quality.BAD) for info in ask.reader.infos(subject)]
+
+    def _tell(self, ask: Ask, subject: str, fault: str) -> None:
+        """Logs a fault when it begins or changes, and its end."""
+        before, label = self._faults.get((ask, subject), ""), subject or ask.label
+        if fault and fault != before:
+            logger.warning("%s: %s: %s", self._name, label, fault)
+            self._faults[ask, subject] = fault
+        elif before and not fault:
+            logger.info("%s: %s is answered again", self._name, label)
+            del self._faults[ask, subject]
+
+
+def market(hours: Hours, now_ms: int) -> str:
+    """Whether a market is open, for people."""
+    if hours.is_open(now_ms):
+        return "open"
+    opens_ms = hours.opens_next_ms(now_ms)
+    return "closed" if opens_ms is None else f"closed until {hours.local(opens_ms)}"
+
+
+def _page_parameter(paging: Paging | None, number: int) -> Mapping[str, str]:
+    if paging is None or paging.parameter is None:
+        return {}
+    return {paging.parameter: str(paging.start + number * paging.step)}
