@@ -9,9 +9,8 @@ from pydantic import Field
 from edge.sources.base import Source, SourceConfig
 from edge.sources.camera import CameraConfig
 from edge.sources.modbus import ModbusConfig
-from edge.sources.stocks import StocksConfig
-from edge.sources.weather import WeatherConfig
+from edge.sources.rest import RestConfig
 
-AnySource = Annotated[ModbusConfig | StocksConfig | WeatherConfig | CameraConfig, Field(discriminator="type")]
+AnySource = Annotated[ModbusConfig | RestConfig | CameraConfig, Field(discriminator="type")]
 
-__all__ = ["AnySource", "CameraConfig", "ModbusConfig", "Source", "SourceConfig", "StocksConfig", "WeatherConfig"]
+__all__ = ["AnySource", "CameraConfig", "ModbusConfig", "RestConfig", "Source", "SourceConfig"]

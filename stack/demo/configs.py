@@ -62,18 +62,23 @@ def sources(
 ) -> list[list[Document]]:
     """What each of the three agents polls: all four kinds of source between them."""
     exchange = {
-        "type": "stocks",
+        "type": "rest",
         "name": "exchange",
         "interval_s": 1.0,
-        "provider": "finnhub",
+        "preset": "finnhub",
         "base_url": addresses["exchange"]["url"],
-        "token_env": TOKEN_ENV,
+        "secret_env": TOKEN_ENV,
+        # The simulated exchange never closes, and has no plan that is free.
+        "hours": "always",
+        "limits": {},
         "symbols": list(SYMBOLS),
     }
     weather = {
-        "type": "weather",
+        "type": "rest",
         "name": "weather",
         "interval_s": 2.0,
+        "preset": "open-meteo",
+        "limits": {},
         "base_url": addresses["weather"]["url"],
         "latitude": 52.52,
         "longitude": 13.41,

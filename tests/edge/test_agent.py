@@ -70,13 +70,15 @@ def start_agent(
             "health_interval_s": 0.5,
             "sources": [
                 {
-                    "type": "weather",
+                    "type": "rest",
                     "name": "weather",
+                    "preset": "open-meteo",
+                    "limits": {},
                     "interval_s": 0.1,
                     "base_url": weather_api[1],
                     "latitude": 48,
                     "longitude": 11,
-                    "variables": ["temperature_2m"],
+                    "only": ["temperature_2m"],
                 }
             ],
         } | more

@@ -17,7 +17,8 @@ DOCS = Path("docs/edge.md").read_text(encoding="utf-8")
 
 
 def document(**more: Any) -> dict[str, Any]:
-    weather = {"type": "weather", "name": "weather", "interval_s": 5, "latitude": 1, "longitude": 2}
+    place = {"preset": "open-meteo", "latitude": 1, "longitude": 2}
+    weather = {"type": "rest", "name": "weather", "interval_s": 10, **place}
     base = {"group": "g", "node": "n", "state_dir": "/s", "mqtt": {"host": "h"}, "sources": [weather]}
     return base | more
 
@@ -32,7 +33,7 @@ def test_examples_are_right(path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_there_is_an_example_of_every_kind_of_source() -> None:
     kinds = {source["type"] for path in EXAMPLES for source in yaml.safe_load(path.read_text())["sources"]}
-    assert kinds == {"modbus", "stocks", "weather", "camera"}
+    assert kinds == {"modbus", "rest", "camera"}
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,7 @@ def test_poll_once_prints_what_a_source_says(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], weather_api: tuple[Any, str]
 ) -> None:
     api, url = weather_api
-    weather = document()["sources"][0] | {"base_url": url, "variables": ["temperature_2m"]}
+    weather = document()["sources"][0] | {"base_url": url, "only": ["temperature_2m"]}
     path = tmp_path / "edge.yaml"
     path.write_text(yaml.safe_dump(document(sources=[weather])))
     assert main(["poll-once", str(path), "--source", "weather"]) == 0

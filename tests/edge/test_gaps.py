@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 
 def an_agent(state_dir: Path) -> Agent:
-    weather = {"type": "weather", "name": "weather", "interval_s": 5, "latitude": 1, "longitude": 2}
+    place = {"preset": "open-meteo", "latitude": 1, "longitude": 2}
+    weather = {"type": "rest", "name": "weather", "interval_s": 10, **place}
     document = {"group": "g", "node": "n", "state_dir": state_dir, "mqtt": {"host": "h"}, "sources": [weather]}
     return Agent(parse_config(document, AgentConfig, "edge.yaml"))
 

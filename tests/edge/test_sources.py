@@ -84,7 +84,7 @@ def test_a_kind_that_is_none_is_refused_with_those_there_are() -> None:
 @pytest.mark.parametrize("name", ["a/b", "", "a+b"])
 def test_a_name_that_is_no_device_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="name"):
-        parse_config({"sources": [sample("weather") | {"name": name}]}, Sources, "edge.yaml")
+        parse_config({"sources": [sample("rest") | {"name": name}]}, Sources, "edge.yaml")
 
 
 def test_a_configuration_is_checked_without_any_driver() -> None:
