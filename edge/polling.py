@@ -82,6 +82,8 @@ class Poller:
         self._open: Source | None = None
         self._told_of = {"source": source.name}
         self._due_s = math.inf
+        self._task: asyncio.Task[None] | None = None
+        self._is_cut = False
 
     @property
     def overdue_s(self) -> float:
@@ -92,20 +94,42 @@ class Poller:
         """No new poll begins; one in flight ends within its time-out, and `run` returns after it."""
         self._stopping.set()
 
+    def cut(self) -> None:
+        """Cuts off what the source is at, which does not keep to its time-out; it is opened again later."""
+        if self._task is not None and not self._is_cut:
+            self._is_cut = True
+            self._task.cancel()
+
     async def run(self) -> None:
         """Polls; returns only after `stop`. Whatever a source raises is told, waited out, and tried again."""
+        self._task = asyncio.current_task()
         while not self._stopping.is_set():
             try:
-                await self._poll_while_it_works()
-            except TimeoutError:
-                self._failed(f"no answer within {self.source.timeout_s:g} s")
-            except SourceError as exc:
-                self._failed(str(exc))
-            except Exception as exc:
-                logger.debug("%s", self.source.name, exc_info=True)
-                self._failed(f"unexpected {type(exc).__name__}: {exc}")
-            if not self._stopping.is_set():
-                await self._pause(self._backoff_s())
+                await self._poll_until_it_fails()
+            except asyncio.CancelledError:
+                if not self._is_cut or (self._task is not None and self._task.cancelling() > 1):
+                    raise
+                self._failed("hung beyond its time-out, and was cut off")
+            self._forget_cut()
+
+    async def _poll_until_it_fails(self) -> None:
+        try:
+            await self._poll_while_it_works()
+        except TimeoutError:
+            self._failed(f"no answer within {self.source.timeout_s:g} s")
+        except SourceError as exc:
+            self._failed(str(exc))
+        except Exception as exc:
+            logger.debug("%s", self.source.name, exc_info=True)
+            self._failed(f"unexpected {type(exc).__name__}: {exc}")
+        if not self._stopping.is_set():
+            await self._pause(self._backoff_s())
+
+    def _forget_cut(self) -> None:
+        if self._is_cut and self._task is not None:
+            self._is_cut = False
+            self._task.uncancel()
+            self.status.restarts += 1
 
     async def write(self, metric: str, value: Value) -> Reading:
         """Sets a metric and reads it back, while polls go on; raises SourceError or TimeoutError."""
@@ -169,6 +193,7 @@ class Poller:
             logger.info("%s: works again after %d failed polls", self.source.name, failures, extra=self._told_of)
         self._failures_in_a_row = 0
         self.status.state, self.status.error = "ok", None
+        self._forget_cut()
         self._finish(poll)
         self._tick = self._schedule.after(self._tick, time.monotonic_ns())
         self.status.skipped_ticks += self._tick.skipped

@@ -74,7 +74,7 @@ class Reporter:
                 continue
             changed = watched.differs(reading)
             if changed or watched.is_due(reading):
-                if watched.held is not None and changed:
+                if watched.held is not None and changed and watched.is_near(reading):
                     reported.append(watched.held)
                     watched.held = None
                 self._drop_held(watched)
@@ -131,6 +131,11 @@ class _Watched:
         assert self.reported is not None
         silence_ms = reading.sampled_at_ms - self.reported.sampled_at_ms
         return not 0 <= silence_ms < self._max_silence_ms
+
+    def is_near(self, reading: Reading) -> bool:
+        """Whether the reading held back is of the same time: a clock that is set, or an outage, may lie between."""
+        assert self.held is not None
+        return 0 < reading.sampled_at_ms - self.held.sampled_at_ms < self._max_silence_ms
 
     def differs(self, reading: Reading) -> bool:
         """Whether the deadband, the quality or the kind of value is left; always where nothing was reported yet."""

@@ -154,7 +154,7 @@ def test_a_killed_agent_loses_nothing_it_had_spooled_and_declares_the_rest(
 ) -> None:
     bridge = new_bridge(broker.port, GROUP, answers=False)
     agent = start_agent()
-    wait_for(lambda: len(stored(bridge)) >= 10, "readings")
+    wait_for(lambda: len(weather_api[0].served) >= 20, "readings")
     agent.end(signal.SIGKILL)
     wait_for(lambda: bridge.of_type(MessageType.NDEATH), "the will")
     bridge.answers = True

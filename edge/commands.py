@@ -1,0 +1,270 @@
+"""Commands (NCMD, DCMD) carried out and answered: a reload, and writes to points that the configuration calls writable.
+
+What comes from the broker is not trusted. A metric that is not there or not writable, a value that its type cannot
+hold, and a command whose own time is not about now are refused: a broker that replays a session must move no valve.
+A source's commands run one after another, beside its polls; nothing here waits for another source.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from contract.commands import COMMAND_ID, NODE_COMMANDS, RELOAD, CommandAnswer, command_id
+from contract.datatypes import INTEGERS, TEXTS, DataType
+from contract.sparkplug import REBIRTH
+from edge.batch import NODE
+from edge.errors import EdgeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from contract.datatypes import Value
+    from contract.sparkplug import Metric, Payload
+    from edge.reading import MetricInfo, Reading
+    from edge.sources.base import Clock
+
+logger = logging.getLogger(__name__)
+
+MAX_WAITING: Final = 16
+_MAX_IN_PAYLOAD: Final = 16
+_REMEMBERED: Final = 256
+_MS_PER_S: Final = 1000
+# Refusals at the door, which cost a sender nothing: so many a second are answered, in bursts of as many seconds.
+_REFUSALS_PER_S: Final = 5.0
+_BURST_S: Final = 4.0
+_SHOWN_CHARACTERS: Final = 80
+_NAMED_CHARACTERS: Final = 256
+
+
+class Commanded(Protocol):
+    """What commands are carried out on: the agent."""
+
+    def metrics_of(self, device: str) -> Sequence[MetricInfo] | None:
+        """The metrics of a source, None where there is no such source."""
+
+    async def write(self, device: str, metric: str, value: Value) -> Reading:
+        """Sets a metric and reads it back; raises EdgeError or TimeoutError."""
+
+    async def reload(self) -> str | None:
+        """Reads the configuration again; gives what it left undone. Raises EdgeError when it is refused."""
+
+    def answer(self, device: str, answer: CommandAnswer, read_back: Reading | None) -> None:
+        """Sends an answer, and the reading that a write brought."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    device: str
+    metric: Metric
+    command_id: str | None
+
+    @property
+    def key(self) -> int:
+        """What two deliveries of one command have in common; a number, for a stranger's texts can be long."""
+        return hash((self.device, self.metric.name, self.metric.timestamp_ms, self.command_id, self.metric.value))
+
+    @property
+    def shown(self) -> str:
+        name = f"{self.device}/{self.metric.name}" if self.device else self.metric.name
+        with_id = f" (id {_short(self.command_id)})" if self.command_id else ""
+        return f"command {_short(name)}{with_id}"
+
+
+class Commands:
+    """Takes commands by `submit`; `max_age_s` is how far a command's own time may be from now."""
+
+    def __init__(self, agent: Commanded, now_ms: Clock, max_age_s: float) -> None:
+        self.done = 0
+        self.refused = 0
+        self.unanswered = 0
+        self._agent = agent
+        self._now_ms = now_ms
+        self._max_age_s = max_age_s
+        self._waiting: dict[str, deque[_Order]] = {}
+        self._workers: dict[str, asyncio.Task[None]] = {}
+        self._answers: OrderedDict[int, CommandAnswer | None] = OrderedDict()
+        self._closing = False
+        self._allowance = _REFUSALS_PER_S * _BURST_S
+        self._allowed_at_ms = 0
+
+    def submit(self, device: str, payload: Payload) -> None:
+        """Takes a command to a device, or to `NODE`; returns at once, and what comes of it is answered."""
+        sent_id = command_id(payload.metrics)
+        orders = [
+            _Order(device, metric, sent_id) for metric in payload.metrics if metric.name not in {COMMAND_ID, REBIRTH}
+        ]
+        if payload.rejected:
+            rejected = payload.rejected[0]
+            self._refuse_at_door(device, rejected.name, sent_id, f"is not understood: {rejected.reason}")
+        elif len(orders) > _MAX_IN_PAYLOAD:
+            reason = f"{len(orders)} commands in one message: {_MAX_IN_PAYLOAD} are allowed"
+            self._refuse_at_door(device, orders[0].metric.name, sent_id, reason)
+        else:
+            for order in orders:
+                self._take(order)
+
+    async def close(self) -> None:
+        """Refuses what waits, and lets what is being carried out end."""
+        self._closing = True
+        if workers := list(self._workers.values()):
+            await asyncio.wait(workers)
+
+    def _take(self, order: _Order) -> None:
+        if order.key in self._answers:
+            self._answer_again(order)
+            return
+        known = order.device == NODE or self._agent.metrics_of(order.device) is not None
+        # Of a device that is not there nothing is kept: anybody could name a million of them.
+        waiting = self._waiting.setdefault(order.device, deque()) if known else deque[_Order]()
+        if reason := self._no_room(order, waiting, known=known):
+            self._refuse_at_door(order.device if known else NODE, order.metric.name, order.command_id, reason)
+            return
+        self._remember(order, None)
+        waiting.append(order)
+        if order.device not in self._workers:
+            worker = asyncio.create_task(self._work(order.device), name=f"commands {order.device}")
+            self._workers[order.device] = worker
+
+    def _no_room(self, order: _Order, waiting: deque[_Order], *, known: bool) -> str | None:
+        if not known:
+            return f"there is no device {_short(order.device)}"
+        if self._closing:
+            return "the agent is stopping"
+        return f"{MAX_WAITING} commands wait already" if len(waiting) >= MAX_WAITING else None
+
+    async def _work(self, device: str) -> None:
+        """Carries out a device's commands in turn, and ends when none waits."""
+        waiting = self._waiting[device]
+        try:
+            while waiting:
+                await self._carry_out(waiting.popleft())
+        finally:
+            del self._workers[device], self._waiting[device]
+
+    async def _carry_out(self, order: _Order) -> None:
+        read_back, reason = None, None
+        value: Value = None
+        try:
+            self._check(order)
+            if order.device == NODE:
+                value = await self._agent.reload()
+            else:
+                read_back = await self._agent.write(order.device, order.metric.name, order.metric.value)
+                value = read_back.value
+        except TimeoutError:
+            reason = "no answer in time: it is not known whether it was carried out"
+        except EdgeError as exc:
+            reason = str(exc)
+        except Exception as exc:
+            logger.exception("unexpected, please report; going on")
+            reason = f"unexpected {type(exc).__name__}: {exc}"
+        answer = CommandAnswer(
+            order.metric.name[:_NAMED_CHARACTERS], reason is None, order.command_id, _plain(value), reason
+        )
+        self._tell(order, answer)
+        self._remember(order, answer)
+        self._agent.answer(order.device, answer, read_back)
+
+    def _check(self, order: _Order) -> None:
+        """Raises EdgeError for a command that must not be carried out."""
+        if self._closing:
+            raise EdgeError("the agent is stopping")
+        age_s = (self._now_ms() - order.metric.timestamp_ms) / _MS_PER_S
+        if abs(age_s) > self._max_age_s:
+            raise EdgeError(
+                f"its own time is {abs(age_s):.0f} s {'ago' if age_s > 0 else 'ahead'}, allowed are "
+                f"{self._max_age_s:g} s: an old command is not carried out; do the clocks agree?"
+            )
+        if order.device == NODE:
+            _check_node_command(order.metric)
+        else:
+            check_write(self._agent.metrics_of(order.device), order.metric)
+
+    def _tell(self, order: _Order, answer: CommandAnswer) -> None:
+        told_of = {"source": order.device, "command_id": order.command_id}
+        if answer.done:
+            self.done += 1
+            logger.info("%s: %r is done", order.shown, order.metric.value, extra=told_of)
+        else:
+            self.refused += 1
+            logger.warning("%s: %s", order.shown, answer.reason, extra=told_of)
+
+    def _answer_again(self, order: _Order) -> None:
+        """Delivered twice, carried out once: the broker repeats what it has no PUBACK for."""
+        if (answer := self._answers[order.key]) is not None and self._may_answer():
+            self._agent.answer(order.device, answer, None)
+
+    def _remember(self, order: _Order, answer: CommandAnswer | None) -> None:
+        self._answers[order.key] = answer
+        while len(self._answers) > _REMEMBERED:
+            self._answers.popitem(last=False)
+
+    def _refuse_at_door(self, device: str, name: str, sent_id: str | None, reason: str) -> None:
+        self.refused += 1
+        logger.warning("command %s: %s", _short(name), reason, extra={"source": device, "command_id": sent_id})
+        if self._may_answer():
+            self._agent.answer(device, CommandAnswer(name[:_NAMED_CHARACTERS], False, sent_id, None, reason), None)  # noqa: FBT003 - not done
+
+    def _may_answer(self) -> bool:
+        now_ms = self._now_ms()
+        earned = (now_ms - self._allowed_at_ms) / _MS_PER_S * _REFUSALS_PER_S
+        self._allowance, self._allowed_at_ms = min(self._allowance + earned, _REFUSALS_PER_S * _BURST_S), now_ms
+        if self._allowance < 1:
+            self.unanswered += 1
+            return False
+        self._allowance -= 1
+        return True
+
+
+def check_write(metrics: Sequence[MetricInfo] | None, wanted: Metric) -> None:
+    """Raises EdgeError unless one of the metrics is writable and its type holds the value."""
+    info = next((metric for metric in metrics or () if metric.name == wanted.name), None)
+    if info is None:
+        raise EdgeError("there is no such metric")
+    if not info.writable:
+        raise EdgeError("the configuration does not allow to write it")
+    if not _holds(info.datatype, wanted.value):
+        raise EdgeError(f"{_short(repr(wanted.value))} is no {info.datatype.name}")
+
+
+def _holds(datatype: DataType, value: Value) -> bool:
+    match value:
+        case bool():
+            return datatype is DataType.BOOLEAN
+        case int() if datatype in INTEGERS:
+            return INTEGERS[datatype].low <= value <= INTEGERS[datatype].high
+        case int() | float():
+            return datatype in {DataType.FLOAT, DataType.DOUBLE} and math.isfinite(value)
+        case str():
+            return datatype in TEXTS
+        case _:
+            return False
+
+
+def _check_node_command(wanted: Metric) -> None:
+    if wanted.name != RELOAD:
+        raise EdgeError(f"is no command; there are {', '.join(sorted(NODE_COMMANDS))}")
+    if wanted.value is not True:
+        raise EdgeError(f"{_short(repr(wanted.value))} asks for nothing: send true")
+
+
+def _plain(value: Value) -> float | str | None:
+    """A value as JSON can carry it."""
+    match value:
+        case float() if not math.isfinite(value):
+            return None
+        case bool() | int() | float() | str() | None:
+            return value
+        case _:
+            return _short(repr(value))
+
+
+def _short(text: str | None) -> str:
+    """A stranger's text on one line of a log."""
+    shown = repr(text or "")[1:-1]
+    return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[: _SHOWN_CHARACTERS - 3]}..."

@@ -1,0 +1,102 @@
+"""What the agent says of itself on its health page: one document, from which /metrics and `status` are made too."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import resource
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from edge.errors import SpoolError
+from edge.node_metrics import resident_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edge.intake import Intake
+    from edge.polling import Poller
+    from edge.spool import Spool
+
+Report = dict[str, object]
+
+# A spool that hangs must not keep the page from saying so.
+_SPOOL_ANSWERS_S: Final = 2.0
+
+
+async def report_spool(spool: Spool, max_bytes: int) -> Report:
+    """What lies in the spool, as a whole and by lane; times in UTC ms."""
+    report: Report = {
+        "max_bytes": max_bytes,
+        "buffered": spool.buffered,
+        "evicted": spool.evicted_batches,
+        "dropped": spool.dropped_batches,
+        "set_aside": spool.set_aside,
+        "error": None,
+    }
+    try:
+        async with asyncio.timeout(_SPOOL_ANSWERS_S):
+            extents = await spool.extents()
+    except (SpoolError, TimeoutError) as exc:
+        fault = str(exc) or f"the spool's thread has not answered for {_SPOOL_ANSWERS_S:g} s"
+        return {**report, "batches": None, "bytes": None, "oldest_at": None, "lanes": {}, "error": fault}
+    kept_ms = [extent.oldest_kept_ms for extent in extents.values() if extent.oldest_kept_ms is not None]
+    return {
+        **report,
+        "batches": sum(extent.depth for extent in extents.values()),
+        "bytes": sum(extent.size_bytes for extent in extents.values()),
+        "oldest_at": min(kept_ms, default=None),
+        "lanes": {
+            lane.name.lower(): {
+                "batches": extent.depth,
+                "bytes": extent.size_bytes,
+                "oldest_at": extent.oldest_kept_ms,
+            }
+            for lane, extent in extents.items()
+        },
+    }
+
+
+def report_sources(pollers: Mapping[str, Poller], intake: Intake) -> Report:
+    """How each source fares."""
+    return {name: _report_source(poller, intake.suppressed(name)) for name, poller in pollers.items()}
+
+
+def _report_source(poller: Poller, suppressed: int) -> Report:
+    status = poller.status
+    return {
+        "type": getattr(poller.source, "type", None),
+        "interval_s": poller.source.interval_s,
+        "state": status.state,
+        "readings": status.readings,
+        "suppressed": suppressed,
+        "polls": status.polls,
+        "failures": status.failures,
+        "writes": status.writes,
+        "restarts": status.restarts,
+        "last_sampled_at": status.last_sampled_at_ms,
+        "last": {name: _plain(value) for name, value in status.last.items()},
+        "details": {name: _plain(value) for name, value in status.details.items()},
+        "error": status.error,
+        "skipped_ticks": status.skipped_ticks,
+        "overdue_s": round(max(0.0, poller.overdue_s), 1),
+    }
+
+
+def report_process() -> Report:
+    """What the agent's own process takes; a camera's is its own."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "pid": os.getpid(),
+        "memory_bytes": resident_bytes(),
+        "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
+        "open_files": sum(1 for _ in Path("/proc/self/fd").iterdir()),
+    }
+
+
+def _plain(value: object) -> object:
+    """JSON has neither NaN nor infinities, and no place for a picture."""
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    return None if isinstance(value, float) and not math.isfinite(value) else value
