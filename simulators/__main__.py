@@ -17,7 +17,7 @@ from rich.console import Console
 
 from contract.config import ConfigError, read_config
 from simulators.errors import SimulatorError
-from simulators.plant import UNITS
+from simulators.plant.line_config import LineConfig
 from simulators.reconcile_report import as_json, show
 from simulators.reconcile_targets import Targets, reconcile_all
 from simulators.scenario import Scenario
@@ -33,6 +33,7 @@ examples:
   python -m simulators serve {_DEMO.relative_to(Path(__file__).parents[1])} --addresses addresses.json
   python -m simulators points scenario.yaml plant --unit 1 --unit 2
   python -m simulators fault addresses.json plant leak tank=1 duration_s=30
+  python -m simulators counts addresses.json bench --reset
   python -m simulators reconcile --targets targets.yaml
 """
 
@@ -64,7 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="name_of_command", metavar="COMMAND", required=True)
     _add_serve(commands.add_parser("serve", help="run the simulators of a scenario until SIGTERM or SIGINT"))
     _add_points(commands.add_parser("points", help="print a plant's points as an edge configuration has them"))
-    _add_fault(commands.add_parser("fault", help="put a fault into a running plant"))
+    _add_fault(commands.add_parser("fault", help="put a fault into a running plant or bus"))
+    _add_counts(commands.add_parser("counts", help="print what a running plant or bus was asked, as JSON"))
     _add_reconcile(commands.add_parser("reconcile", help="hold ledgers against what the database has"))
     return parser
 
@@ -77,18 +79,25 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_points(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("scenario", type=Path, metavar="SCENARIO.yaml", help="a scenario with the plant")
-    parser.add_argument("name", metavar="NAME", help="the plant's name in it")
-    parser.add_argument("--unit", type=int, action="append", choices=list(UNITS), help="this unit alone (repeatable)")
+    parser.add_argument("scenario", type=Path, metavar="SCENARIO.yaml", help="a scenario with the plant or bus")
+    parser.add_argument("name", metavar="NAME", help="its name there")
+    parser.add_argument("--unit", type=int, action="append", metavar="ID", help="this unit alone (repeatable)")
     parser.set_defaults(command=_points)
 
 
 def _add_fault(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("addresses", type=Path, metavar="ADDRESSES.json", help="the file that `serve` wrote")
-    parser.add_argument("name", metavar="NAME", help="the plant's name in it")
+    parser.add_argument("name", metavar="NAME", help="the plant's or bus's name in it")
     parser.add_argument("kind", metavar="KIND", help="leak, bearing_wear, stuck_sensor, comms_error, busy, ...")
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="such as duration_s=30 tank=1 unit_id=2")
     parser.set_defaults(command=_fault)
+
+
+def _add_counts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("addresses", type=Path, metavar="ADDRESSES.json", help="the file that `serve` wrote")
+    parser.add_argument("name", metavar="NAME", help="the plant's or bus's name in it")
+    parser.add_argument("--reset", action="store_true", help="count from here on")
+    parser.set_defaults(command=_counts)
 
 
 def _add_reconcile(parser: argparse.ArgumentParser) -> None:
@@ -108,12 +117,16 @@ def _serve(args: argparse.Namespace) -> int:
 
 
 def _points(args: argparse.Namespace) -> int:
-    (plant,) = chosen(read_config(args.scenario, Scenario), [args.name])
-    if plant.type != "plant":
-        raise SimulatorError(f"{args.name} is of type {plant.type}: only a plant has points")
+    (line,) = chosen(read_config(args.scenario, Scenario), [args.name])
+    if not isinstance(line, LineConfig):
+        raise SimulatorError(f"{args.name} is of type {line.type}: only a plant and a bus have points")
+    found = line.units()
+    for unit_id in args.unit or ():
+        if unit_id not in found:
+            raise ConfigError(f"--unit: found {unit_id}: allowed are {', '.join(map(str, found))}")
     units = [
-        {"unit_id": unit_id, "points": [point.to_config() for point in UNITS[unit_id]]}
-        for unit_id in args.unit or list(UNITS)
+        {"unit_id": unit_id, "points": [point.to_config() for point in found[unit_id]]}
+        for unit_id in args.unit or found
     ]
     print(yaml.safe_dump({"units": units}, sort_keys=False, default_flow_style=None, width=200), end="")
     return 0
@@ -124,6 +137,12 @@ def _fault(args: argparse.Namespace) -> int:
     if "error" in answer:
         raise SimulatorError(answer["error"])
     print(answer["label"])
+    return 0
+
+
+def _counts(args: argparse.Namespace) -> int:
+    asked = {"counts": "reset" if args.reset else "keep"}
+    print(json.dumps(_ask(_control_address(args.addresses, args.name), asked), indent=2))
     return 0
 
 
@@ -153,12 +172,12 @@ def _settings(words: Sequence[str]) -> dict[str, Any]:
     return {key: yaml.safe_load(value) for key, _, value in pairs}
 
 
-def _ask(address: tuple[str, int], question: dict[str, Any]) -> dict[str, str]:
+def _ask(address: tuple[str, int], question: dict[str, Any]) -> dict[str, Any]:
     try:
         with socket.create_connection(address, timeout=5) as connection, connection.makefile("rwb") as lines:
             lines.write(json.dumps(question).encode() + b"\n")
             lines.flush()
-            answer: dict[str, str] = json.loads(lines.readline())
+            answer: dict[str, Any] = json.loads(lines.readline())
             return answer
     except (OSError, ValueError) as exc:
         raise SimulatorError(f"no answer from {address[0]}:{address[1]}: {exc}") from exc

@@ -68,6 +68,20 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """Registers (or bits) that a client wrote at `at`, accepted unless there is an `exception`.
+
+    `values` are those of the points in them, `where` says the rest: unit_id, table and address.
+    """
+
+    at: int
+    where: Mapping[str, Any]
+    words: tuple[int, ...]
+    values: Mapping[str, Value]
+    exception: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Incident:
     """A labelled fault; `to_ms` is None while it lasts, and a later entry of the same start ends it."""
 
@@ -84,7 +98,7 @@ class Closed:
     at: int
 
 
-Entry: TypeAlias = Header | Served | Refused | Incident | Closed
+Entry: TypeAlias = Header | Served | Refused | Written | Incident | Closed
 
 
 def now_ms() -> int:
@@ -134,6 +148,17 @@ class Ledger(AbstractContextManager["Ledger"]):
     def refused(self, metrics: Sequence[str], at: int | None = None) -> None:
         """Note that metrics were asked for and not given (now, unless `at` says when)."""
         self._write({"refused": list(metrics), "at": now_ms() if at is None else at})
+
+    def written(
+        self,
+        where: Mapping[str, Any],
+        words: Sequence[int],
+        values: Mapping[str, Value] | None = None,
+        exception: int | None = None,
+    ) -> None:
+        """Note a write: what was accepted, or the exception that refused it."""
+        answer = {"values": dict(values or {})} if exception is None else {"exception": exception}
+        self._write({"written": {**where, "words": list(words), **answer}, "at": now_ms()})
 
     def incident(self, label: str, from_ms: int, to_ms: int | None = None) -> None:
         """Note a labelled fault: once as it starts with no end, once more as it ends."""
@@ -195,9 +220,16 @@ def _entry(found: dict[str, Any]) -> Entry:
             return Incident(label, from_ms, to_ms)
         case {"refused": list(metrics), "at": int(at)}:
             return Refused(at, tuple(metrics))
+        case {"written": dict(written), "at": int(at)}:
+            return _written(written, at)
         case {"closed": int(connection), "at": int(at)}:
             return Closed(connection, at)
         case {"at": int(at), "values": dict(values)}:
             return Served(at, values, found.get("source_at"), found.get("connection"), found.get("asked_at"))
         case _:
-            raise ValueError("allowed are ledger, incident, refused, closed and at with values")
+            raise ValueError("allowed are ledger, incident, refused, written, closed and at with values")
+
+
+def _written(found: dict[str, Any], at: int) -> Written:
+    words, values, exception = found.pop("words"), found.pop("values", {}), found.pop("exception", None)
+    return Written(at, found, tuple(words), values, exception)

@@ -10,11 +10,11 @@ from pydantic import Field, field_validator, model_validator
 from contract.config import Config
 from simulators.camera import CameraConfig
 from simulators.exchange import ExchangeConfig
-from simulators.plant import PlantConfig
+from simulators.plant import BusConfig, PlantConfig
 from simulators.weather import WeatherConfig
 
 Simulator: TypeAlias = Annotated[
-    PlantConfig | ExchangeConfig | WeatherConfig | CameraConfig, Field(discriminator="type")
+    PlantConfig | BusConfig | ExchangeConfig | WeatherConfig | CameraConfig, Field(discriminator="type")
 ]
 
 

@@ -6,27 +6,40 @@ Process faults change the physics, instrument faults what is shown, comms faults
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias, get_args
 
 from pydantic import Field, field_validator
 
 from contract.config import Config
+from simulators.plant.line_faults import (
+    Busy,
+    CommsError,
+    Corrupt,
+    Dribble,
+    Duplicate,
+    Garbage,
+    HalfOpen,
+    Late,
+    LineFault,
+    ShortAnswer,
+    Silent,
+    SlowReply,
+    TimedFault,
+    Truncated,
+    WrongFunction,
+    WrongTransaction,
+    WrongUnit,
+)
 from simulators.plant.process import Effects
 from simulators.plant.register_map import POINTS, SHARING, UNITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
 PumpNumber: TypeAlias = Literal[1, 2]
 
 
-class _Fault(Config):
-    start_s: float = Field(default=0.0, ge=0, description="Start, s after the plant's (on demand: after now)")
-    duration_s: float = Field(default=10.0, gt=0, description="How long it lasts, s")
-
-
-class _OfPoint(_Fault):
+class _OfPoint(TimedFault):
     point: str = Field(description="Name of the point")
 
     @field_validator("point")
@@ -37,26 +50,7 @@ class _OfPoint(_Fault):
         return name
 
 
-class _OfUnit(_Fault):
-    unit_id: int | None = Field(default=None, description="The unit; all of them where not given")
-
-    @field_validator("unit_id")
-    @classmethod
-    def _is_known(cls, unit_id: int | None) -> int | None:
-        if unit_id is not None and unit_id not in UNITS:
-            raise ValueError(f"allowed are the units {', '.join(map(str, UNITS))}")
-        return unit_id
-
-    def concerns(self, unit_id: int) -> bool:
-        """Whether requests to a unit meet the fault."""
-        return self.unit_id in {None, unit_id}
-
-    @property
-    def _where(self) -> str:
-        return "all units" if self.unit_id is None else f"unit {self.unit_id}"
-
-
-class Leak(_Fault):
+class Leak(TimedFault):
     """Water is lost from a tank."""
 
     kind: Literal["leak"] = "leak"
@@ -69,7 +63,7 @@ class Leak(_Fault):
         return f"leak tank{self.tank}"
 
 
-class BearingWear(_Fault):
+class BearingWear(TimedFault):
     """A bearing wears out: it heats up, shakes, and loads the motor."""
 
     kind: Literal["bearing_wear"] = "bearing_wear"
@@ -100,17 +94,6 @@ class StuckSensor(_OfPoint):
         return f"stuck_sensor {self.point}"
 
 
-class CommsError(_OfUnit):
-    """The connection is dropped in place of an answer."""
-
-    kind: Literal["comms_error"] = "comms_error"
-
-    @property
-    def label(self) -> str:
-        """What the ledger calls it."""
-        return f"comms_error {self._where}"
-
-
 class IllegalAddress(_OfPoint):
     """Every read that touches the point is refused with exception 2, as after a firmware update that removed it."""
 
@@ -122,34 +105,47 @@ class IllegalAddress(_OfPoint):
         return f"illegal_address {self.point}"
 
 
-class Busy(_OfUnit):
-    """Requests are refused with exception 6."""
-
-    kind: Literal["busy"] = "busy"
-
-    @property
-    def label(self) -> str:
-        """What the ledger calls it."""
-        return f"busy {self._where}"
-
-
-class SlowReply(_OfUnit):
-    """Answers come late."""
-
-    kind: Literal["slow_reply"] = "slow_reply"
-    delay_s: float = Field(default=0.5, gt=0, description="How late, s")
-
-    @property
-    def label(self) -> str:
-        """What the ledger calls it."""
-        return f"slow_reply {self._where}"
-
-
-Fault: TypeAlias = Annotated[
-    Leak | BearingWear | StuckSensor | CommsError | IllegalAddress | Busy | SlowReply, Field(discriminator="kind")
-]
+AnyFault: TypeAlias = Leak | BearingWear | StuckSensor | IllegalAddress | LineFault
+Fault: TypeAlias = Annotated[AnyFault, Field(discriminator="kind")]
+# Those that need no more than a kind, a time and a unit.
+_UNIT_FAULTS: Final[tuple[type[LineFault], ...]] = (
+    CommsError,
+    HalfOpen,
+    Silent,
+    Busy,
+    SlowReply,
+    Late,
+    Duplicate,
+    Truncated,
+    ShortAnswer,
+    WrongUnit,
+    WrongTransaction,
+    WrongFunction,
+    Corrupt,
+    Dribble,
+    Garbage,
+)
+_BY_KIND: Final = {get_args(fault.model_fields["kind"].annotation)[0]: fault for fault in _UNIT_FAULTS}
 Kind: TypeAlias = Literal[
-    "leak", "bearing_wear", "stuck_sensor", "comms_error", "illegal_address", "busy", "slow_reply"
+    "leak",
+    "bearing_wear",
+    "stuck_sensor",
+    "illegal_address",
+    "comms_error",
+    "half_open",
+    "silent",
+    "busy",
+    "slow_reply",
+    "late",
+    "duplicate",
+    "truncated",
+    "short_answer",
+    "wrong_unit",
+    "wrong_transaction",
+    "wrong_function",
+    "corrupt",
+    "dribble",
+    "garbage",
 ]
 _STICKING: Final = ("tank1/level", "quality/chlorine", "pump1/bearing_temperature")
 
@@ -162,7 +158,7 @@ class RandomFaults(Config):
     until_s: float = Field(default=3600.0, gt=0, description="None starts later than this, s after the plant's start")
     kinds: tuple[Kind, ...] = Field(min_length=1, description="What is drawn from")
 
-    def draw(self, seed: int) -> Iterator[Fault]:
+    def draw(self, seed: int) -> Iterator[AnyFault]:
         """The faults of a seed, in order."""
         rng = random.Random(f"plant faults {seed}")  # noqa: S311 - a simulation must be repeatable
         start_s = rng.expovariate(1.0 / self.mean_pause_s)
@@ -172,62 +168,27 @@ class RandomFaults(Config):
             start_s += duration_s + rng.expovariate(1.0 / self.mean_pause_s)
 
 
-def _make(kind: Kind, rng: random.Random, start_s: float, duration_s: float) -> Fault:
+def _make(kind: Kind, rng: random.Random, start_s: float, duration_s: float) -> AnyFault:
     """A fault of a kind somewhere in the plant."""
     when = {"start_s": start_s, "duration_s": duration_s}
     device, point, unit_id = rng.choice((1, 2)), rng.choice(_STICKING), rng.choice(tuple(UNITS))
-    made: dict[Kind, Fault] = {
+    made: dict[str, AnyFault] = {
         "leak": Leak(tank=device, **when),
         "bearing_wear": BearingWear(pump=device, **when),
         "stuck_sensor": StuckSensor(point=point, **when),
         "illegal_address": IllegalAddress(point=point, **when),
-        "comms_error": CommsError(unit_id=unit_id, **when),
-        "busy": Busy(unit_id=unit_id, **when),
-        "slow_reply": SlowReply(unit_id=unit_id, **when),
     }
-    return made[kind]
+    return made[kind] if kind in made else _BY_KIND[kind](unit_id=unit_id, **when)
 
 
-@dataclass(frozen=True, slots=True)
-class ScheduledFault:
-    """A fault between two steps, the last not included."""
-
-    fault: Fault
-    from_step: int
-    to_step: int
+def check_unit(fault: AnyFault, unit_ids: Collection[int]) -> None:
+    """Raises ValueError for a fault of a unit that is not there."""
+    unit_id = getattr(fault, "unit_id", None)
+    if unit_id is not None and unit_id not in unit_ids:
+        raise ValueError(f"unit_id: found {unit_id}: allowed are the units {', '.join(map(str, unit_ids))}")
 
 
-class Schedule:
-    """Which faults act at which step; time only goes forward."""
-
-    def __init__(self, faults: Iterable[Fault], step_s: float) -> None:
-        self._step_s = step_s
-        self._pending: list[ScheduledFault] = []
-        self.active: tuple[ScheduledFault, ...] = ()
-        for fault in faults:
-            self.add(fault, 0)
-
-    def add(self, fault: Fault, now_step: int) -> ScheduledFault:
-        """Take in a fault whose start counts from a step; it acts from the next step at the earliest."""
-        from_step = max(now_step + round(fault.start_s / self._step_s), now_step + 1)
-        to_step = from_step + max(round(fault.duration_s / self._step_s), 1)
-        scheduled = ScheduledFault(fault, from_step, to_step)
-        self._pending.append(scheduled)
-        self._pending.sort(key=lambda pending: pending.from_step)
-        return scheduled
-
-    def move_to(self, step: int) -> tuple[list[ScheduledFault], list[ScheduledFault]]:
-        """What starts and what ends with this step."""
-        ended = [scheduled for scheduled in self.active if scheduled.to_step <= step]
-        started = []
-        while self._pending and self._pending[0].from_step <= step:
-            started.append(self._pending.pop(0))
-        if started or ended:
-            self.active = (*(s for s in self.active if s.to_step > step), *started)
-        return started, ended
-
-
-def effects(faults: Iterable[Fault]) -> Effects:
+def effects(faults: Iterable[AnyFault]) -> Effects:
     """What the faults that act do to the physics; leaks of one tank add up."""
     leaks, wear = [0.0, 0.0], [0.0, 0.0]
     for fault in faults:

@@ -8,45 +8,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulators.plant.faults import (
-    Busy,
-    CommsError,
-    Fault,
-    IllegalAddress,
-    Schedule,
-    ScheduledFault,
-    SlowReply,
-    StuckSensor,
-    effects,
-)
+from simulators.plant.faults import IllegalAddress, StuckSensor, effects
 from simulators.plant.memory import Block, Memory, is_legal
+from simulators.plant.pdu import ExceptionCode, RefusedError, pack_words
 from simulators.plant.points import from_registers, to_value
 from simulators.plant.process import NOISE_COUNT, advance, first_line
 from simulators.plant.readings import SET_POINTS, quantities
 from simulators.plant.register_map import POINTS, UNITS
+from simulators.plant.schedule import Schedule, ScheduledFault
+from simulators.plant.site import Content, Site
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from simulators.ledger import Value
-
-ILLEGAL_FUNCTION = 1
-ILLEGAL_ADDRESS = 2
-ILLEGAL_VALUE = 3
-DEVICE_BUSY = 6
-GATEWAY_NO_RESPONSE = 11
-
-
-class RefusedError(Exception):
-    """A request that is answered with a Modbus exception code."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(f"Modbus exception {code}")
-        self.code = code
-
-
-class DroppedError(Exception):
-    """A request in place of whose answer the connection is dropped."""
+    from simulators.plant.faults import AnyFault
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +33,7 @@ class Answer:
     values: dict[str, Value]
 
 
-class Plant:
+class Plant(Site):
     """The whole plant; `step` moves forward only.
 
     What it holds at a step depends on the seed and the step alone, as long as no client writes and no fault
@@ -65,7 +41,7 @@ class Plant:
     """
 
     def __init__(
-        self, seed: int, faults: Iterable[Fault] = (), *, step_s: float = 0.1, day_s: float = 86_400.0
+        self, seed: int, faults: Iterable[AnyFault] = (), *, step_s: float = 0.1, day_s: float = 86_400.0
     ) -> None:
         self._step_s, self._day_s = step_s, day_s
         self._rng = np.random.default_rng([seed, NOISE_COUNT])
@@ -114,7 +90,7 @@ class Plant:
         noise: list[float] = self._rng.standard_normal(NOISE_COUNT).tolist()
         return noise
 
-    def inject(self, fault: Fault) -> ScheduledFault:
+    def inject(self, fault: AnyFault) -> ScheduledFault:
         """Put in a fault by hand; its start counts from now."""
         return self._schedule.add(fault, self.step)
 
@@ -125,51 +101,49 @@ class Plant:
             self._memory = Memory(UNITS, {**quantities(self._line, self._set_points), **self._stuck})
         return self._memory
 
-    def delay_s(self, unit_id: int) -> float:
-        """How late an answer of a unit is to come."""
-        return sum(f.delay_s for f in self._faults() if isinstance(f, SlowReply) and f.concerns(unit_id))
+    @property
+    def unit_ids(self) -> Collection[int]:
+        """The units that are there."""
+        return UNITS.keys()
+
+    def names(self, unit_id: int, block: Block | None = None) -> list[str]:
+        """The points of a unit, or those that lie wholly in a block of it."""
+        return [point.name for point in UNITS[unit_id] if block is None or block.covers(point)]
+
+    def content(self, block: Block) -> Content:
+        """The answer to a read as it travels; raises RefusedError."""
+        answer = self.read(block)
+        return Content(pack_words(block.table, answer.words), answer.values)
 
     def read(self, block: Block) -> Answer:
-        """The answer to a read; raises RefusedError or DroppedError."""
+        """The answer to a read; raises RefusedError."""
         self._refuse_by_fault(block)
         if not is_legal(UNITS[block.unit_id], block):
-            raise RefusedError(ILLEGAL_ADDRESS)
+            raise RefusedError(ExceptionCode.ILLEGAL_ADDRESS)
         return Answer(self.memory.read(block), self.memory.values_in(block))
 
-    def write(self, block: Block, words: Sequence[int]) -> None:
-        """Take in set points; raises RefusedError unless whole, writable and in their range, or DroppedError."""
+    def write(self, block: Block, words: Sequence[int]) -> dict[str, Value]:
+        """Take in set points, and give them back; raises RefusedError unless whole, writable and in their range."""
         self._refuse_by_fault(block)
-        if len(words) != block.count:
-            raise RefusedError(ILLEGAL_VALUE)
         points = [p for p in UNITS[block.unit_id] if block.covers(p) and p.name in SET_POINTS]
         if sum(point.width for point in points) != block.count:
-            raise RefusedError(ILLEGAL_ADDRESS)
+            raise RefusedError(ExceptionCode.ILLEGAL_ADDRESS)
         written: dict[str, float] = {}
         for point in points:
             start = point.address - block.address
             value = float(to_value(point, from_registers(point, words[start : start + point.width])))
             allowed = SET_POINTS[point.name]
             if math.isnan(value) or not allowed.low <= value <= allowed.high:
-                raise RefusedError(ILLEGAL_VALUE)
+                raise RefusedError(ExceptionCode.ILLEGAL_VALUE)
             written[point.name] = value
         self._set_points |= written
         self._memory = None
+        return {name: self.memory.values[name] for name in written}
 
     def _refuse_by_fault(self, block: Block) -> None:
-        if block.unit_id not in UNITS:
-            raise RefusedError(GATEWAY_NO_RESPONSE)
-        for fault in self._faults():
-            match fault:
-                case CommsError() if fault.concerns(block.unit_id):
-                    raise DroppedError
-                case Busy() if fault.concerns(block.unit_id):
-                    raise RefusedError(DEVICE_BUSY)
-                case IllegalAddress() if POINTS[fault.point] in UNITS[block.unit_id] and block.touches(
-                    POINTS[fault.point]
-                ):
-                    raise RefusedError(ILLEGAL_ADDRESS)
+        for scheduled in self.active:
+            match scheduled.fault:
+                case IllegalAddress(point=name) if POINTS[name] in UNITS[block.unit_id] and block.touches(POINTS[name]):
+                    raise RefusedError(ExceptionCode.ILLEGAL_ADDRESS)
                 case _:
                     pass
-
-    def _faults(self) -> list[Fault]:
-        return [scheduled.fault for scheduled in self.active]

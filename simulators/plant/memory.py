@@ -30,6 +30,10 @@ class Block:
         """The first address after the block."""
         return self.address + self.count
 
+    def as_json(self) -> dict[str, int | str]:
+        """The block as a ledger has it."""
+        return {"unit_id": self.unit_id, "table": str(self.table), "address": self.address}
+
     def covers(self, point: PlantPoint) -> bool:
         """Whether the whole of a point lies in it."""
         return point.table is self.table and self.address <= point.address and point.end <= self.end

@@ -119,6 +119,8 @@ def test_points_of_some_units(scenario: Path, capsys: pytest.CaptureFixture[str]
         (["serve", "{tmp}/none.yaml"], 2, "none.yaml: cannot be read"),
         (["serve", "{tmp}/scenario.yaml", "--only", "nobody"], 1, "allowed are plant, spare"),
         (["points", "{tmp}/scenario.yaml", "nobody"], 1, "allowed are plant, spare"),
+        (["points", "{tmp}/scenario.yaml", "plant", "--unit", "9"], 2, "--unit: found 9: allowed are 1, 2, 3, 4"),
+        (["counts", "{tmp}/none.json", "plant"], 1, "none.json: has no plant 'plant'"),
         (["reconcile", "--targets", "{tmp}/none.yaml"], 2, "none.yaml: cannot be read"),
         (["reconcile", "--targets", "{tmp}/targets.yaml"], 2, "HEADWATER_DSN: is not set"),
         (["reconcile", "--targets", "{tmp}/wrong.yaml"], 2, "wrong.yaml: 0.ledger: is missing"),
@@ -200,7 +202,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["fly"], ["serve"], ["reconcile"], ["points", "a.yaml", "plant", "--unit", "9"]]
+    "arguments", [[], ["fly"], ["serve"], ["reconcile"], ["points", "a.yaml", "plant", "--unit", "x"]]
 )
 def test_wrong_usage_is_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as stopped:

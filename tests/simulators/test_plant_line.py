@@ -6,23 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulators.plant.faults import (
-    BearingWear,
-    Busy,
-    CommsError,
-    Fault,
-    IllegalAddress,
-    Leak,
-    Schedule,
-    SlowReply,
-    StuckSensor,
-)
-from simulators.plant.line import DroppedError, Plant, RefusedError
+from simulators.plant.faults import AnyFault, BearingWear, IllegalAddress, Leak, StuckSensor
+from simulators.plant.line import Plant
+from simulators.plant.line_faults import Busy
 from simulators.plant.memory import Block, is_legal
+from simulators.plant.pdu import RefusedError
 from simulators.plant.points import Kind, Order, Table, from_registers, to_registers, to_value
 from simulators.plant.process import TANK_AREA_M2, Effects, advance, first_line
 from simulators.plant.readings import SET_POINTS, quantities
 from simulators.plant.register_map import POINTS, SHARING, UNITS
+from simulators.plant.schedule import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +25,7 @@ MINUTE = 60 * SECOND
 DEFAULTS = {name: set_point.default for name, set_point in SET_POINTS.items()}
 
 
-def plant_of(*faults: Fault, seed: int = 7, steps: int = 0) -> Plant:
+def plant_of(*faults: AnyFault, seed: int = 7, steps: int = 0) -> Plant:
     plant = Plant(seed, faults, day_s=300)
     plant.move_to(steps)
     return plant
@@ -258,20 +251,6 @@ def test_what_is_served_of_a_stuck_sensor_is_what_its_registers_say() -> None:
     assert from_registers(POINTS["tank1/level"], answer.words) == answer.values["tank1/level"]
 
 
-def test_comms_faults_change_the_answers_of_their_unit() -> None:
-    block, other = Block(2, Table.INPUT, 0, 3), Block(1, Table.INPUT, 0, 2)
-    busy = plant_of(Busy(unit_id=2), steps=5)
-    assert (refusal(busy, block), refusal(busy, other)) == (6, None)
-    with pytest.raises(RefusedError, match="6"):
-        write(busy, "pump1/run_command", raw=True)
-    everywhere = plant_of(Busy(), steps=5)
-    assert (refusal(everywhere, block), refusal(everywhere, other)) == (6, 6)
-    with pytest.raises(DroppedError):
-        plant_of(CommsError(unit_id=2), steps=5).read(block)
-    slow = plant_of(SlowReply(unit_id=2, delay_s=0.4), steps=5)
-    assert (slow.delay_s(2), slow.delay_s(1), refusal(slow, block)) == (0.4, 0.0, None)
-
-
 def test_an_illegal_address_refuses_what_touches_it() -> None:
     plant = plant_of(IllegalAddress(point="tank1/level"), steps=5)
     assert refusal(plant, Block(1, Table.INPUT, 1, 1)) == 2
@@ -337,10 +316,6 @@ def test_a_block_serves_the_points_wholly_in_it_as_a_client_decodes_them(span: t
         assert answer.values[point.name] == to_value(point, from_registers(point, words))
 
 
-def test_an_unknown_unit_is_the_gateways_fault() -> None:
-    assert refusal(plant_of(), Block(9, Table.INPUT, 0, 1)) == 11
-
-
 @pytest.mark.parametrize(
     ("block", "words", "code"),
     [
@@ -349,8 +324,6 @@ def test_an_unknown_unit_is_the_gateways_fault() -> None:
         (Block(1, Table.HOLDING, 50, 1), [0], 2),
         (Block(4, Table.HOLDING, 0, 1), [9999], 3),
         (Block(1, Table.HOLDING, 0, 2), [0, 0x7FC0], 3),
-        (Block(1, Table.HOLDING, 0, 2), [0], 3),
-        (Block(9, Table.COIL, 0, 1), [1], 11),
     ],
 )
 def test_what_cannot_be_written_is_refused_and_changes_nothing(block: Block, words: list[int], code: int) -> None:

@@ -315,7 +315,7 @@ def test_a_slow_reply_to_a_client_that_has_gone_is_not_noted(tmp_path: Path, how
     against_a_plant(tmp_path, check, faults=[{"kind": "slow_reply", "unit_id": 1, "delay_s": 0.3, **ALWAYS}])
 
 
-def test_writes_are_answered_seen_and_not_in_the_ledger(tmp_path: Path) -> None:
+def test_writes_are_answered_seen_and_no_readings_in_the_ledger(tmp_path: Path) -> None:
     async def check(site: Site) -> None:
         async with site.client() as client:
             assert not (await client.write_coil(0, value=False, device_id=2)).isError()
