@@ -8,9 +8,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, field_validator
 
-from contract.config import Config, Credentials, Tls
+from contract.config import Config
 from contract.topics import check_identifier
 from edge.sources import AnySource  # noqa: TC001 - pydantic reads the annotations at run time
+from edge.uplink import MqttConfig  # noqa: TC001 - pydantic reads the annotations at run time
 
 MIB = 1 << 20
 
@@ -21,23 +22,6 @@ def _node_identifier(identifier: str) -> str:
 
 
 Identifier = Annotated[str, AfterValidator(_node_identifier)]
-
-
-class MqttConfig(Credentials):
-    """The broker, and how hard to press on it."""
-
-    host: str = Field(description="name or address of the broker")
-    port: int = Field(default=1883, ge=1, le=65_535, description="TCP port of the broker; 8883 is usual with TLS")
-    tls: Tls | None = Field(default=None, description="encrypts the connection; none: plain TCP")
-    client_id: str | None = Field(default=None, description="MQTT client id; none: GROUP-NODE")
-    keepalive_s: int = Field(default=30, ge=1, le=3600, description="seconds of silence after which the line is tested")
-    connect_timeout_s: float = Field(default=5.0, gt=0, le=60, description="seconds to wait for the broker's answer")
-    window: int = Field(default=256, ge=1, le=10_000, description="batches sent but not yet known to be durable")
-    resend_after_s: float = Field(
-        default=5.0, gt=0, description="seconds without a durable mark before resending; doubles up to resend_max_s"
-    )
-    resend_max_s: float = Field(default=60.0, gt=0, description="the longest wait before resending, in seconds")
-    historical_after_s: float = Field(default=60.0, gt=0, description="age in seconds from which a batch is historical")
 
 
 class HealthConfig(Config):
@@ -72,6 +56,14 @@ class AgentConfig(Config):
         default=0.0, ge=0, le=60, description="up to so many seconds each poll is put off at random"
     )
     health_interval_s: float = Field(default=10.0, gt=0, description="seconds between the node's own metrics")
+    max_command_age_s: float = Field(
+        default=60.0, gt=0, le=3600, description="seconds that a command's own time may be from now; others are refused"
+    )
+    stuck_after_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="seconds beyond its time-out after which a source is cut off; at twice that it is stuck",
+    )
     drain_timeout_s: float = Field(default=30.0, ge=0, description="seconds a stop waits for the spool to be delivered")
 
     @field_validator("sources")

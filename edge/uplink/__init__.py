@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edge.uplink.births import NodeIdentity
+from edge.uplink.config import MqttConfig
 from edge.uplink.uplink import Uplink, UplinkStatus
 
-__all__ = ["NodeIdentity", "Uplink", "UplinkStatus"]
+__all__ = ["MqttConfig", "NodeIdentity", "Uplink", "UplinkStatus"]

@@ -20,12 +20,13 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from contract.config import ConfigError
 from edge.errors import UplinkError
+from edge.uplink.inbox import Incoming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Self
 
-    from edge.config import MqttConfig
+    from edge.uplink.config import MqttConfig
 
 logger = logging.getLogger(__name__)
 
@@ -52,9 +53,9 @@ def delivered(reason: int) -> bool:
 
 
 class Link:
-    """A connection, made by `connect`. `on_message` gets topic and payload in the event loop's thread."""
+    """A connection, made by `connect`. `on_message` gets what comes, in paho's thread."""
 
-    def __init__(self, config: MqttConfig, client_id: str, on_message: Callable[[str, bytes], None]) -> None:
+    def __init__(self, config: MqttConfig, client_id: str, on_message: Callable[[Incoming], None]) -> None:
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.receive_maximum = _DEFAULT_RECEIVE_MAXIMUM
         self.max_payload_bytes = _DEFAULT_MAXIMUM_PACKET_BYTES
@@ -68,7 +69,7 @@ class Link:
 
     @classmethod
     async def connect(
-        cls, config: MqttConfig, client_id: str, will: tuple[str, bytes], on_message: Callable[[str, bytes], None]
+        cls, config: MqttConfig, client_id: str, will: tuple[str, bytes], on_message: Callable[[Incoming], None]
     ) -> Self:
         """An established connection whose will (topic and payload) the broker holds; raises UplinkError."""
         try:
@@ -98,12 +99,14 @@ class Link:
                 f"{self._where} refuses the subscription to {topic}: {_spell(PacketTypes.SUBACK, reason)}"
             )
 
-    def publish(self, topic: str, payload: bytes, stamp: Sequence[tuple[str, str]] = ()) -> asyncio.Future[int]:
-        """Sends at QoS 1 without waiting; the future gets the PUBACK's reason, or `LOST`."""
+    def publish(
+        self, topic: str, payload: bytes, *, qos: int = 1, stamp: Sequence[tuple[str, str]] = ()
+    ) -> asyncio.Future[int]:
+        """Sends without waiting. The future gets the PUBACK's reason, at QoS 0 a 0 once it is written; or `LOST`."""
         properties = _properties(PacketTypes.PUBLISH)
         if stamp:
             properties.UserProperty = list(stamp)
-        info = self._client.publish(topic, payload, qos=1, properties=properties)
+        info = self._client.publish(topic, payload, qos=qos, properties=properties)
         return self._expect("puback", info.mid)
 
     async def close(self, *, tell_will: bool = False) -> None:
@@ -229,7 +232,8 @@ class Link:
         self._tell(self._answer, "suback", mid, max(reason.value for reason in reasons))
 
     def _paho_message(self, _client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
-        self._tell(self._on_message, message.topic, message.payload)
+        # Not by way of the event loop, which a flood would fill.
+        self._on_message(Incoming(message.topic, bytes(message.payload), message.retain))
 
 
 def spell_puback(reason: int) -> str:

@@ -10,8 +10,10 @@ from contract.delivery import Gap
 from contract.errors import CodecError
 from contract.sparkplug import as_historical
 from edge.batch import gap_batch
+from edge.lane import Lane
 
 if TYPE_CHECKING:
+    from contract.delivery import BatchId
     from edge.spool import StoredBatch
 
 logger = logging.getLogger(__name__)
@@ -34,7 +36,8 @@ class Outgoing:
         self._historical_after_ms = historical_after_s * _MS_PER_S
         self._max_payload_bytes = 0
         self._learned_bytes: int | None = None
-        self._suspect_no = self._suspected = 0
+        self._suspect: BatchId | None = None
+        self._suspected = 0
         self._has_suspect = False
         self._told = False
 
@@ -48,25 +51,25 @@ class Outgoing:
         """Takes note of a bound that the broker had not announced."""
         self._max_payload_bytes = min(self._max_payload_bytes, size_bytes - 1)
 
-    def unanswered(self, batch_no: int, size_bytes: int) -> None:
+    def unanswered(self, batch: BatchId, size_bytes: int) -> None:
         """Takes note, in order, of what had no answer when the connection was lost; the first is under suspicion."""
         if self._has_suspect:
             return
         self._has_suspect = True
-        self._suspected = self._suspected + 1 if batch_no == self._suspect_no else 1
-        self._suspect_no = batch_no
+        self._suspected = self._suspected + 1 if batch == self._suspect else 1
+        self._suspect = batch
         if self._suspected >= _SUSPECTED_AFTER:
             self._learned_bytes = size_bytes - 1
 
-    def answered(self, batch_no: int) -> None:
+    def answered(self, batch: BatchId) -> None:
         """Takes note that the broker lives on after a batch."""
-        if batch_no == self._suspect_no:
+        if batch == self._suspect:
             self._suspected = 0
 
-    def payload_of(self, batch: StoredBatch, now_ms: int) -> bytes:
-        """The payload, without a sequence number."""
+    def payload_of(self, lane: Lane, batch: StoredBatch, now_ms: int) -> bytes:
+        """The payload, without a sequence number; what is replayed, or has waited long, is historical."""
         payload = batch.payload
-        if now_ms - batch.kept_ms > self._historical_after_ms:
+        if lane is Lane.BACKFILL or now_ms - batch.kept_ms > self._historical_after_ms:
             # One that the disk has garbled is sent as it is, for the cloud to set aside: it must not block the others.
             with contextlib.suppress(CodecError):
                 payload = as_historical(payload)

@@ -1,249 +1,263 @@
-"""Delivers the spool: births first, then batches in order, deleted only when the bridge says that Kafka has them."""
+"""The uplink: one connection after another, births before data, commands taken, and the lanes delivered."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import itertools
 import logging
 import math
-import random
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from contract.delivery import BatchId, BatchStamp, DurableMark
-from contract.errors import CodecError
-from contract.sparkplug import REBIRTH, SEQ_MODULUS, decode, with_seq
-from edge.batch import data_topic
+from contract.sparkplug import with_seq
 from edge.errors import SpoolError, UplinkError
-from edge.lane import Lane
-from edge.schedule import backoff_s
-from edge.uplink.births import BD_SEQ_MODULUS, births, death
-from edge.uplink.link import LOST, TOO_LARGE, Link, delivered, spell_puback
-from edge.uplink.outgoing import Outgoing
-from edge.uplink.window import Patience, SendWindow
+from edge.uplink.births import BD_SEQ_MODULUS, Seq, births, death, device_death
+from edge.uplink.delivery import Delivery, retry_s
+from edge.uplink.host import PrimaryHost
+from edge.uplink.link import LOST, Link, delivered, spell_puback
+from edge.uplink.reach import Reach
+from edge.uplink.receiving import Receiver, Takers
+from edge.uplink.turns import Bucket
 
 if TYPE_CHECKING:
-    from edge.config import MqttConfig
+    from collections.abc import Callable
+
+    from contract.sparkplug import Payload
     from edge.sources.base import Clock
-    from edge.spool import Extent, Spool
-    from edge.uplink.births import NodeIdentity
+    from edge.spool import Spool
+    from edge.uplink.births import Birth, NodeIdentity
+    from edge.uplink.config import MqttConfig
 
 logger = logging.getLogger(__name__)
 
-_BACKOFF_BASE_S: Final = 0.5
-_BACKOFF_CAP_S: Final = 15.0
-_READ_AT_ONCE: Final = 64
 _LONGEST_IDLE_S: Final = 5.0
 # A connection that is lost sooner than this counts as one more failure: two nodes of one name throw each other out.
 _STEADY_S: Final = 10.0
 _DEATH_TIMEOUT_S: Final = 2.0
+# Births are asked for by whoever missed them; asked for without end they would leave no room for data.
+_REBIRTHS_PER_S: Final = 0.2
+_REBIRTHS_AT_ONCE: Final = 2
 
 
 @dataclass(slots=True)
 class UplinkStatus:
-    """What is known of the uplink in this run."""
+    """What is known of the uplink in this run. `away`: what is read now is kept for replay."""
 
     connected: bool = False
     unacknowledged: int = 0
     connections: int = 0
+    births: int = 0
     error: str | None = None
+    away: bool = False
 
 
 class Uplink:
-    """The way from the spool to the bridge, over as many connections as it takes. `wake` it when there is news."""
+    """The way from the spool to the cloud, over as many connections as it takes. `wake` it after every commit.
 
-    def __init__(self, config: MqttConfig, identity: NodeIdentity, spool: Spool, now_ms: Clock) -> None:
+    `on_command` gets what is not for the uplink itself: the device (or NODE) and the command, in the event loop.
+    """
+
+    def __init__(
+        self,
+        config: MqttConfig,
+        identity: NodeIdentity,
+        spool: Spool,
+        now_ms: Clock,
+        on_command: Callable[[str, Payload], None] = lambda _device, _command: None,
+    ) -> None:
         self.status = UplinkStatus()
         self._config = config
         self._identity = identity
         self._spool = spool
         self._now_ms = now_ms
-        self._window = SendWindow(config.window)
-        self._patience = Patience(config.resend_after_s, config.resend_max_s)
-        self._epoch = 0
         self._news = asyncio.Event()
-        self._mark: DurableMark | None = None
-        self._rebirth_wanted = False
-        self._outgoing = Outgoing(config.historical_after_s)
-        self._refused = False
-        self._was_empty = True
+        self._host = PrimaryHost(config.primary_host) if config.primary_host is not None else None
+        self._reach = Reach(self._divert, config.resend_after_s)
+        self._seq = Seq()
+        self._delivery = Delivery(config, spool, now_ms, self._seq, self._reach, self._news.set)
+        self._strict = config.profile == "strict"
+        takers = Takers(self._delivery.take_mark, self._on_rebirth, self._news.set, on_command)
+        self._receiver = Receiver(self._host, takers)
+        self._rebirths = Bucket(_REBIRTHS_PER_S, _REBIRTHS_AT_ONCE)
+        self._rebirth_wanted = self._has_changed = False
+        self._born: list[str] | None = None
         self._draining = False
-        self._seq = 0
         self._bd_seq = BD_SEQ_MODULUS - 1
         self._failures = 0
         self._connected_at_s = math.inf
 
     def wake(self) -> None:
-        """Something has changed: a batch was committed, or a stop was asked for."""
+        """Something was committed to the spool."""
+        self._delivery.committed()
+        self._news.set()
+
+    def introduce(self, identity: NodeIdentity) -> None:
+        """The node has other metrics from now on: births are sent again, and deaths of the devices that are gone."""
+        self._identity = identity
+        self._has_changed = True
         self._news.set()
 
     def drain(self) -> None:
-        """From now on `run` ends, with a death, as soon as the spool is empty."""
+        """From now on `run` ends, with a death, as soon as the spool is empty; no rate holds any more."""
         self._draining = True
-        self.wake()
+        self._delivery.lift_rates()
+        self._news.set()
 
     async def run(self) -> None:
         """Connects and delivers, again and again; returns only after `drain`, when all is delivered."""
-        while not (self._draining and await self._is_empty()):
-            try:
-                await self._live()
-            except (UplinkError, SpoolError) as exc:
-                self._tell_failure(exc)
-                await asyncio.sleep(_backoff_s(self._failures))
+        self._reach.lost()
+        try:
+            while not await self._is_done():
+                try:
+                    await self._live()
+                except (UplinkError, SpoolError) as exc:
+                    self._tell_failure(exc)
+                    await asyncio.sleep(retry_s(self._failures))
+        finally:
+            self._reach.close()
 
     async def _live(self) -> None:
         """One connection, from CONNECT to its loss, or to the empty spool of a node that stops."""
         self._bd_seq = await self._next_bd_seq()
         will = (self._identity.death_topic, death(self._bd_seq, self._now_ms()))
-        link = await Link.connect(self._config, self._client_id, will, self._on_message)
+        if self._host is not None:
+            self._host.await_anew()
+        link = await Link.connect(self._config, self._client_id, will, self._receiver.inbox.offer)
         try:
-            link.lost.add_done_callback(lambda _: self.wake())
-            await link.subscribe(self._identity.command_topic)
+            link.lost.add_done_callback(lambda _: self._news.set())
+            await self._subscribe(link)
+            await self._wait_for_host(link)
             await self._give_birth(link)
             self._tell_connected()
-            self._refused = False
-            self._window.rewind()
-            self._patience.reset(time.monotonic())
-            self._outgoing.connected(link.max_payload_bytes)
+            self._delivery.begin(link)
             await self._deliver(link)
         finally:
             self.status.connected = False
+            self._reach.lost()
             await self._leave(link)
+
+    async def _subscribe(self, link: Link) -> None:
+        """Commands and the host's state, before any birth: what is asked for after it must not be missed."""
+        topics = [self._identity.command_topic, self._identity.device_command_filter]
+        await asyncio.gather(*map(link.subscribe, topics if self._host is None else [*topics, self._host.topic]))
+
+    async def _wait_for_host(self, link: Link) -> None:
+        if self._host_is_offline and self.status.error != str(away := self._host_away()):
+            logger.info("%s: waiting for it", away)
+            self.status.error = str(away)
+        while self._host_is_offline:
+            self._news.clear()
+            if link.lost.done():
+                raise _lost(link)
+            if await self._is_done():
+                raise self._host_away()
+            await self._pause(_LONGEST_IDLE_S)
 
     async def _give_birth(self, link: Link) -> None:
         """Sends all births until somebody has taken them: data that come before their births are of no use."""
         for attempt in itertools.count(1):
-            self._rebirth_wanted = False
+            self._rebirth_wanted = self._has_changed = False
             reason = await self._send_births(link)
             if reason == LOST:
-                raise UplinkError(f"connection lost: {link.lost.result()}")
+                raise _lost(link)
+            if self._host_is_offline:
+                raise self._host_away()
             if delivered(reason):
+                self.status.births += 1
+                self._reach.gained()
                 return
+            self._reach.lost()
             if attempt == 1:
                 logger.warning("births %s; tried again until somebody takes them", spell_puback(reason))
-            await asyncio.wait([link.lost], timeout=_backoff_s(attempt))
+            await asyncio.wait([link.lost], timeout=retry_s(attempt))
 
     async def _send_births(self, link: Link) -> int:
-        """Sends NBIRTH and every DBIRTH; returns the first reason that is not success, or 0."""
-        self._seq = 0
-        for birth in births(self._identity, self._bd_seq, self._now_ms()):
-            if len(birth.payload) > link.max_payload_bytes:
-                raise UplinkError(
-                    f"the birth on {birth.topic} takes {len(birth.payload)} bytes, the broker takes "
-                    f"{link.max_payload_bytes}: let it take larger packets, or split the source"
-                )
-            reason = await link.publish(birth.topic, with_seq(birth.payload, self._next_seq()))
-            if not delivered(reason):
-                return reason
-        return 0
+        """Sends NBIRTH, and every DBIRTH once that is taken; returns the worst reason, 0 when all are taken."""
+        identity, now_ms = self._identity, self._now_ms()
+        gone = [device for device in self._born or () if device not in identity.metrics]
+        for device in gone:
+            self._publish_birth(link, device_death(identity, device, now_ms))
+        of_node, *of_devices = births(identity, self._bd_seq, now_ms, complete=self._strict)
+        self._seq.restart()
+        reason = await self._publish_birth(link, of_node)
+        if not delivered(reason):
+            return reason
+        self._born = identity.devices
+        answers: list[asyncio.Future[int]] = []
+        for birth in of_devices:
+            while link.in_flight >= link.receive_maximum:
+                await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
+            answers.append(self._publish_birth(link, birth))
+        return max(await asyncio.gather(*answers), default=0)
+
+    def _publish_birth(self, link: Link, birth: Birth) -> asyncio.Future[int]:
+        if len(birth.payload) > link.max_payload_bytes:
+            raise UplinkError(
+                f"the birth on {birth.topic} takes {len(birth.payload)} bytes, the broker takes "
+                f"{link.max_payload_bytes}: let it take larger packets, or split the source"
+            )
+        payload = with_seq(birth.payload, self._seq.next())
+        return link.publish(birth.topic, payload, qos=0 if self._strict else 1)
 
     async def _deliver(self, link: Link) -> None:
-        """Sends what the spool holds and forgets what is durable, until the line is lost or a stop has drained it."""
+        """Has the lanes delivered until the line is lost, the host gone, or a stop has drained the spool."""
         while not link.lost.done():
             self._news.clear()
-            if self._rebirth_wanted:
-                logger.info("births are asked for, and sent again")
+            if self._host_is_offline:
+                raise self._host_away()
+            if self._births_are_due():
                 await self._give_birth(link)
-            extent = await self._progress()
-            if self._draining and extent.depth == 0 and await self._is_empty():
+            empty = await self._delivery.step(self._identity, link, self._is_interrupted)
+            if empty and await self._is_done():
                 return
-            self._resend_if_stuck()
-            await self._send(link, extent)
-            self.status.unacknowledged = self._window.unacknowledged
-            await self._pause(min(self._patience.left_s(time.monotonic()), _LONGEST_IDLE_S))
-        raise UplinkError(f"connection lost: {link.lost.result()}")
+            self.status.unacknowledged = self._delivery.unacknowledged
+            await self._pause(min(self._delivery.pause_s(link), _LONGEST_IDLE_S))
+        raise _lost(link)
 
-    async def _progress(self) -> Extent:
-        """Takes in the last mark, and moves the window over what is durable or evicted."""
-        extent = (await self._spool.extents())[Lane.LIVE]
-        mark, self._mark = self._mark, None
-        if mark is not None and mark.epoch == extent.epoch and mark.through >= extent.next_no:
-            # The disk has lost numbers that were sent: a card put back from an image, or one that lies about writing.
-            logger.error("batch %d is durable but unknown here: a new epoch is begun", mark.through)
-            await self._spool.renew_epoch(extent.epoch)
-            extent = (await self._spool.extents())[Lane.LIVE]
-        if extent.epoch != self._epoch:
-            self._epoch = extent.epoch
-            self._window.restart(extent.oldest)
-            self._was_empty = True
-        through = mark.through if mark is not None and mark.epoch == self._epoch else 0
-        if through >= extent.oldest:
-            self._spool.forget(BatchId(self._epoch, through))
-        moved = self._window.advance(max(extent.oldest, through + 1))
-        if moved or self._was_empty:
-            self._patience.reset(time.monotonic())
-        self._was_empty = self._window.base == extent.next_no
-        return extent
+    def _births_are_due(self) -> bool:
+        """Whether births are to be sent now; it is noted that they are."""
+        if self._has_changed:
+            return True
+        now_s = time.monotonic()
+        if not self._rebirth_wanted or self._rebirths.wait_s(now_s):
+            return False
+        self._rebirths.take(1, now_s)
+        logger.info("births are asked for, and sent again")
+        return True
 
-    def _resend_if_stuck(self) -> None:
-        if not self._was_empty and self._patience.exhausted(time.monotonic()):
-            logger.debug("no durable mark for %d batches, sending them again", self._window.unacknowledged)
-            self._window.rewind()
-            self._refused = False
+    def _is_interrupted(self) -> bool:
+        may_be_born = self._rebirth_wanted and not self._rebirths.wait_s(time.monotonic())
+        return self._has_changed or may_be_born or self._host_is_offline
 
-    async def _send(self, link: Link, extent: Extent) -> None:
-        while not (self._refused or self._rebirth_wanted or link.lost.done()):
-            room = min(
-                self._window.room,
-                extent.next_no - self._window.next_no,
-                link.receive_maximum - link.in_flight,
-                _READ_AT_ONCE,
-            )
-            batches = await self._spool.read_from(Lane.LIVE, self._window.next_no, room) if room > 0 else []
-            if not batches:
-                return
-            if batches[0].batch_no != self._window.next_no:
-                # Evicted since we looked: look again, so that the stamps say so.
-                self.wake()
-                return
-            for batch in batches:
-                payload = with_seq(self._outgoing.payload_of(batch, self._now_ms()), self._next_seq())
-                topic = data_topic(self._identity.group, self._identity.node, batch.device)
-                stamp = BatchStamp(BatchId(self._epoch, batch.batch_no), max(extent.oldest, self._window.base))
-                answer = link.publish(topic, payload, stamp.to_properties())
-                answer.add_done_callback(functools.partial(self._on_puback, batch.batch_no, len(payload)))
-                self._window.sent(batch.batch_no)
+    @property
+    def _host_is_offline(self) -> bool:
+        return self._host is not None and not self._host.online
 
-    def _on_puback(self, batch_no: int, size_bytes: int, answer: asyncio.Future[int]) -> None:
-        reason = answer.result()
-        if reason == LOST:
-            self._outgoing.unanswered(batch_no, size_bytes)
-        else:
-            self._outgoing.answered(batch_no)
-        if reason == TOO_LARGE:
-            self._outgoing.refused_as_too_large(size_bytes)
-        if reason != LOST and not delivered(reason) and not self._refused:
-            # Nothing more is sent until the patience is over; then again from the oldest.
-            self._refused = True
-            logger.warning("data %s; kept, and sent again later", spell_puback(reason))
-        self.wake()
+    def _host_away(self) -> UplinkError:
+        return UplinkError(f"primary host {self._config.primary_host} is not online")
 
-    def _on_message(self, topic: str, payload: bytes) -> None:
-        try:
-            command = decode(payload)
-            mark = DurableMark.from_metrics(command.metrics)
-        except CodecError as exc:
-            logger.warning("a command on %s is not understood: %s", topic, exc)
-            return
-        if mark is not None and (
-            self._mark is None or mark.epoch != self._mark.epoch or mark.through > self._mark.through
-        ):
-            self._mark = mark
-        if any(metric.name == REBIRTH and metric.value is True for metric in command.metrics):
-            self._rebirth_wanted = True
-        self.wake()
+    def _on_rebirth(self) -> None:
+        self._rebirth_wanted = True
+        self._news.set()
 
     async def _leave(self, link: Link) -> None:
-        """Ends a connection; where it stands, the death is told first, for a clean goodbye takes back the will.
+        """Ends a connection; a node that was born tells its death first, for a clean goodbye takes back the will.
 
         Where the broker does not say in time that it has the death, it is asked to tell the will after all.
         """
-        told = link.publish(self._identity.death_topic, death(self._bd_seq, self._now_ms()))
-        await asyncio.wait([told], timeout=_DEATH_TIMEOUT_S)
-        await link.close(tell_will=not told.done())
+        born, self._born = self._born is not None, None
+        told = True
+        if born:
+            answer = link.publish(self._identity.death_topic, death(self._bd_seq, self._now_ms()))
+            await asyncio.wait([answer], timeout=_DEATH_TIMEOUT_S)
+            told = answer.done()
+        await link.close(tell_will=not told)
+
+    def _divert(self, away: bool) -> None:  # noqa: FBT001 - as the spool has it
+        self.status.away = away
+        self._spool.divert(away)
 
     async def _pause(self, seconds: float) -> None:
         """Waits, unless there is news."""
@@ -258,17 +272,15 @@ class Uplink:
             # A full disk must not keep us from delivering, which is what empties it.
             return (self._bd_seq + 1) % BD_SEQ_MODULUS
 
-    async def _is_empty(self) -> bool:
-        return not self._spool.buffered and not any(extent.depth for extent in (await self._spool.extents()).values())
+    async def _is_done(self) -> bool:
+        """Whether a stop was asked for, and nothing is left to deliver."""
+        if not self._draining or self._spool.buffered:
+            return False
+        return not any(extent.depth for extent in (await self._spool.extents()).values())
 
     @property
     def _client_id(self) -> str:
         return self._config.client_id or f"{self._identity.group}-{self._identity.node}"
-
-    def _next_seq(self) -> int:
-        seq = self._seq
-        self._seq = (seq + 1) % SEQ_MODULUS
-        return seq
 
     def _tell_connected(self) -> None:
         logger.info("delivering to %s:%d", self._config.host, self._config.port)
@@ -286,5 +298,5 @@ class Uplink:
         self.status.error = str(fault)
 
 
-def _backoff_s(failures: int) -> float:
-    return backoff_s(failures, random.random(), base_s=_BACKOFF_BASE_S, cap_s=_BACKOFF_CAP_S)  # noqa: S311 - no secret
+def _lost(link: Link) -> UplinkError:
+    return UplinkError(f"connection lost: {link.lost.result()}")

@@ -60,6 +60,10 @@ class Patience:
     def reset(self, now_s: float) -> None:
         """There was progress, or a new beginning."""
         self._wait_s = self.first_s
+        self.begin(now_s)
+
+    def begin(self, now_s: float) -> None:
+        """The wait begins, as long as it has become."""
         self._until_s = now_s + self._wait_s
 
     def exhausted(self, now_s: float) -> bool:
@@ -67,7 +71,7 @@ class Patience:
         if now_s < self._until_s:
             return False
         self._wait_s = min(max(self._wait_s, self.first_s) * 2, self.longest_s)
-        self._until_s = now_s + self._wait_s
+        self.begin(now_s)
         return True
 
     def left_s(self, now_s: float) -> float:

@@ -74,6 +74,7 @@ class Received:
     topic: Topic
     payload: Payload
     stamp: BatchStamp | None
+    qos: int
 
 
 @dataclass
@@ -107,7 +108,11 @@ class ScriptedBridge:
         self._client.loop_stop()
 
     def command(self, node: str, payload: Payload) -> None:
-        self._client.publish(str(Topic(self.group, MessageType.NCMD, node)), encode(payload), qos=0)
+        self.publish(str(Topic(self.group, MessageType.NCMD, node)), encode(payload))
+
+    def publish(self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False) -> None:
+        """Anything at all, as whoever may write to a node can."""
+        self._client.publish(topic, payload, qos=qos, retain=retain)
 
     def ask_rebirth(self, node: str) -> None:
         self.command(node, Payload(1, (Metric(REBIRTH, DataType.BOOLEAN, value=True, timestamp_ms=1),)))
@@ -128,7 +133,7 @@ class ScriptedBridge:
             payload = decode(bytes(message.payload))
         except CodecError:
             payload = Payload(0, ())
-        self.received.append(Received(topic, payload, stamp))
+        self.received.append(Received(topic, payload, stamp, message.qos))
         if stamp is not None:
             self._take(topic, stamp)
 

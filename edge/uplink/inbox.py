@@ -1,0 +1,65 @@
+"""What the broker sends us: taken from paho's thread, and no more of it than the agent can work off."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from edge.uplink.turns import Bucket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# The bridge's marks are up to 10 small messages a second for each lane.
+_MESSAGES_PER_S: Final = 200.0
+_BYTES_PER_S: Final = 65_536.0
+_BURST_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A message; `retained`: it lay at the broker since before we subscribed."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+
+
+class Inbox:
+    """Takes messages in any thread, and tells `on_news` of the first after each `take`.
+
+    What exceeds the rate is dropped, which bounds both memory and work: durable marks come again, and whoever commands
+    so much gets no answer.
+    """
+
+    def __init__(self, on_news: Callable[[], object]) -> None:
+        self.dropped = 0
+        self._on_news = on_news
+        self._lock = threading.Lock()
+        self._messages: deque[Incoming] = deque()
+        self._count = Bucket(_MESSAGES_PER_S, _MESSAGES_PER_S * _BURST_S)
+        self._bytes = Bucket(_BYTES_PER_S, _BYTES_PER_S * _BURST_S)
+
+    def offer(self, message: Incoming) -> None:
+        """Takes a message, if there is room for it."""
+        now_s = time.monotonic()
+        with self._lock:
+            if self._count.wait_s(now_s) or self._bytes.wait_s(now_s):
+                self.dropped += 1
+                return
+            self._count.take(1, now_s)
+            self._bytes.take(len(message.payload), now_s)
+            self._messages.append(message)
+            is_first = len(self._messages) == 1
+        if is_first:
+            self._on_news()
+
+    def take(self) -> list[Incoming]:
+        """All that has come, oldest first."""
+        with self._lock:
+            messages = list(self._messages)
+            self._messages.clear()
+        return messages
