@@ -189,7 +189,7 @@ class Commands:
         told_of = {"source": order.device, "command_id": order.command_id}
         if answer.done:
             self.done += 1
-            logger.info("%s: %r is done", order.shown, order.metric.value, extra=told_of)
+            logger.info("%s: %s is done", order.shown, _short(repr(order.metric.value)), extra=told_of)
         else:
             self.refused += 1
             logger.warning("%s: %s", order.shown, answer.reason, extra=told_of)
