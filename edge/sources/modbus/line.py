@@ -1,177 +1,206 @@
-"""The connection to one Modbus TCP line: the only place that knows pymodbus.
+"""One Modbus line: one request at a time on it, and no answer is ever taken for that of another request.
 
-ModbusFault (a SourceError)
-├── NoConnection   the line cannot be reached
-├── NoAnswer       nothing, or nothing that can be used, came back in time
-└── Refusal        the device answered with an exception code
-
-After a NoAnswer, and when a read is cancelled, the connection is closed: an answer that comes late goes to a
-closed socket and is never taken for that of a later request. pymodbus' own retries and reconnecting are off.
+What a time-out leaves behind is the hard part: the answer may still come. On TCP the connection is closed, and a
+transaction id guards the next one. RTU has no such id: there the line is left alone until the answer has come after all
+or `late_answer_s` have passed, and only then the next request is sent.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import struct
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from edge.errors import SourceError
+from edge.sources.modbus.budget import transfer_s
+from edge.sources.modbus.faults import NoAnswer, NoConnection, NoTime, Refusal
+from edge.sources.modbus.framing import Framing, NotModbus, RtuFraming, TcpFraming
+from edge.sources.modbus.transport import SerialPort, Wire, open_tcp
+from edge.sources.modbus.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from edge.sources.modbus.config import LineConfig
+    from edge.sources.modbus.framing import Request
+    from edge.sources.modbus.transport import Port
 
-    from pymodbus.client import AsyncModbusTcpClient
-    from pymodbus.pdu import ModbusPDU
-
-    from edge.sources.modbus.blocks import Block
-
-# Modbus application protocol 1.1b3, 7.
-_EXCEPTIONS: Final = {
-    1: "illegal function",
-    2: "illegal address",
-    3: "illegal value",
-    4: "device failure",
-    5: "acknowledge",
-    6: "device busy",
-    8: "memory parity error",
-    10: "gateway path unavailable",
-    11: "gateway target does not answer",
-}
-_ABOUT_ADDRESSES: Final = frozenset({2, 3})
-_FUNCTIONS: Final = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
+# A device that takes one client at a time needs a moment to let go of the last one.
 _REOPENING_PAUSES_S: Final = (0.05, 0.1, 0.2)
-
-
-class ModbusFault(SourceError):  # noqa: N818 - its children say what is the matter, not that it is an error
-    """A read that brought no registers."""
-
-
-class NoConnection(ModbusFault):
-    """The line cannot be reached."""
-
-
-class NoAnswer(ModbusFault):
-    """Nothing, or nothing that can be used, came back in time."""
-
-
-class Refusal(ModbusFault):
-    """The device answered with an exception code."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(f"{_EXCEPTIONS.get(code, 'unknown exception')} (exception {code})")
-        self.code = code
-
-    @property
-    def is_about_addresses(self) -> bool:
-        """Whether fewer registers in one request might be answered."""
-        return self.code in _ABOUT_ADDRESSES
+_EXCEPTION: Final = 0x80
+_FOREVER: Final = float("inf")
 
 
 class ModbusLine:
-    """One TCP connection, opened when it is needed; one request at a time."""
+    """A line that is opened when it is needed and opened again when it broke; never asks twice by itself."""
 
-    def __init__(self, host: str, port: int) -> None:
-        # What pymodbus logs, the source reports itself, once and with the points it concerns.
-        logging.getLogger("pymodbus").setLevel(logging.CRITICAL + 1)
-        self._host = host
-        self._port = port
-        self._client: AsyncModbusTcpClient | None = None
+    def __init__(self, config: LineConfig) -> None:
+        self._config = config
+        self._gap_s, self._byte_s = config.timing.gap_s, config.timing.byte_s
+        self._rtu = None if config.transport == "tcp" else RtuFraming()
+        self._framing: Framing = self._rtu or TcpFraming()
+        self._wire: Wire | None = None
         self._was_open = False
+        self._turns = Turns()
+        self._answer: asyncio.Future[bytes] | None = None
+        self._deadline = 0.0  # loop time, as all below
+        self._timer: asyncio.TimerHandle | None = None
+        self._active_at = 0.0  # when something last came, or was waited for
+        self._late_until = 0.0
+        self._stirred = asyncio.Event()
+        self.connections = 0
 
-    async def read(self, block: Block, timeout_s: float) -> Sequence[int] | Sequence[bool]:
-        """The registers or bits of a block; raises ModbusFault. Connects first where there is no connection."""
-        clean = False
+    @property
+    def skipped(self) -> int:
+        """Frames, or runs of bytes that are none, which were no answer to what was asked."""
+        return self._framing.skipped
+
+    async def read(self, request: Request, timeout_s: float, *, pause_s: float = 0.0, until: float = _FOREVER) -> bytes:
+        """The data of the answer, behind the byte count; raises ModbusFault. Ends by `until` (loop time)."""
+        await self._turns.take()
         try:
-            async with asyncio.timeout(timeout_s):
-                client = await self._connected()
-                answer = await _request(client, block)
-            clean = True
-        except TimeoutError as exc:
-            if self._client is None:
-                raise NoConnection(f"no connection to {self._host}:{self._port} in time") from exc
-            raise NoAnswer("no answer in time") from exc
+            return (await self._ask(request, timeout_s, pause_s, until))[2:]
         finally:
-            if not clean:
-                self.close()
-        return _content(answer, block)
+            self._turns.give()
+
+    async def write(self, request: Request, check: Request, timeout_s: float, *, pause_s: float = 0.0) -> bytes:
+        """Writes before every read that waits, then reads at once: the data that were read; raises ModbusFault."""
+        await self._turns.take(first=True)
+        try:
+            await self._ask(request, timeout_s, pause_s, _FOREVER)
+            return (await self._ask(check, timeout_s, pause_s, _FOREVER))[2:]
+        finally:
+            self._turns.give()
+
+    def release(self) -> None:
+        """Close the connection, unless a request is under way."""
+        if not self._turns.taken:
+            self.close()
 
     def close(self) -> None:
         """Close the connection, if there is one."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        if self._wire is not None:
+            self._wire.close()
+            self._wire = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    async def _connected(self) -> AsyncModbusTcpClient:
-        if self._client is not None and self._client.connected:
-            return self._client
-        # A device that takes one client at a time needs a moment to let go of the last one.
+    async def _ask(self, request: Request, timeout_s: float, pause_s: float, until: float) -> bytes:
+        loop = asyncio.get_running_loop()
+        wire = self._wire or await self._open(min(timeout_s, until - loop.time()))
+        if self._rtu is not None or pause_s:
+            await self._quiet(max(pause_s, self._gap_s))
+            wire = self._wire or await self._open(timeout_s)
+        now = loop.time()
+        if self._byte_s:
+            timeout_s += transfer_s(request, self._byte_s)
+        deadline = min(now + timeout_s, until)
+        if deadline <= now:
+            raise NoTime
+        answer: asyncio.Future[bytes] = loop.create_future()
+        self._answer = answer
+        self._watch(deadline, loop)
+        done = False
+        try:
+            wire.send(self._framing.frame(request))
+            pdu = await answer
+            done = True
+        except OSError as exc:
+            self.close()
+            raise NoAnswer(exc.strerror or str(exc)) from exc
+        finally:
+            self._answer = None
+            self._active_at = loop.time()
+            if not done:
+                self._give_up()
+        if pdu[0] & _EXCEPTION:
+            raise Refusal(pdu[1])
+        return pdu
+
+    def _give_up(self) -> None:
+        """An answer may still come, and must not be taken for that of the next request."""
+        self._framing.give_up()
+        if self._rtu is not None:
+            self._late_until = self._active_at + self._config.late_answer_s
+        if self._config.transport != "serial":
+            self.close()
+
+    # Waiting
+
+    def _watch(self, deadline: float, loop: asyncio.AbstractEventLoop) -> None:
+        """Sees to it that the request ends in time; one timer serves many requests, as most end long before."""
+        self._deadline = deadline
+        if self._timer is not None:
+            if self._timer.when() <= deadline:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_at(deadline, self._rung, loop)
+
+    def _rung(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        if self._answer is None or self._answer.done():
+            return
+        if loop.time() < self._deadline:
+            self._watch(self._deadline, loop)
+        else:
+            self._answer.set_exception(NoAnswer("no answer in time"))
+
+    async def _quiet(self, gap_s: float) -> None:
+        """Waits until the line may be used: the pause is over, and no late answer is expected any more."""
+        while self._wire is not None:
+            if self._rtu is not None:
+                self._wire.drain()
+            late = self._rtu is not None and self._rtu.owes
+            free_at = max(self._active_at + gap_s, self._late_until if late else 0.0)
+            wait_s = free_at - asyncio.get_running_loop().time()
+            if wait_s <= 0:
+                return
+            self._stirred.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._stirred.wait()
+
+    # Connection
+
+    async def _open(self, timeout_s: float) -> Wire:
+        if timeout_s <= 0:
+            raise NoTime
+        try:
+            async with asyncio.timeout(timeout_s):
+                port = await self._open_port()
+        except TimeoutError as exc:
+            raise NoConnection(f"no connection to {self._config.line_name} in time") from exc
+        self._framing.restart()
+        self._wire = Wire(port, self._received, self._lost)
+        self._was_open = True
+        self.connections += 1
+        return self._wire
+
+    async def _open_port(self) -> Port:
+        config = self._config
         pauses = [*_REOPENING_PAUSES_S] if self._was_open else []
-        self._client, self._was_open = None, False
-        while self._client is None:
+        self._was_open = False
+        while True:
             try:
-                self._client = await _connect(self._host, self._port)
+                if config.transport == "serial":
+                    return SerialPort(config.device or "", config.baudrate or 0, config.parity, config.stopbits)
+                return await open_tcp(config.host or "", config.port)
             except OSError as exc:
                 if not pauses:
-                    raise NoConnection(f"no connection to {self._host}:{self._port}: {exc}") from exc
+                    raise NoConnection(f"no connection to {config.line_name}: {exc}") from exc
                 await asyncio.sleep(pauses.pop(0))
-        self._was_open = True
-        return self._client
 
-
-async def _connect(host: str, port: int) -> AsyncModbusTcpClient:
-    """A new connected client; raises OSError."""
-    from pymodbus.client import AsyncModbusTcpClient  # noqa: PLC0415 - a config is checked without the driver
-    from pymodbus.exceptions import ModbusException  # noqa: PLC0415 - as above
-
-    def fail(exc: Exception) -> None:
-        waiting = client.ctx.response_future
-        if not waiting.done():
-            waiting.set_exception(exc)
-            waiting.exception()  # perhaps nobody waits: this marks it as seen
-
-    def changed(connected: bool) -> None:  # noqa: FBT001 - pymodbus calls it so
-        # pymodbus lets a request wait for its time-out after the connection is gone; we want to know at once.
-        if not connected:
-            fail(ConnectionResetError("the device closed the connection"))
-
-    def received(data: bytes, addr: tuple[str, int] | None = None) -> int:
-        # What pymodbus cannot decode it raises into the event loop, which logs it as our own error.
+    def _received(self, data: bytes) -> None:
+        if self._rtu is not None:
+            self._active_at = asyncio.get_running_loop().time()
+            self._stirred.set()
         try:
-            return decoded(data, addr)
-        except (ModbusException, ValueError, IndexError, struct.error) as exc:
-            fail(ModbusException(f"{data[:20].hex(' ')} is no answer: {exc}"))
-            return len(data)
+            pdu = self._framing.feed(data)
+        except NotModbus as exc:
+            self._lost(str(exc))
+            return
+        if pdu is not None and self._answer is not None and not self._answer.done():
+            self._answer.set_result(pdu)
 
-    client = AsyncModbusTcpClient(host, port=port, retries=0, reconnect_delay=0, timeout=3600, trace_connect=changed)
-    decoded = client.ctx.callback_data
-    client.ctx.callback_data = received  # type: ignore[method-assign]  # it offers no hook for this
-    # Not client.connect(): that one swallows the reason. Our own time-out stands around it.
-    await client.ctx.call_create()
-    return client
-
-
-async def _request(client: AsyncModbusTcpClient, block: Block) -> ModbusPDU:
-    from pymodbus.exceptions import ModbusException  # noqa: PLC0415 - a config is checked without the driver
-
-    reads = {
-        "coil": client.read_coils,
-        "discrete": client.read_discrete_inputs,
-        "holding": client.read_holding_registers,
-        "input": client.read_input_registers,
-    }
-    try:
-        return await reads[block.table](block.address, count=block.count, device_id=block.unit_id)
-    except (ModbusException, OSError) as exc:
-        raise NoAnswer(str(exc)) from exc
-
-
-def _content(answer: ModbusPDU, block: Block) -> Sequence[int] | Sequence[bool]:
-    if answer.isError():
-        raise Refusal(answer.exception_code)
-    if answer.function_code != _FUNCTIONS[block.table]:
-        raise NoAnswer(f"asked by function {_FUNCTIONS[block.table]}, answered by {answer.function_code}")
-    content: Sequence[int] | Sequence[bool] = answer.registers or answer.bits
-    if len(content) < block.count:
-        raise NoAnswer(f"{block.count} asked for, {len(content)} answered")
-    return content
+    def _lost(self, why: str) -> None:
+        self.close()
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(NoAnswer(why))

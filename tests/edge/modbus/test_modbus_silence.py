@@ -1,0 +1,178 @@
+"""Units that do not answer, answers that come late, connections that break."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from edge.errors import SourceError
+
+
+def test_a_dead_unit_spoils_nothing_of_the_others(kit: Any, caplog: pytest.LogCaptureFixture) -> None:
+    async def test(line: Any) -> None:
+        line.units[1] = line.units[3] = {0: 5}
+        dead = True
+
+        async def answer(unit: int, function: int, address: int, count: int) -> bytes | None:
+            return None if dead and unit == 2 else await line.honest(unit, function, address, count)
+
+        line.answer = answer
+        of_units = kit.units(
+            u2=[{"name": "b0", "address": 0}, {"name": "b1", "address": 40}, {"name": "b2", "address": 80}],
+            u1=[{"name": "a", "address": 0}],
+            u3=[{"name": "c", "address": 0}],
+        )
+        async with kit.config(line, of_units, interval_s=0.1).open(kit.now) as source:
+            for _ in range(4):
+                assert kit.shown(await source.poll()) == {"b0": "bad", "b1": "bad", "b2": "bad", "a": 5, "c": 5}
+            # Two time-outs at first, then one, then it is asked less often than it is polled.
+            assert 3 <= sum(unit == 2 for unit, *_ in line.requests) <= 5
+            dead, line.units[2] = False, dict.fromkeys((0, 40, 80), 9)
+            await kit.until(source, "b0", 9)
+
+    with caplog.at_level("INFO"):
+        kit.on_line(test)
+    assert kit.told(caplog) == [
+        "plant: modbus LINE unit 2: input 0 (b0): no answer in time",
+        "plant: modbus LINE unit 2 reads again",
+    ]
+
+
+def test_many_dead_units_leave_time_for_the_living_one(kit: Any) -> None:
+    async def test(line: Any) -> None:
+        line.units[9] = {0: 5}
+
+        async def answer(unit: int, function: int, address: int, count: int) -> bytes | None:
+            return await line.honest(unit, function, address, count) if unit == 9 else None
+
+        line.answer = answer
+        of_units = kit.units(**{f"u{u}": [{"name": f"p{u}", "address": 0}] for u in range(1, 10)})
+        config = kit.config(line, of_units, timeout_s=1)
+        async with config.open(kit.now) as source:
+            # Eight time-outs stand before it at first; then it comes before them.
+            assert kit.shown(await source.poll())["p9"] == "bad"
+            for _ in range(2):
+                started = time.monotonic()
+                assert kit.shown(await source.poll()) == {f"p{u}": "bad" for u in range(1, 9)} | {"p9": 5}
+                assert time.monotonic() - started < 1
+
+    kit.on_line(test)
+
+
+def test_a_block_that_times_out_costs_its_points_alone(kit: Any) -> None:
+    async def test(line: Any) -> None:
+        line.units[1] = dict.fromkeys(range(200), 1)
+
+        async def answer(unit: int, function: int, address: int, count: int) -> bytes | None:
+            return None if address == 50 else await line.honest(unit, function, address, count)
+
+        line.answer = answer
+        of_units = kit.units(u1=[{"name": f"p{a}", "address": a} for a in (0, 50, 100)])
+        async with kit.config(line, of_units).open(kit.now) as source:
+            for _ in range(2):
+                assert kit.shown(await source.poll()) == {"p0": 1, "p50": "bad", "p100": 1}
+
+    kit.on_line(test)
+
+
+def test_a_late_answer_is_never_taken_for_a_current_one(kit: Any) -> None:
+    async def test(line: Any) -> None:
+        line.units[1] = {0: 1, 50: 2}
+        late = True
+
+        async def answer(unit: int, function: int, address: int, count: int) -> bytes | None:
+            pdu = await line.honest(unit, function, address, count)
+            if late and address == 0:
+                await asyncio.sleep(0.3)  # after the time-out, in the time of the next request
+            elif late:
+                await asyncio.sleep(0.15)
+            return pdu
+
+        line.answer = answer
+        of_units = kit.units(u1=[{"name": "a", "address": 0}, {"name": "b", "address": 50}])
+        async with kit.config(line, of_units).open(kit.now) as source:
+            assert kit.shown(await source.poll()) == {"a": "bad", "b": 2}
+            assert line.connections == 2
+            late = False
+            assert kit.shown(await source.poll()) == {"a": 1, "b": 2}
+
+    kit.on_line(test)
+
+
+def test_a_poll_that_is_cancelled_leaves_no_answer_for_the_next(kit: Any) -> None:
+    async def test(line: Any) -> None:
+        line.units[1] = {0: 1}
+        delay_s = 0.2
+
+        async def answer(unit: int, function: int, address: int, count: int) -> bytes | None:
+            pdu = await line.honest(unit, function, address, count)
+            await asyncio.sleep(delay_s)
+            return pdu
+
+        line.answer = answer
+        of_units = kit.units(u1=[{"name": "a", "address": 0}])
+        async with kit.config(line, of_units, request_timeout_s=1).open(kit.now) as source:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(source.poll(), 0.1)
+            line.units[1][0], delay_s = 2, 0.0
+            assert kit.shown(await source.poll()) == {"a": 2}
+        assert line.connections == 2
+
+    kit.on_line(test)
+
+
+def test_nothing_answers_names_line_unit_and_address(kit: Any) -> None:
+    async def test(line: Any) -> None:
+        async def silence(unit: int, function: int, address: int, count: int) -> bytes | None:
+            del unit, function, address, count
+            return None
+
+        line.answer = silence
+        async with kit.config(line, kit.units(u5=kit.points)).open(kit.now) as source:
+            with pytest.raises(SourceError) as caught:
+                await source.poll()
+        text = f"modbus 127.0.0.1:{line.port}: nothing answered; unit 5: input 0-3 (p0 and 3 more): no answer in time"
+        assert str(caught.value) == text
+
+    kit.on_line(test)
+
+
+def test_a_line_that_is_down_is_named_and_found_again(kit: Any) -> None:
+    async def down_then_up() -> None:
+        async with kit.line() as gone:
+            port = gone.port
+        async with kit.config(port, kit.units(u1=kit.points, u2=[{"name": "x", "address": 0}])).open(kit.now) as source:
+            with pytest.raises(SourceError, match=f"unit 1.*no connection to 127.0.0.1:{port}.*Connect call failed"):
+                await source.poll()
+            async with kit.line(port) as line:
+                line.units[1] = line.units[2] = dict.fromkeys(range(4), 3)
+                assert set(kit.shown(await source.poll()).values()) == {3}
+
+    asyncio.run(down_then_up())
+
+
+def test_a_connection_cut_by_the_device_is_noticed_at_once_and_opened_again(kit: Any) -> None:
+    async def test(line: Any) -> None:
+        line.units[1] = {0: 1, 50: 2}
+        cut = True
+
+        async def answer(unit: int, function: int, address: int, count: int) -> bytes | None:
+            nonlocal cut
+            if cut and address == 0:
+                cut = False
+                line.writers[-1].transport.abort()
+                return None
+            return await line.honest(unit, function, address, count)
+
+        line.answer = answer
+        of_units = kit.units(u1=[{"name": "a", "address": 0}, {"name": "b", "address": 50}])
+        async with kit.config(line, of_units, request_timeout_s=1.5).open(kit.now) as source:
+            started = time.monotonic()
+            assert kit.shown(await source.poll()) == {"a": "bad", "b": 2}
+            assert time.monotonic() - started < 1
+            assert kit.shown(await source.poll()) == {"a": 1, "b": 2}
+
+    kit.on_line(test)
