@@ -65,12 +65,12 @@ def _bend(frame: Frame, fault: LineFault, framing: Framing, rng: random.Random) 
     unit_id, pdu, transaction = frame
     match fault:
         case WrongUnit():
-            return frame._replace(unit_id=unit_id ^ rng.randint(1, 255), pdu=_another(pdu))
+            return frame._replace(unit_id=unit_id ^ rng.randint(1, 255), pdu=_another(pdu, rng))
         case WrongTransaction() if not isinstance(framing, RtuFraming):
-            return frame._replace(transaction=transaction ^ rng.randint(1, 0xFFFF), pdu=_another(pdu))
+            return frame._replace(transaction=transaction ^ rng.randint(1, 0xFFFF), pdu=_another(pdu, rng))
         case WrongFunction():
             functions = sorted(READS.keys() - {pdu[0] & 0x7F})
-            return frame._replace(pdu=bytes((rng.choice(functions),)) + _another(pdu)[1:])
+            return frame._replace(pdu=bytes((rng.choice(functions),)) + _another(pdu, rng)[1:])
         case ShortAnswer() if pdu[0] in READS:
             left = pdu[2 : 2 + max(pdu[1] - 2, 1)] if pdu[1] > 1 else b""
             return frame._replace(pdu=bytes((pdu[0], len(left))) + left)
@@ -78,9 +78,9 @@ def _bend(frame: Frame, fault: LineFault, framing: Framing, rng: random.Random) 
             return frame
 
 
-def _another(pdu: bytes) -> bytes:
+def _another(pdu: bytes, rng: random.Random) -> bytes:
     """An answer of the same shape with other content: whoever takes it has wrong values."""
-    return pdu[:2] + bytes(byte ^ 0xFF for byte in pdu[2:])
+    return pdu[:2] + rng.randbytes(len(pdu) - 2)
 
 
 def _spoil(delivery: Delivery, fault: LineFault, framing: Framing, rng: random.Random) -> Delivery:
