@@ -26,6 +26,10 @@ class IncidentKind(StrEnum):
     SMOKE = "smoke"
     LENS_COVERED = "lens_covered"
     FROZEN = "frozen"
+    LENS_DEFOCUSED = "lens_defocused"
+    CAMERA_MOVED = "camera_moved"
+    LIGHTS_OUT = "lights_out"
+    REARRANGED = "rearranged"
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from simulators.camera.incidents import IncidentKind
+from simulators.camera.lens import through_lens
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -35,7 +36,6 @@ _NIGHT: Final = 0.16
 _HORIZON: Final = 0.34
 _FENCE_TOP: Final = 0.50
 _FENCE_FOOT: Final = 0.66
-_COVERED_GREY: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +129,14 @@ class Scene:
         for lane_no in range(len(LANES)):
             self._draw_lane(picture, lane_no, at_s)
         cv2.copyTo(self._fence, self._fence_mask, picture)
+        if IncidentKind.REARRANGED in starts_s:
+            self._draw_container(picture)
         if IncidentKind.INTRUSION in starts_s:
             self._draw_intruder(picture, at_s - starts_s[IncidentKind.INTRUSION])
         if IncidentKind.SMOKE in starts_s:
             picture = self._with_smoke(picture, at_s - starts_s[IncidentKind.SMOKE])
         picture = self._lit(picture, daylight(at_s, self._day_s))
-        if IncidentKind.LENS_COVERED in starts_s:
-            picture = _pixels(cv2.convertScaleAbs(cv2.blur(picture, (31, 31)), alpha=0.04, beta=_COVERED_GREY))
+        picture = through_lens(picture, at_s, starts_s)
         # Knuth's multiplicative hash: no noise frame follows itself in step.
         noise = self._noise[(frame_no * 2_654_435_761 >> 8) % _NOISE_FRAMES]
         return _pixels(cv2.addWeighted(picture, 1.0, noise, _NOISE_SCALE, -128 * _NOISE_SCALE))
@@ -272,6 +273,13 @@ class Scene:
         near = min(1.0, since_s / 6)
         foot = (0.5 + 0.36 * math.sin(0.45 * since_s), 0.70 + 0.24 * near)
         self._draw_person(picture, foot, 0.26 + 0.26 * near, (40, 36, 44), 6 * since_s)
+
+    def _draw_container(self, picture: Picture) -> None:
+        """Something large that nobody expects: it stands in the yard, and does not move."""
+        cv2.rectangle(picture, self._at(0.56, 0.58), self._at(0.93, 0.84), (60, 62, 150), -1)
+        for rib in range(13):
+            x = 0.575 + 0.029 * rib
+            cv2.line(picture, self._at(x, 0.60), self._at(x, 0.82), (44, 46, 118), 1)
 
     def _with_smoke(self, picture: Picture, since_s: float) -> Picture:
         """Smoke that wells up from the building and drifts over the yard, thickest after ten seconds."""

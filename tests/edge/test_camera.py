@@ -25,14 +25,17 @@ from contract.config import ConfigError, parse_config
 from contract.sparkplug import Quality
 from edge.errors import SourceError
 from edge.sources import CameraConfig
-from edge.sources.camera.mjpeg import MultipartParser, Part, StreamFault
-from edge.sources.camera.process import Frame, Settings, Stop, video_frames
+from edge.sources.camera.child import settings_of
+from edge.vision.mjpeg import MultipartParser, Part, StreamFault
+from edge.vision.stop import Stop
+from edge.vision.video import stream_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from edge.reading import Reading
     from edge.sources.camera import CameraSource
+    from edge.vision.frame import Frame
 
 T0_MS = 1_700_000_000_000
 WAIT_S = 20.0
@@ -180,16 +183,15 @@ def test_a_frame_of_a_slot_already_kept_is_kept_again_on_a_new_connection() -> N
 
 
 def test_motion_is_the_fraction_that_changed_and_the_first_frame_has_none() -> None:
-    half = np.zeros((48, 64), dtype=np.uint8)
-    half[:, 32:] = 255
-    pictures = [picture(0, level=0), picture(0, level=0), bytes(cv2.imencode(".png", half)[1])]
-    pictures[2] = bytes(cv2.imencode(".jpg", half)[1])
+    third = np.full((48, 64), 90, dtype=np.uint8)
+    third[:16] = 250
+    pictures = [picture(0, level=90), picture(0, level=90), bytes(cv2.imencode(".jpg", third)[1])]
     chunks = [part(jpeg, T0_MS + 1000 * i) for i, jpeg in enumerate(pictures)]
     with serving(sends(*chunks, then_s=30)) as server:
         motion = values(asyncio.run(watched(camera(server), 3)), "motion")
     assert list(motion) == [T0_MS + 1000, T0_MS + 2000]
     assert motion[T0_MS + 1000] == 0.0
-    assert motion[T0_MS + 2000] == pytest.approx(0.5, abs=0.1)
+    assert motion[T0_MS + 2000] == pytest.approx(1 / 3, abs=0.1)
 
 
 def test_a_covered_lens_is_dark_and_flat() -> None:
@@ -198,7 +200,6 @@ def test_a_covered_lens_is_dark_and_flat() -> None:
         readings = asyncio.run(watched(camera(server), 2))
     assert values(readings, "brightness")[T0_MS + 1000] == pytest.approx(3.0)
     assert values(readings, "sharpness")[T0_MS + 1000] == 0.0
-    assert values(readings, "motion")[T0_MS + 1000] > 0.5
 
 
 def test_every_kept_frame_comes_out_of_one_late_poll() -> None:
@@ -266,11 +267,10 @@ def test_a_frame_that_cannot_be_used_has_bad_quality(body: bytes, stamp: int) ->
     chunks = (part(body, stamp), part(picture(1), T0_MS + 5000))
     with serving(sends(*chunks, then_s=30)) as server:
         readings = asyncio.run(watched(camera(server), 2))
-    assert [(r.metric, r.value, r.quality) for r in readings[:3]] == [
-        (metric, None, Quality.BAD) for metric in ("brightness", "sharpness", "motion")
-    ]
+    names = ("brightness", "sharpness", "motion", "motion_active", "scene_score")
+    assert [(r.metric, r.value, r.quality) for r in readings[:5]] == [(name, None, Quality.BAD) for name in names]
     assert all(r.sampled_at_ms > 1_600_000_000_000 for r in readings)
-    assert readings[3].quality == Quality.GOOD
+    assert readings[5].quality == Quality.GOOD
 
 
 @pytest.mark.parametrize(
@@ -350,12 +350,11 @@ def test_frames_that_ffmpeg_reads_are_measured_by_their_arrival() -> None:
     # RTSP goes through FFmpeg, and so does this stream when it is asked to.
     chunks = [part(picture(0, level=90), None) for _ in range(30)]
     with serving(sends(*chunks, then_s=0.5)) as server:
-        settings = Settings(f"http://127.0.0.1:{server.port}/", None, None, 1.0, 5.0, 1 << 20, os.getpid())
-        frames = video_frames(settings, Stop())
+        frames = stream_frames(settings_of(camera(server), None), Stop())
         seen: list[tuple[Frame, float]] = []
         started_s = time.monotonic()
         with pytest.raises(StreamFault, match="ended"):
-            seen.extend((frame, float(frame.grey().mean())) for frame in frames)
+            seen.extend((frame, float(frame.picture.grey().mean())) for frame in frames)
     assert seen
     for frame, brightness in seen:
         assert brightness == pytest.approx(90, abs=2)
@@ -506,20 +505,10 @@ def test_streams_that_cannot_be_read_on(stream: bytes, complaint: str, piece: in
 
 
 def test_the_child_tells_lines_of_json() -> None:
-    settings = {
-        "url": "http://127.0.0.1:9/",
-        "username": None,
-        "password": None,
-        "interval_s": 1,
-        "lost_after_s": 1,
-        "max_frame_bytes": 1024,
-        "parent_pid": os.getpid(),
-    }
     child = subprocess.run(
-        [sys.executable, "-m", "edge.sources.camera.process"],
-        input=json.dumps(settings) + "\n",
+        [sys.executable, "-m", "edge.vision.process"],
+        input=settings_of(camera(9), None).to_json(),
         capture_output=True,
-        text=True,
         timeout=WAIT_S,
         check=True,
     )

@@ -1,0 +1,1 @@
+"""What the process of a camera does: read, look, tell. It knows nothing of the agent, and imports little: memory."""

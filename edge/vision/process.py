@@ -1,0 +1,190 @@
+"""The camera's own process: reads frames, looks at those of its slots, tells.
+
+Its first line of stdin is `Settings` as JSON; each line after it asks for a frame of a file played on demand; end of
+file there, or SIGTERM, stops it. It writes one JSON line to stdout for each thing that happens: {"ready": true},
+{"fault": text}, {"end": true} for a recording that was played, {"shot": ...} for a frame of a clip, {"counts": ...}, or
+what was seen in a frame, whose "values" are null where it could not be used. It never outlives the agent, and the agent
+may kill it at any time.
+"""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import cv2
+
+from edge.vision.analysis import Analysis, Elapsed
+from edge.vision.clip import Recorder
+from edge.vision.files import file_frames
+from edge.vision.http import mjpeg_frames
+from edge.vision.mjpeg import StreamFault
+from edge.vision.pace import Pace
+from edge.vision.picture import FrameFault
+from edge.vision.settings import Settings
+from edge.vision.slots import Slots
+from edge.vision.stop import Stop
+from edge.vision.video import device_frames, stream_frames
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from edge.vision.clip import Shot
+    from edge.vision.frame import Frame
+
+    Line: TypeAlias = dict[str, object]
+
+_PR_SET_PDEATHSIG: Final = 1
+_FIRST_PAUSE_S: Final = 0.2
+_LONGEST_PAUSE_S: Final = 3.0
+_FAULT_CHARACTERS: Final = 300
+_COUNT_EVERY_S: Final = 5.0
+
+
+class Watcher:
+    """Looks at the frames of one connection after another, and makes the lines that tell of them."""
+
+    def __init__(self, settings: Settings, stop: Stop) -> None:
+        self._settings = settings
+        self._stop = stop
+        self._pace = Pace(settings.cpu_share)
+        self._analysis = Analysis(settings)
+        self._elapsed = Elapsed()
+        self._recorder = Recorder(settings.clips) if settings.clips else None
+        self._counts = {"frames": 0, "looked_at": 0, "left_out": 0}
+        self._counted_s = time.monotonic()
+
+    def lines(self, frames: Iterator[Frame]) -> Iterator[Line]:
+        """What is told of the frames of one connection."""
+        kept, looked = Slots(self._settings.interval_s), Slots(1 / self._settings.max_fps)
+        for frame in frames:
+            self._counts["frames"] += 1
+            if self._pace.is_overdrawn():
+                self._counts["left_out"] += 1
+                self._stop.wait(self._pace.pause_s)
+            else:
+                time_ms = frame.slot_time_ms
+                is_kept, is_looked_at = kept.takes(time_ms), looked.takes(time_ms)
+                is_kept = is_kept or self._settings.on_demand
+                if is_kept or is_looked_at:
+                    yield from self._seen(frame, is_kept=is_kept)
+            if time.monotonic() - self._counted_s >= _COUNT_EVERY_S:
+                yield self._counted()
+
+    def _seen(self, frame: Frame, *, is_kept: bool) -> Iterator[Line]:
+        self._counts["looked_at"] += 1
+        line: Line = {"sampled_at_ms": frame.sampled_at_ms, "arrived_s": frame.arrived_s}
+        at_s = self._elapsed.at(frame.slot_time_ms)
+        try:
+            values = self._analysis.look(frame.picture.grey(), at_s, is_kept=is_kept)
+            yield line | {"values": values}
+            if self._recorder is not None and self._settings.clips is not None:
+                width = self._settings.clips.max_width
+                shots = self._recorder.look(
+                    at_s, frame.taken, lambda: frame.picture.jpeg(width), self._analysis.incidents
+                )
+                yield from map(_told, shots)
+        except FrameFault as exc:
+            if is_kept:
+                yield line | {"values": None, "reason": str(exc)}
+
+    def _counted(self) -> Line:
+        self._counted_s = time.monotonic()
+        clip_frames = {"clip_frames_left_out": self._recorder.left_out} if self._recorder else {}
+        return {"counts": self._counts | clip_frames}
+
+
+def _told(shot: Shot) -> Line:
+    return {"shot": asdict(shot) | {"jpeg": base64.b64encode(shot.jpeg).decode()}}
+
+
+def watch(settings: Settings, stop: Stop, tell: Callable[[Line], None]) -> None:
+    """Watch the camera until stopped, over and over where it fails."""
+    watcher, pause_s = Watcher(settings, stop), _FIRST_PAUSE_S
+    while not stop.requested:
+        try:
+            for line in watcher.lines(_opened(settings, stop)):
+                tell(line)
+                pause_s = _FIRST_PAUSE_S
+        except StreamFault as exc:
+            if not stop.requested:
+                # What a server says of itself is as long as it likes.
+                tell({"fault": str(exc)[:_FAULT_CHARACTERS]})
+        else:
+            if settings.file is not None and not stop.requested:
+                tell({"end": True})
+                return
+        stop.wait(pause_s)
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+def _opened(settings: Settings, stop: Stop) -> Iterator[Frame]:
+    if settings.file is not None:
+        return file_frames(settings, stop)
+    if settings.device is not None:
+        return device_frames(settings, stop)
+    assert settings.url is not None
+    return (mjpeg_frames if settings.url.startswith("http") else stream_frames)(settings, stop)
+
+
+def be_modest(settings: Settings) -> None:
+    """One thread, a low priority, and a bound on memory: what goes past it fails, with the frame that needs it."""
+    cv2.setNumThreads(1)
+    os.nice(settings.nice)
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        held_bytes = int(status.partition("VmData:")[2].split()[0]) * 1024
+    except (OSError, IndexError, ValueError):
+        return  # no Linux
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (held_bytes + settings.data_bytes, hard))
+
+
+def die_with(parent_pid: int) -> None:
+    """Have the kernel kill us when the agent dies, however it dies."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:  # it was already dead before the line above
+        sys.exit(1)
+
+
+def main() -> None:
+    """Watch as stdin says."""
+    # Ctrl-C goes to the whole group of processes: the agent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    settings = Settings.from_json(sys.stdin.buffer.readline())
+    die_with(settings.parent_pid)
+    stop = Stop()
+    signal.signal(signal.SIGTERM, stop.request)
+
+    def heed_stdin() -> None:
+        while sys.stdin.buffer.readline():
+            stop.want_frame()
+        stop.request()
+
+    heeding = threading.Thread(target=heed_stdin, name="stdin", daemon=True)
+    heeding.start()
+    be_modest(settings)
+
+    def tell(line: Line) -> None:
+        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.flush()
+
+    tell({"ready": True})
+    watch(settings, stop, tell)
+    # A recording that was played: the agent says when to go.
+    heeding.join()
+
+
+if __name__ == "__main__":
+    main()
