@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from contract.clips import CLIP, ClipFrame
 from contract.datatypes import NUMERIC, TEXTS, DataType
 from contract.delivery import GAP, Gap
 from contract.errors import CodecError, HeaderError, TopicError
@@ -20,6 +21,7 @@ from contract.topics import UPSTREAM, MessageType, Topic, parse_topic
 from stream.errors import RejectedError
 from stream.rows import (
     WHOLE_PAYLOAD,
+    CameraFrame,
     DeadLetter,
     GapDeclared,
     NumericReading,
@@ -49,6 +51,9 @@ _BIRTHS: Final = {MessageType.NBIRTH, MessageType.DBIRTH}
 _DEATHS: Final = {MessageType.NDEATH, MessageType.DDEATH}
 # What a node says to Sparkplug hosts, and did not measure.
 _CONTROL: Final = ("Node Control/", "Device Control/")
+# A birth announces clips, of which no series comes.
+_NO_SERIES: Final = frozenset({BD_SEQ, CLIP})
+_NO_READINGS: Final = frozenset({BD_SEQ})
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +137,11 @@ def _payload_rows(record: KafkaRecord, source: _Source, payload: Payload, limits
         return
     rejected = {item.index: (item.name, item.reason) for item in payload.rejected}
     to_row: Callable[[_Source, Metric, Limits], Row] = _series if kind in _BIRTHS else _reading
+    passed_over = _NO_SERIES if kind in _BIRTHS else _NO_READINGS
     # Metrics that the codec rejected are missing from `metrics`, but count in the index.
     indices = [i for i in range(len(payload.metrics) + len(payload.rejected)) if i not in rejected]
     for index, metric in zip(indices, payload.metrics, strict=True):
-        if metric.name == BD_SEQ or metric.name.startswith(_CONTROL):
+        if metric.name in passed_over or metric.name.startswith(_CONTROL):
             continue
         try:
             yield to_row(source, metric, limits)
@@ -159,8 +165,8 @@ def _series(source: _Source, metric: Metric, limits: Limits) -> Row:  # noqa: AR
 
 def _reading(source: _Source, metric: Metric, limits: Limits) -> Row:
     _check_text(metric.name, "metric name", MAX_NAME_CHARACTERS)
-    if metric.name == GAP:
-        return _gap(source, Gap.from_metric(metric), limits)
+    if metric.name in _OWN_ROWS:
+        return _OWN_ROWS[metric.name](source, metric, limits)
     _check_time(metric.timestamp_ms, source.received_at_ms, limits)
     if not 0 <= metric.quality <= _MAX_QUALITY:
         raise RejectedError(f"quality {metric.quality}: allowed are 0 to {_MAX_QUALITY}")
@@ -206,12 +212,33 @@ def _text(metric: Metric) -> str | None:
     return metric.value
 
 
-def _gap(source: _Source, gap: Gap, limits: Limits) -> GapDeclared:
+def _gap(source: _Source, metric: Metric, limits: Limits) -> GapDeclared:
+    gap = Gap.from_metric(metric)
     if not 0 < gap.from_ms <= gap.to_ms <= _latest(source.received_at_ms, limits):
         times = f"from {_utc(gap.from_ms)} to {_utc(gap.to_ms)}"
         raise RejectedError(f"a gap {times}, received {_utc(source.received_at_ms)}")
     _check_text(gap.reason, "reason of a gap", MAX_TEXT_BYTES)
     return GapDeclared(*source.key, source.received_at_ms, int(gap.from_ms), int(gap.to_ms), gap.reason)
+
+
+def _camera_frame(source: _Source, metric: Metric, limits: Limits) -> CameraFrame:
+    frame = ClipFrame.from_metric(metric)
+    for at_ms in (metric.timestamp_ms, frame.started_at_ms):
+        _check_time(at_ms, source.received_at_ms, limits)
+    return CameraFrame(
+        *source.key,
+        frame.event_id,
+        frame.frame_no,
+        frame.frames,
+        frame.kind,
+        frame.started_at_ms,
+        metric.timestamp_ms,
+        frame.jpeg,
+    )
+
+
+# Metrics of ours that are no readings.
+_OWN_ROWS: Final[dict[str, Callable[[_Source, Metric, Limits], Row]]] = {GAP: _gap, CLIP: _camera_frame}
 
 
 def _check_text(text: str, what: str, max_characters: int) -> None:

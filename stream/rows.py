@@ -101,6 +101,21 @@ class GapDeclared(NamedTuple):
     reason: str
 
 
+class CameraFrame(NamedTuple):
+    """A JPEG frame of an incident: number `frame_no` of `frames`."""
+
+    group_id: str
+    node_id: str
+    device_id: str
+    event_id: str
+    frame_no: int
+    frames: int
+    event_kind: str
+    started_ms: int
+    sampled_at_ms: int
+    jpeg: bytes
+
+
 class DeadLetter(NamedTuple):
     """A payload (item -1) or one metric of it that was set aside, and why."""
 
@@ -131,6 +146,7 @@ Row: TypeAlias = (
     | TextSeries
     | Presence
     | GapDeclared
+    | CameraFrame
     | DeadLetter
     | Unfinished
 )
@@ -146,6 +162,7 @@ ROW_TYPES: Final[tuple[RowType, ...]] = (
     TextSeries,
     Presence,
     GapDeclared,
+    CameraFrame,
     DeadLetter,
     Unfinished,
 )
@@ -175,6 +192,12 @@ SCHEMA: Final = pa.schema(
         "from_ms": pa.int64(),
         "to_ms": pa.int64(),
         "reason": pa.string(),
+        "event_id": pa.string(),
+        "frame_no": pa.int32(),
+        "frames": pa.int32(),
+        "event_kind": pa.string(),
+        "started_ms": pa.int64(),
+        "jpeg": pa.binary(),
         "mqtt_topic": pa.string(),
         "payload": pa.binary(),
     }

@@ -18,7 +18,7 @@ from stream.batch import NUMERIC, TEXT, series_of, sorted_once, to_numpy
 from stream.connection import translated
 from stream.letters import bounded
 from stream.presence import store_presence, utc
-from stream.rows import DeadLetter, GapDeclared, NumericReading, NumericSeries, TextReading, TextSeries
+from stream.rows import CameraFrame, DeadLetter, GapDeclared, NumericReading, NumericSeries, TextReading, TextSeries
 
 if TYPE_CHECKING:
     import io
@@ -49,6 +49,7 @@ class Stored:
 
     readings: int = 0
     texts: int = 0
+    clips: int = 0
     duplicates: int = 0
     dead_letters: int = 0
     last_reason: str | None = None
@@ -62,13 +63,18 @@ _ENTERED: Final = "select offsets from ingest_batch where (query_id, batch_id) =
 # Sums: an entry that a different batch of the same number left behind keeps its counts.
 _CLOSE_ENTRY: Final = """
 update ingest_batch set committed_at = clock_timestamp(), offsets = %s, reading_rows = reading_rows + %s,
-  text_rows = text_rows + %s, duplicate_rows = duplicate_rows + %s, dead_letter_rows = dead_letter_rows + %s,
-  latency_p50_ms = %s, latency_p99_ms = %s, latency_max_ms = %s
+  text_rows = text_rows + %s, clip_rows = clip_rows + %s, duplicate_rows = duplicate_rows + %s,
+  dead_letter_rows = dead_letter_rows + %s, latency_p50_ms = %s, latency_p99_ms = %s, latency_max_ms = %s
 where (query_id, batch_id) = (%s, %s)
 """
 _GAPS: Final = """
 insert into gap (group_id, node_id, device_id, declared_at, from_at, to_at, reason) values %s
 on conflict (group_id, node_id, device_id, from_at, to_at) do nothing
+"""
+_CLIPS: Final = """
+insert into camera_event
+  (group_id, node_id, device_id, event_id, frame_no, frames, kind, started_at, sampled_at, jpeg) values %s
+on conflict (group_id, node_id, device_id, event_id, frame_no) do nothing returning true
 """
 _DEAD_LETTERS: Final = """
 insert into dead_letter
@@ -158,6 +164,7 @@ def _store_rows(cursor: cursor, numeric: _Rows | None, texts: _Rows | None, batc
     readings = _copy_in(cursor, "reading", numeric) if numeric else 0
     text_rows = _copy_in(cursor, "reading_text", texts) if texts else 0
     delivered = sum(rows.delivered for rows in (numeric, texts) if rows)
+    clips, clips_again = _store_clips(cursor, batch.of(CameraFrame))
     gaps = [_with_times(gap, 3, 4, 5) for gap in _tuples(batch.of(GapDeclared))]
     execute_values(cursor, _GAPS, gaps)
     letters, left_out = bounded(starmap(DeadLetter, _tuples(batch.of(DeadLetter))))
@@ -166,7 +173,18 @@ def _store_rows(cursor: cursor, numeric: _Rows | None, texts: _Rows | None, batc
     reasons = execute_values(cursor, _DEAD_LETTERS, rows, page_size=100, fetch=True) if rows else []
     latency = batch.latency(time.time_ns() // 1_000_000)
     last_reason = reasons[-1][0] if reasons else None
-    return Stored(readings, text_rows, delivered - readings - text_rows, len(reasons) + left_out, last_reason, latency)
+    again = delivered - readings - text_rows + clips_again
+    return Stored(readings, text_rows, clips, again, len(reasons) + left_out, last_reason, latency)
+
+
+def _store_clips(cursor: cursor, rows: pa.Table) -> tuple[int, int]:
+    """How many frames were stored, and how many were there before."""
+    if not rows.num_rows:
+        return 0, 0
+    frames = [_with_times(frame, 7, 8) for frame in _tuples(rows)]
+    # Small pages: each frame can carry half a megabyte.
+    stored = len(execute_values(cursor, _CLIPS, frames, page_size=20, fetch=True))
+    return stored, len(frames) - stored
 
 
 def _copy_in(cursor: cursor, table: str, rows: _Rows) -> int:
@@ -201,7 +219,7 @@ def _copy(cursor: cursor, table: str, rows: _Rows) -> None:
 def _close_entry(cursor: cursor, key: BatchKey, offsets: Offsets, stored: Stored) -> None:
     latency = stored.latency
     figures = (latency.p50, latency.p99, latency.longest) if latency else (None, None, None)
-    counts = (stored.readings, stored.texts, stored.duplicates, stored.dead_letters)
+    counts = (stored.readings, stored.texts, stored.clips, stored.duplicates, stored.dead_letters)
     cursor.execute(_CLOSE_ENTRY, (json.dumps(offsets), *counts, *figures, str(key.query_id), key.batch_id))
 
 

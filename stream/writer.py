@@ -149,6 +149,7 @@ class _Log:
         self._sum = Stored(
             readings=self._sum.readings + stored.readings,
             texts=self._sum.texts + stored.texts,
+            clips=self._sum.clips + stored.clips,
             duplicates=self._sum.duplicates + stored.duplicates,
             dead_letters=self._sum.dead_letters + stored.dead_letters,
             latency=stored.latency or self._sum.latency,
@@ -162,8 +163,9 @@ class _Log:
 
 
 def _figures(stored: Stored) -> str:
+    clips = f", {stored.clips} frames" if stored.clips else ""
     latency = f", latency p50 {stored.latency.p50:.0f} ms p99 {stored.latency.p99:.0f} ms" if stored.latency else ""
     return (
-        f"{stored.readings} readings, {stored.texts} texts, {stored.duplicates} delivered again, "
+        f"{stored.readings} readings, {stored.texts} texts{clips}, {stored.duplicates} delivered again, "
         f"{stored.dead_letters} set aside{latency}"
     )
