@@ -40,6 +40,22 @@ class SpoolConfig(Config):
     buffer_bytes: int = Field(
         default=4 * MIB, ge=65_536, description="bytes held in memory while the disk takes nothing"
     )
+    min_free_bytes: int = Field(
+        default=64 * MIB,
+        ge=0,
+        description="the spool grows no further where less would be free on its disk (at most a twentieth of the disk)",
+    )
+
+
+class ClockConfig(Config):
+    """When the system's clock is believed."""
+
+    wait_s: float = Field(
+        default=300.0,
+        ge=0,
+        le=30 * 86_400,
+        description="seconds after boot for which a clock that is not synchronised is not believed; 0: always believed",
+    )
 
 
 class AgentConfig(Config):
@@ -51,6 +67,7 @@ class AgentConfig(Config):
     mqtt: MqttConfig = Field(description="the broker")
     health: HealthConfig | None = Field(default=None, description="the health page; none: not served")
     spool: SpoolConfig = Field(default_factory=SpoolConfig, description="the spool")
+    clock: ClockConfig = Field(default_factory=ClockConfig, description="the system's clock")
     sources: tuple[AnySource, ...] = Field(min_length=1, description="what is polled")
     jitter_s: float = Field(
         default=0.0, ge=0, le=60, description="up to so many seconds each poll is put off at random"

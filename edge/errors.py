@@ -4,6 +4,7 @@ EdgeError
 ├── SourceError   a poll that brought nothing: the device, the API or the camera is at fault
 ├── SpoolError    the spool cannot keep what it is given
 │   └── CorruptSpoolError   its file cannot be read any more
+│       └── GarbledBatchError   one batch in it is not what was written
 └── UplinkError   the broker cannot be reached, refuses, or has gone
 """
 
@@ -24,6 +25,14 @@ class SpoolError(EdgeError):
 
 class CorruptSpoolError(SpoolError):
     """The spool's file cannot be read any more."""
+
+
+class GarbledBatchError(CorruptSpoolError):
+    """One batch in the spool's file is not what was written."""
+
+    def __init__(self, table: str, batch_no: int) -> None:
+        super().__init__(f"batch {batch_no} of {table} is garbled")
+        self.batch_no = batch_no
 
 
 class UplinkError(EdgeError):

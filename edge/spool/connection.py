@@ -10,45 +10,15 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from edge.errors import CorruptSpoolError, SpoolError
-from edge.lane import Lane
+from edge.spool.schema import FORMAT, bring_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-FORMAT: Final = 2
 # A large spool is not read through at every start: what is spoilt beyond is found when it is met.
 _CHECK_S: Final = 5.0
 _CHECK_STEPS: Final = 10_000
-
-# The payload stands last: what stands behind a long one can only be read by reading it.
-_BATCH_COLUMNS: Final = """
-  batch_no integer primary key,
-  device   text not null,
-  from_ms  integer not null,
-  to_ms    integer not null,
-  kept_ms  integer not null,
-  crc32    integer,
-  payload  blob not null
-"""
-_LANES: Final = {lane: f"create table {lane.name.lower()} ({_BATCH_COLUMNS});" for lane in Lane}
-_NEW: Final = """
-create table sequence (lane integer primary key, next_no integer not null);
-insert into sequence values (0, 1), (1, 1), (2, 1), (3, 1);
-create table device (name text primary key, last_ms integer not null);
-create table state (key text primary key, value integer not null);
-insert into state values ('bd_seq', -1), ('clean_stop', 0), ('unchecked_through', 0);
-"""
-# Format 1 had one sequence, without checksums: it becomes lane LIVE, where it lies.
-_FROM_FORMAT_1: Final = """
-alter table batch rename to live;
-alter table live add column crc32 integer;
-create table sequence (lane integer primary key, next_no integer not null);
-insert into sequence values (0, 1), (2, 1), (3, 1);
-insert into sequence select 1, value from state where key = 'next_batch_no';
-insert into state select 'unchecked_through', value - 1 from state where key = 'next_batch_no';
-delete from state where key = 'next_batch_no';
-"""
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -73,9 +43,7 @@ def connect(path: Path) -> sqlite3.Connection:
         if version and (verdict := _check(db)) != "ok":
             raise CorruptSpoolError(f"spool {path}: {verdict}")
         if version < FORMAT:
-            script = _FROM_FORMAT_1 if version else _NEW
-            made = "".join(sql for lane, sql in _LANES.items() if not (version and lane is Lane.LIVE))
-            db.executescript(f"begin immediate; {made} {script} pragma user_version = {FORMAT}; commit;")
+            bring_up(db, version)
         undo.pop_all()
         return db
 
@@ -104,7 +72,8 @@ def translated(path: Path) -> Iterator[None]:
         # The low byte is the error, the others its details.
         code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
         tables_differ = code == sqlite3.SQLITE_ERROR and re.search("no such|already exists", str(exc))
-        spoilt = code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB} or tables_differ
+        unreadable = getattr(exc, "sqlite_errorcode", 0) in {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ}
+        spoilt = code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB} or tables_differ or unreadable
         error = CorruptSpoolError if spoilt else SpoolError
         remedy = ": free space there" if code == sqlite3.SQLITE_FULL else ""
         raise error(f"spool {path}: {exc}{remedy}") from exc

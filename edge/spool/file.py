@@ -4,96 +4,202 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from contract.delivery import Gap
 from edge.errors import CorruptSpoolError, SpoolError
 from edge.lane import Lane
 from edge.spool.connection import connect, translated
-from edge.spool.sequence import Extent, LaneSequence, StoredBatch
+from edge.spool.dating import dated_gap, in_utc, to_utc
+from edge.spool.eviction import evict
+from edge.spool.salvage import Salvage
+from edge.spool.schema import dated_table, undated_table
+from edge.spool.sequence import BatchTable, Extent, KeptBatch, StoredBatch
+from edge.spool.undated import Undated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from contract.delivery import Gap
     from edge.batch import Batch
+    from edge.spool.salvage import Haul
 
-# At least so much of a lane goes at once when the spool is full, so that gaps are few.
-_EVICTED_SHARE: Final = 20
+    Declare = Callable[[str, Gap], Batch]
+
 _VACUUM_FROM_PAGES: Final = 1024
 # Of a small file system no more than this share is kept free.
 _FREE_SHARE: Final = 20
 
 
+@dataclass(frozen=True, slots=True)
+class FileLimits:
+    """How large the file grows, and how much it leaves free on the disk for others."""
+
+    max_bytes: int
+    min_free_bytes: int = 0
+
+
 class SpoolFile:
     """One open spool file. Every method is a whole transaction; raises SpoolError when the disk does not take it.
 
-    `base_epoch` stands in its name, and tells every lane's epoch.
+    `base_epoch` stands in its name, and tells every lane's epoch. `boot_id` tells this boot from others.
     """
 
-    def __init__(self, path: Path, base_epoch: int, max_bytes: int, min_free_bytes: int = 0) -> None:
+    def __init__(self, path: Path, base_epoch: int, limits: FileLimits, boot_id: str = "") -> None:
         self.base_epoch = base_epoch
         self.path = path
-        # The epoch of the first spool that was set aside in opening this one.
-        self.spoilt_since_ms: int | None = None
-        self._max_bytes = max_bytes
-        self._min_free_bytes = min_free_bytes
-        self._db = connect(path)
-        with translated(path):
-            self._page_bytes: int = self._db.execute("pragma page_size").fetchone()[0]
+        self._limits = limits
+        self._boot_id = boot_id
+        self._open()
         self.stopped_cleanly = bool(self._state("clean_stop"))
-        self._lanes = self._open_lanes()
-        # For each device, from when on (UTC ms) readings would be lost if the file could not be read any more.
+        # For each device, from when on readings would be lost if the file could not be read any more.
         self.kept_since = dict.fromkeys(self.last_sampled(), base_epoch)
 
-    def _open_lanes(self) -> dict[Lane, LaneSequence]:
+    def _open(self) -> None:
+        self._db = connect(self.path)
         with translated(self.path):
-            next_no = dict(self._db.execute("select lane, next_no from sequence"))
-            unchecked_through = self._state("unchecked_through")
-            if any(lane not in next_no for lane in Lane):
-                raise CorruptSpoolError(f"spool {self.path}: lanes are missing")
-            return {
-                lane: LaneSequence(self._db, lane, next_no[lane], unchecked_through if lane is Lane.LIVE else 0)
-                for lane in Lane
-            }
+            self._page_bytes: int = self._db.execute("pragma page_size").fetchone()[0]
+            unchecked = {Lane.LIVE: self._state("unchecked_through")}
+            self._lanes = {lane: BatchTable(self._db, lane, dated_table(lane), unchecked.get(lane, 0)) for lane in Lane}
+            undated = {lane: BatchTable(self._db, lane, undated_table(lane)) for lane in Lane}
+            self._undated = Undated(self._db, undated, self._boot_id)
+            # The most urgent first; of a lane what is dated, and hence older, goes before what is not.
+            self._tables = [table for lane in Lane for table in (undated[lane], self._lanes[lane])]
 
     def append(
         self,
         batches: Sequence[Batch],
         now_ms: int,
-        declare: Callable[[str, Gap], Batch],
+        declare: Declare,
         *,
+        booted_ms: int | None = 0,
         forget: Mapping[Lane, int] | None = None,
     ) -> int:
         """Keeps the batches, evicting the least urgent where there is no room; returns how many were evicted.
 
-        What is evicted is declared, for each device, by the batch that `declare` makes of a gap. What is durable is
-        forgotten, up to a number for each lane, in the same commit: commits are what a memory card wears out by.
+        While it is not known when (UTC ms) the machine was booted they are kept undated. What is evicted is declared,
+        for each device, by the batch that `declare` makes of a gap. What is durable is forgotten, up to a number
+        for each lane, in the same commit: commits are what a memory card wears out by.
         """
         with self._transaction():
             for lane, through in (forget or {}).items():
                 self._lanes[lane].delete_through(through)
-            was_empty = all(extent.depth == 0 for extent in self._extents().values())
-            room_bytes = self._room_bytes()
-            first_new = {lane: sequence.next_no for lane, sequence in self._lanes.items()}
-            self._insert(batches, now_ms)
-            evicted, gaps = self._make_room(room_bytes, first_new)
-            self._insert([declare(device, gap) for device, gap in gaps.items()], now_ms)
+            was_empty = not any(table.depth for table in self._tables)
+            with self._room(now_ms, declare, booted_ms) as evicted:
+                self._keep(batches, now_ms, booted_ms)
             self._set_state("clean_stop", 0)
-        self._note_kept(batches, anew=was_empty)
+        self._note_kept(batches, booted_ms, anew=was_empty)
         self._give_disk_back()
-        return evicted
+        return evicted[0]
 
-    def _note_kept(self, batches: Sequence[Batch], *, anew: bool) -> None:
-        if anew:
-            self.kept_since.clear()
+    def take_over(
+        self, haul: Haul, salvage: Salvage, now_ms: int, declare: Declare, *, booted_ms: int | None = 0
+    ) -> int:
+        """Keeps what one step of a salvage brought, and how far it has come; returns how many were evicted."""
+        with self._transaction():
+            with self._room(now_ms, declare, booted_ms) as evicted:
+                self._insert(haul.kept)
+                self._undated.keep(haul.undated, now_ms, self._state("newest_kept_ms"), boot_id="unknown")
+                gaps = [(device, gap if booted_ms is None else dated_gap(gap, booted_ms)) for device, gap in haul.gaps]
+                self._keep([declare(device, gap) for device, gap in gaps], now_ms, booted_ms)
+            self._write(salvage)
+        return evicted[0]
+
+    @contextlib.contextmanager
+    def _room(self, now_ms: int, declare: Declare, booted_ms: int | None) -> Iterator[list[int]]:
+        """Makes room for what is kept meanwhile, and says afterwards how many batches were evicted for it."""
+        room_bytes = self._room_bytes()
+        first_new = {table.name: table.next_no for table in self._tables}
+        yield (count := [0])
+        count[0], lost = evict(self._tables, lambda: self._used_bytes() <= room_bytes, first_new)
+        declared = [entry for table, gaps in lost for entry in self._undated.lost(table, gaps, booted_ms)]
+        self._keep([declare(device, gap) for device, gap in declared], now_ms, booted_ms)
+
+    def note_salvage(self, salvage: Salvage) -> None:
+        """Takes note of a file that is to be salvaged."""
+        with self._transaction():
+            self._write(salvage)
+
+    def _write(self, salvage: Salvage) -> None:
+        self._db.execute("insert or replace into salvage values (?, ?)", (salvage.name, salvage.to_json()))
+
+    def salvages(self) -> dict[str, Salvage]:
+        """The files that are to be salvaged, by their names."""
+        with translated(self.path):
+            rows = self._db.execute("select name, progress from salvage order by name").fetchall()
+        try:
+            return {name: Salvage.from_json(progress) for name, progress in rows}
+        except (ValueError, TypeError) as exc:
+            raise CorruptSpoolError(f"spool {self.path}: {exc}") from exc
+
+    def forget_salvage(self, name: str) -> None:
+        """Takes note that a file has been salvaged."""
+        with self._transaction():
+            self._db.execute("delete from salvage where name = ?", (name,))
+
+    def _keep(self, batches: Sequence[Batch], now_ms: int, booted_ms: int | None) -> None:
+        if booted_ms is None:
+            self._undated.keep(batches, now_ms, self._state("newest_kept_ms"))
+        else:
+            self._insert([KeptBatch(in_utc(batch, booted_ms), now_ms) for batch in batches])
+
+    def _insert(self, kept: Sequence[KeptBatch]) -> None:
+        for lane, table in self._lanes.items():
+            if theirs := [entry for entry in kept if entry.batch.lane is lane]:
+                table.append(theirs)
+        self._db.executemany(
+            "insert into device values (?, ?) "
+            "on conflict (name) do update set last_ms = max(last_ms, excluded.last_ms)",
+            [(batch.device, batch.from_ms) for batch, _ in kept],
+        )
+        newest_ms = max((kept_ms for _, kept_ms in kept), default=0)
+        self._set_state("newest_kept_ms", max(newest_ms, self._state("newest_kept_ms")))
+
+    def _note_kept(self, batches: Sequence[Batch], booted_ms: int | None, *, anew: bool) -> None:
+        known = {} if anew else {device: to_utc(at_ms, booted_ms or 0) for device, at_ms in self.kept_since.items()}
         for batch in batches:
-            self.kept_since[batch.device] = min(batch.from_ms, self.kept_since.get(batch.device, batch.from_ms))
+            known.setdefault(batch.device, to_utc(batch.from_ms, booted_ms or 0))
+        self.kept_since = known
+
+    def date_some(self, booted_ms: int, now_ms: int, declare: Declare) -> int:
+        """Dates some of the undated batches, given when (UTC ms) the machine was booted; returns how many."""
+        with self._transaction():
+            kept, gaps = self._undated.take_some(booted_ms)
+            self._insert(kept)
+            self._keep([declare(device, gap) for device, gap in gaps.items()], now_ms, booted_ms)
+        return len(kept)
+
+    @property
+    def undated(self) -> int:
+        """How many batches wait for UTC."""
+        with translated(self.path):
+            return self._undated.depth
+
+    @property
+    def is_virgin(self) -> bool:
+        """Whether no batch has ever had a number here."""
+        return all(table.next_no == 1 for table in self._lanes.values())
+
+    @property
+    def newest_kept_ms(self) -> int:
+        """Until when (UTC ms) batches have been kept."""
+        return self._state("newest_kept_ms")
 
     def read_from(self, lane: Lane, batch_no: int, limit: int) -> list[StoredBatch]:
-        """Up to `limit` batches of a lane from a number on, in order."""
+        """Up to `limit` batches of a lane from a number on, in order; raises CorruptSpoolError for a garbled one."""
         with translated(self.path):
             return self._lanes[lane].read_from(batch_no, limit)
+
+    def heal(self, lane: Lane, batch_no: int, now_ms: int, declare: Declare, *, booted_ms: int | None = 0) -> None:
+        """Puts a declared gap in the place of a batch that is garbled; its neighbours tell when its readings were."""
+        table = self._lanes[lane]
+        with self._transaction():
+            gap = table.span_of_garbled(batch_no, now_ms)
+            devices = sorted(self.last_sampled()) or [""]
+            first, *others = [declare(device, gap) for device in devices]
+            table.replace(batch_no, first, now_ms)
+            self._keep(others, now_ms, booted_ms)
 
     def delete_through(self, through: Mapping[Lane, int]) -> None:
         """Forgets every batch up to and including a number, in each lane named."""
@@ -112,15 +218,10 @@ class SpoolFile:
     def extents(self) -> dict[Lane, Extent]:
         """What each lane holds."""
         with translated(self.path):
-            return self._extents()
+            return {lane: self._extent(lane, table) for lane, table in self._lanes.items()}
 
-    def _extents(self) -> dict[Lane, Extent]:
-        extents = {}
-        for lane, sequence in self._lanes.items():
-            oldest, kept_ms = sequence.oldest()
-            next_no, size_bytes = sequence.tally
-            extents[lane] = Extent(lane.epoch(self.base_epoch), oldest, next_no, size_bytes, kept_ms)
-        return extents
+    def _extent(self, lane: Lane, table: BatchTable) -> Extent:
+        return Extent(lane.epoch(self.base_epoch), *table.tally, table.oldest_kept_ms())
 
     def lane_of(self, epoch: int) -> Lane | None:
         """Which lane has an epoch; none for that of another spool."""
@@ -150,8 +251,7 @@ class SpoolFile:
                 self.path = self.path.rename(spool_path(self.path.parent, base_epoch))
                 self.base_epoch = base_epoch
             finally:
-                self._db = connect(self.path)
-                self._lanes = self._open_lanes()
+                self._open()
 
     def close(self, *, clean: bool) -> None:
         """Closes the file; `clean` says that nothing polled is missing from it."""
@@ -161,42 +261,15 @@ class SpoolFile:
         finally:
             self._db.close()
 
-    def _insert(self, batches: Sequence[Batch], now_ms: int) -> None:
-        for lane, sequence in self._lanes.items():
-            if theirs := [batch for batch in batches if batch.lane is lane]:
-                sequence.append(theirs, now_ms)
-        self._db.executemany(
-            "insert into device values (?, ?) "
-            "on conflict (name) do update set last_ms = max(last_ms, excluded.last_ms)",
-            [(batch.device, batch.from_ms) for batch in batches],
-        )
-
     def _room_bytes(self) -> int:
         """How much the file may use: what is allowed, but no more than now where the disk has little left."""
-        if not self._min_free_bytes:
-            return self._max_bytes
+        max_bytes, min_free_bytes = self._limits.max_bytes, self._limits.min_free_bytes
+        if not min_free_bytes:
+            return max_bytes
         disk = os.statvfs(self.path.parent)
-        reserve_bytes = min(self._min_free_bytes, disk.f_blocks * disk.f_frsize // _FREE_SHARE)
+        reserve_bytes = min(min_free_bytes, disk.f_blocks * disk.f_frsize // _FREE_SHARE)
         spare_bytes = disk.f_bavail * disk.f_frsize - reserve_bytes
-        return min(self._max_bytes, self._pragma("page_count") * self._page_bytes + max(0, spare_bytes))
-
-    def _make_room(self, room_bytes: int, first_new: Mapping[Lane, int]) -> tuple[int, dict[str, Gap]]:
-        """Evicts the least urgent lane's oldest batches until what is left fits; never all that was just added."""
-        evicted, gaps = 0, dict[str, Gap]()
-        while self._used_bytes() > room_bytes:
-            held = [lane for lane, extent in self._extents().items() if extent.depth]
-            if not held:
-                break
-            sequence = self._lanes[held[-1]]
-            oldest, _ = sequence.oldest()
-            end = first_new[held[-1]] if len(held) == 1 else sequence.next_no
-            if oldest >= end:
-                break
-            through = oldest + max(1, (end - oldest) // _EVICTED_SHARE) - 1
-            for device, (from_ms, to_ms) in sequence.spans_through(through).items():
-                widen(gaps, device, Gap(from_ms, to_ms, "spool full"))
-            evicted += sequence.delete_through(through)
-        return evicted, gaps
+        return min(max_bytes, self._pragma("page_count") * self._page_bytes + max(0, spare_bytes))
 
     def _used_bytes(self) -> int:
         return (self._pragma("page_count") - self._pragma("freelist_count")) * self._page_bytes
@@ -219,15 +292,15 @@ class SpoolFile:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        tallies = {lane: sequence.tally for lane, sequence in self._lanes.items()}
+        tallies = [table.tally for table in self._tables]
         with translated(self.path):
             self._db.execute("begin immediate")
             try:
                 yield
                 self._db.execute("commit")
             except BaseException:
-                for lane, tally in tallies.items():
-                    self._lanes[lane].tally = tally
+                for table, tally in zip(self._tables, tallies, strict=True):
+                    table.tally = tally
                 # A full disk has rolled back already, and a second roll-back would hide that it was full.
                 if self._db.in_transaction:
                     self._db.execute("rollback")
@@ -237,9 +310,3 @@ class SpoolFile:
 def spool_path(directory: Path, epoch: int) -> Path:
     """Where a spool lies. Its name tells its base epoch, so that it is known even of a file that cannot be read."""
     return directory / f"spool-{epoch}.db"
-
-
-def widen(gaps: dict[str, Gap], device: str, gap: Gap) -> None:
-    """Makes a device's gap reach over another one too."""
-    known = gaps.get(device, gap)
-    gaps[device] = Gap(min(known.from_ms, gap.from_ms), max(known.to_ms, gap.to_ms), gap.reason)

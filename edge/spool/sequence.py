@@ -1,12 +1,13 @@
-"""One lane's batches in the spool's file: numbered from 1 without holes, across restarts and even when none is left."""
+"""One table of batches: numbered from 1 without holes, across restarts and even when none is left."""
 
 from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from edge.errors import CorruptSpoolError
+from contract.delivery import Gap
+from edge.errors import CorruptSpoolError, GarbledBatchError
 
 if TYPE_CHECKING:
     import sqlite3
@@ -27,11 +28,27 @@ class StoredBatch:
     to_ms: int
     kept_ms: int
 
-    def checksum(self, lane: Lane) -> int:
+    def checksum(self, table: str) -> int:
         """What stands beside it in the file, so that no garbled batch is ever taken for a whole one."""
-        numbers = (lane, self.batch_no, self.from_ms, self.to_ms, self.kept_ms)
-        head = " ".join(map(str, numbers)) + self.device
+        head = f"{table} {self.batch_no} {self.from_ms} {self.to_ms} {self.kept_ms} {self.device}"
         return zlib.crc32(self.payload, zlib.crc32(head.encode()))
+
+
+def bounds_checksum(table: str, oldest_no: int, next_no: int) -> int:
+    """What stands beside the numbers of a table."""
+    return zlib.crc32(f"{table} {oldest_no} {next_no}".encode())
+
+
+COLUMNS: Final = "batch_no, device, payload, from_ms, to_ms, kept_ms, crc32"
+
+
+def verified(row: Row[object], table: str, *, unchecked: bool = False) -> StoredBatch | None:
+    """The batch in a row of `COLUMNS`, None where it is not what was written."""
+    match row:
+        case (int(number), str(device), bytes(payload), int(from_ms), int(to_ms), int(kept_ms), crc32):
+            batch = StoredBatch(number, device, payload, from_ms, to_ms, kept_ms)
+            return batch if unchecked or batch.checksum(table) == crc32 else None
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,77 +70,136 @@ class Extent:
         return self.next_no - self.oldest
 
 
-class Tally(NamedTuple):
-    """What is known of a lane without reading it."""
+class KeptBatch(NamedTuple):
+    """A batch, and when (ms) the spool took it."""
 
+    batch: Batch
+    kept_ms: int
+
+
+class Tally(NamedTuple):
+    """What is known of a table without reading it: batches `oldest_no` up to but not including `next_no`."""
+
+    oldest_no: int
     next_no: int
     size_bytes: int
 
 
-class LaneSequence:
-    """The table of one lane. Whoever calls keeps the transactions, and puts `tally` back where one is rolled back."""
+class BatchTable:
+    """The batches of a lane. Whoever calls keeps the transactions, and puts `tally` back where one is rolled back."""
 
-    def __init__(self, db: sqlite3.Connection, lane: Lane, next_no: int, unchecked_through: int) -> None:
+    def __init__(self, db: sqlite3.Connection, lane: Lane, name: str, unchecked_through: int = 0) -> None:
         self.lane = lane
+        self.name = name
         self._db = db
+        # Of an older format, which had no checksums.
         self._unchecked_through = unchecked_through
-        # The lanes' names are ours.
-        table = lane.name.lower()
-        columns = "batch_no, device, payload, from_ms, to_ms, kept_ms, crc32"
-        self._insert = f"insert into {table} ({columns}) values (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - our own names
-        self._select = f"select {columns} from {table} where batch_no >= ? order by batch_no limit ?"  # noqa: S608 - our own names
-        self._oldest = f"select batch_no, kept_ms from {table} order by batch_no limit 1"  # noqa: S608 - our own names
-        self._spans = f"select device, min(from_ms), max(to_ms) from {table} where batch_no <= ? group by device"  # noqa: S608 - our own names
-        self._sum = f"select coalesce(sum(length(payload)), 0) from {table} where batch_no <= ?"  # noqa: S608 - our own names
-        self._delete = f"delete from {table} where batch_no <= ?"  # noqa: S608 - our own names
-        self.tally = Tally(next_no, self._bytes_through(next_no))
+        self._insert = f"insert into {name} ({COLUMNS}) values (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - our own names
+        self._select = f"select {COLUMNS} from {name} where batch_no >= ? order by batch_no limit ?"  # noqa: S608 - our own names
+        self._kept = f"select kept_ms from {name} where batch_no = ?"  # noqa: S608 - our own names
+        self._spans = f"select device, min(from_ms), max(to_ms) from {name} where batch_no <= ? group by device"  # noqa: S608 - our own names
+        self._sum = f"select coalesce(sum(length(payload)), 0) from {name} where batch_no <= ?"  # noqa: S608 - our own names
+        self._delete = f"delete from {name} where batch_no <= ?"  # noqa: S608 - our own names
+        self.tally = self._counted()
+
+    @property
+    def oldest_no(self) -> int:
+        """The number of the oldest batch, that of the next where there is none."""
+        return self.tally.oldest_no
 
     @property
     def next_no(self) -> int:
         """The number of the next batch."""
         return self.tally.next_no
 
-    def append(self, batches: Row[Batch], now_ms: int) -> None:
+    @property
+    def depth(self) -> int:
+        """How many batches."""
+        return self.tally.next_no - self.tally.oldest_no
+
+    def append(self, kept: Row[KeptBatch]) -> None:
         """Gives the batches the next numbers."""
         numbered = [
-            StoredBatch(number, batch.device, batch.payload, batch.from_ms, batch.to_ms, now_ms)
-            for number, batch in enumerate(batches, self.tally.next_no)
+            StoredBatch(number, batch.device, batch.payload, batch.from_ms, batch.to_ms, kept_ms)
+            for number, (batch, kept_ms) in enumerate(kept, self.tally.next_no)
         ]
-        rows = [
-            (b.batch_no, b.device, b.payload, b.from_ms, b.to_ms, b.kept_ms, b.checksum(self.lane)) for b in numbered
-        ]
-        self._db.executemany(self._insert, rows)
-        next_no = self.tally.next_no + len(rows)
-        self._db.execute("update sequence set next_no = ? where lane = ?", (next_no, self.lane))
-        self.tally = Tally(next_no, self.tally.size_bytes + sum(len(batch.payload) for batch in batches))
+        self._db.executemany(self._insert, [self._row(batch) for batch in numbered])
+        size_bytes = self.tally.size_bytes + sum(len(batch.payload) for batch in numbered)
+        self._count(Tally(self.tally.oldest_no, self.tally.next_no + len(numbered), size_bytes))
+
+    def span_of_garbled(self, batch_no: int, now_ms: int) -> Gap:
+        """When (ms) the readings of a batch that is garbled may have been, by what its neighbours say."""
+        beside = [verified(row, self.name) for row in self._db.execute(self._select, (batch_no - 1, 3))]
+        known = [batch for batch in beside if batch is not None and batch.batch_no != batch_no]
+        from_ms = min([now_ms, *(batch.from_ms for batch in known)])
+        to_ms = max([from_ms, *(batch.kept_ms for batch in known if batch.batch_no > batch_no)])
+        return Gap(from_ms, to_ms if to_ms > from_ms else max(from_ms, now_ms), "spool garbled")
+
+    def replace(self, batch_no: int, batch: Batch, kept_ms: int) -> None:
+        """Puts another batch in the place of one."""
+        stored = StoredBatch(batch_no, batch.device, batch.payload, batch.from_ms, batch.to_ms, kept_ms)
+        size_bytes = self._bytes_through(batch_no) - self._bytes_through(batch_no - 1)
+        self._db.execute(f"delete from {self.name} where batch_no = ?", (batch_no,))  # noqa: S608 - our own names
+        self._db.execute(self._insert, self._row(stored))
+        self._count(self.tally._replace(size_bytes=self.tally.size_bytes - size_bytes + len(batch.payload)))
+
+    def _row(self, b: StoredBatch) -> tuple[object, ...]:
+        return b.batch_no, b.device, b.payload, b.from_ms, b.to_ms, b.kept_ms, b.checksum(self.name)
 
     def read_from(self, batch_no: int, limit: int) -> list[StoredBatch]:
-        """Up to `limit` batches from a number on, in order; raises CorruptSpoolError for one that is garbled."""
-        return [self._checked(row) for row in self._db.execute(self._select, (batch_no, limit))]
+        """Up to `limit` batches from a number on, in order.
 
-    def _checked(self, row: Row[object]) -> StoredBatch:
-        match row:
-            case (int(number), str(device), bytes(payload), int(from_ms), int(to_ms), int(kept_ms), crc32):
-                batch = StoredBatch(number, device, payload, from_ms, to_ms, kept_ms)
-                unchecked = crc32 is None and number <= self._unchecked_through
-                if unchecked or batch.checksum(self.lane) == crc32:
-                    return batch
-        raise CorruptSpoolError(f"batch {row[0]} of lane {self.lane.name} is garbled")
+        Raises GarbledBatchError for one that is, CorruptSpoolError where one is missing.
+        """
+        first = max(batch_no, self.oldest_no)
+        expected = range(first, max(first, min(first + limit, self.next_no)))
+        batches = [self._checked(row) for row in self._db.execute(self._select, (first, len(expected)))]
+        if [batch.batch_no for batch in batches] != list(expected):
+            raise CorruptSpoolError(f"{self.name} does not hold batches {expected.start} to {expected.stop - 1}")
+        return batches
 
-    def oldest(self) -> tuple[int, int | None]:
-        """The oldest batch's number, and when it was kept; the next number and None where there is no batch."""
-        found: tuple[int, int] | None = self._db.execute(self._oldest).fetchone()
-        return found or (self.tally.next_no, None)
+    def _checked(self, row: Row[Any]) -> StoredBatch:
+        unchecked = row[-1] is None and row[0] <= self._unchecked_through
+        if (batch := verified(row, self.name, unchecked=unchecked)) is None:
+            raise GarbledBatchError(self.name, row[0])
+        return batch
+
+    def oldest_kept_ms(self) -> int | None:
+        """When the oldest batch was kept; None where there is none."""
+        row: tuple[int] | None = self._db.execute(self._kept, (self.tally.oldest_no,)).fetchone()
+        return None if row is None else row[0]
 
     def spans_through(self, batch_no: int) -> dict[str, tuple[int, int]]:
-        """For each device, from when until when (UTC ms) the readings up to a number reach."""
+        """For each device, from when until when the readings up to a number reach."""
         return {device: (from_ms, to_ms) for device, from_ms, to_ms in self._db.execute(self._spans, (batch_no,))}
 
     def delete_through(self, batch_no: int) -> int:
         """Forgets every batch up to and including a number; returns how many."""
-        size_bytes = self.tally.size_bytes - self._bytes_through(batch_no)
-        self.tally = Tally(self.tally.next_no, size_bytes)
-        return self._db.execute(self._delete, (batch_no,)).rowcount
+        oldest_no, next_no, size_bytes = self.tally
+        through = min(batch_no, next_no - 1)
+        if through < oldest_no:
+            return 0
+        self._count(Tally(through + 1, next_no, size_bytes - self._bytes_through(through)))
+        return self._db.execute(self._delete, (through,)).rowcount
+
+    def _count(self, tally: Tally) -> None:
+        oldest_no, next_no, _ = tally
+        numbers = (oldest_no, next_no, bounds_checksum(self.name, oldest_no, next_no))
+        self._db.execute(
+            "update sequence set oldest_no = ?, next_no = ?, crc32 = ? where name = ?", (*numbers, self.name)
+        )
+        self.tally = tally
+
+    def _counted(self) -> Tally:
+        query = "select oldest_no, next_no, crc32 from sequence where name = ?"
+        match self._db.execute(query, (self.name,)).fetchone():
+            # Without a checksum where nothing was kept yet in this format.
+            case (int(oldest_no), int(next_no), crc32) if crc32 in {
+                None,
+                bounds_checksum(self.name, oldest_no, next_no),
+            }:
+                return Tally(oldest_no, next_no, self._bytes_through(next_no))
+        raise CorruptSpoolError(f"the numbers of {self.name} are garbled")
 
     def _bytes_through(self, batch_no: int) -> int:
         total: int = self._db.execute(self._sum, (batch_no,)).fetchone()[0]

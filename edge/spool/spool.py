@@ -17,16 +17,20 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from contract.delivery import BatchId, Gap
-from edge.errors import CorruptSpoolError, SpoolError
+from edge.clock import boot_id
+from edge.errors import CorruptSpoolError, GarbledBatchError, SpoolError
 from edge.lane import Lane
+from edge.spool.buffer import Buffer
+from edge.spool.chores import Chores
+from edge.spool.dating import is_since_boot
 from edge.spool.directory import count_set_aside, open_spool, set_aside
-from edge.spool.file import SpoolFile, widen
+from edge.spool.file import FileLimits, SpoolFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from contract.delivery import BatchId, Gap
     from edge.batch import Batch
     from edge.sources.base import Clock
     from edge.spool.sequence import Extent, StoredBatch
@@ -36,8 +40,6 @@ logger = logging.getLogger(__name__)
 ResultT = TypeVar("ResultT")
 
 _RETRY_S: Final = 1.0
-# What a batch in the buffer costs beyond its payload.
-_OVERHEAD_BYTES: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,45 +59,53 @@ class SpoolLimits:
 class Beginning:
     """What an earlier run left.
 
-    Whether it stopped by its own will, when each device was last spooled, and, where a spool could not be read and
-    was set aside, when that one was begun (both UTC ms).
+    Whether it stopped by its own will, and (UTC ms) when each device was last spooled, and anything at all.
     """
 
     epoch: int
     stopped_cleanly: bool
     last_sampled: dict[str, int]
-    spoilt_since_ms: int | None
+    newest_kept_ms: int = 0
+    spoilt_since_ms: int | None = None
 
 
 class Spool:
     """The node's spool in a directory. `declare` makes the batch that declares a device's gap.
 
     `start` and `close` frame its life; `on_commit` is called from the spool's thread after every commit of batches.
+    `booted_ms` says when (UTC ms) the machine was booted, None while that is not known: what is put until then is in
+    times since boot, and kept undated. Where a spool cannot be read at all, the loss is declared for `devices`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the last ones are for the agent alone
         self,
         directory: Path,
         limits: SpoolLimits,
         now_ms: Clock,
         declare: Callable[[str, Gap], Batch],
         on_commit: Callable[[], object] = lambda: None,
+        *,
+        booted_ms: Callable[[], int | None] = lambda: 0,
+        devices: Sequence[str] = (),
     ) -> None:
-        self.dropped_batches = 0
         self.evicted_batches = 0
+        self.undated_batches = 0
         self._directory = directory
-        self._limits = limits
+        self._limits = FileLimits(limits.max_bytes, limits.min_free_bytes)
+        self._commit_interval_s = limits.commit_interval_s
         self._now_ms = now_ms
+        self._booted_ms = booted_ms
         self._declare = declare
         self._on_commit = on_commit
+        self._devices = tuple(devices)
         self._changed = threading.Condition()
-        self._pending: deque[Batch] = deque()
-        self._pending_bytes = 0
-        self._lost: dict[str, Gap] = {}
+        self._buffer = Buffer(limits.buffer_bytes, booted_ms)
         self._durable: dict[int, int] = {}
         self._away = False
         self._calls: deque[Callable[[SpoolFile], SpoolError | None]] = deque()
         self._commit_at = math.inf
+        self._chores = Chores(directory, now_ms, booted_ms, declare, limits.max_bytes)
+        self._chores_at = math.inf
         self._closing = False
         self._clean = False
         self._failing = False
@@ -112,9 +122,7 @@ class Spool:
         with self._changed:
             if self._away and batch.lane is Lane.LIVE:
                 batch = replace(batch, lane=Lane.BACKFILL)
-            self._pending.append(batch)
-            self._pending_bytes += _cost(batch)
-            self._bound_buffer()
+            self._buffer.put(batch)
             self._commit_soon()
 
     def divert(self, away: bool) -> None:  # noqa: FBT001 - whether the uplink is away, and nothing else
@@ -130,13 +138,18 @@ class Spool:
 
     def _commit_soon(self) -> None:
         if not self._failing:
-            self._commit_at = min(self._commit_at, time.monotonic() + self._limits.commit_interval_s)
+            self._commit_at = min(self._commit_at, time.monotonic() + self._commit_interval_s)
         self._changed.notify()
 
     @property
     def buffered(self) -> int:
         """How many batches wait in memory for the disk."""
-        return len(self._pending)
+        return len(self._buffer)
+
+    @property
+    def dropped_batches(self) -> int:
+        """How many batches were lost while the disk failed."""
+        return self._buffer.dropped_batches
 
     @property
     def set_aside(self) -> int:
@@ -145,7 +158,7 @@ class Spool:
 
     async def read_from(self, lane: Lane, batch_no: int, limit: int) -> list[StoredBatch]:
         """Up to `limit` batches of a lane from a number on, in order; raises SpoolError."""
-        return await self._call(lambda file: file.read_from(lane, batch_no, limit))
+        return await self._call(lambda file: self._read_from(file, lane, batch_no, limit))
 
     async def extents(self) -> Mapping[Lane, Extent]:
         """What is on the disk in each lane, the most urgent first; raises SpoolError."""
@@ -200,15 +213,17 @@ class Spool:
     # What follows runs in the spool's thread.
 
     def _open(self) -> SpoolFile:
-        return open_spool(self._directory, self._limits.max_bytes, self._now_ms(), self._limits.min_free_bytes)
+        return open_spool(self._directory, self._limits, self._now_ms(), boot_id())
 
     def _work(self) -> None:
         try:
             file = self._open()
-            beginning = Beginning(file.base_epoch, file.stopped_cleanly, file.last_sampled(), file.spoilt_since_ms)
+            self._chores.begin(file, None, self._devices)
+            beginning = Beginning(file.base_epoch, file.stopped_cleanly, file.last_sampled(), file.newest_kept_ms)
         except Exception as exc:  # noqa: BLE001 - whatever it is belongs to `start`, which would wait for ever
             self._opened.set_exception(exc)
             return
+        self._chores_at = 0.0
         self._opened.set_result(beginning)
         while not self._closing:
             file = self._serve(file)
@@ -219,42 +234,34 @@ class Spool:
         """Waits for something to do and does it; returns the file to go on with."""
         batches, calls = self._wait()
         committed = None if batches is None else self._commit(file, batches)
-        faults = [committed, *(call(file) for call in calls)]
+        faults = [committed, *(call(file) for call in calls), self._do_chores(file)]
         corrupt = next((fault for fault in faults if isinstance(fault, CorruptSpoolError)), None)
         return self._begin_anew(file, corrupt) if corrupt else file
 
     def _wait(self) -> tuple[list[Batch] | None, list[Callable[[SpoolFile], SpoolError | None]]]:
         """What is to be committed, None when it is not yet time, and what else is to be done."""
         with self._changed:
-            while not (self._closing or self._calls or self._commit_at <= time.monotonic()):
-                idle_s = self._commit_at - time.monotonic()
+            while not (self._closing or self._calls or min(self._commit_at, self._chores_at) <= time.monotonic()):
+                idle_s = min(self._commit_at, self._chores_at) - time.monotonic()
                 self._changed.wait(None if math.isinf(idle_s) else max(idle_s, 0.0))
             calls = list(self._calls)
             self._calls.clear()
             if not self._closing and self._commit_at > time.monotonic():
                 return None, calls
-            batches = list(self._pending)
-            self._pending.clear()
-            self._pending_bytes = 0
             self._commit_at = math.inf
-            return batches, calls
+            return self._buffer.take(), calls
 
     def _commit(self, file: SpoolFile, batches: list[Batch]) -> SpoolError | None:
         """Commits batches and what was dropped before them; puts them back where the disk does not take them."""
         with self._changed:
-            lost, self._lost = self._lost, {}
+            lost = self._buffer.take_lost()
             durable, self._durable = self._durable, {}
         if not (batches or lost or durable):
             return None
-        kept = [*(self._declare(device, gap) for device, gap in lost.items()), *batches]
+        kept = [*(self._declare(device, gap) for device, gap in lost), *batches]
         forget = {lane: number for epoch, number in durable.items() if (lane := file.lane_of(epoch)) is not None}
         try:
-            if forget and (self._failing or not kept):
-                # By itself: on a full disk it is what makes room.
-                file.delete_through(forget)
-            if kept:
-                evicted = file.append(kept, self._now_ms(), self._declare, forget=forget)
-                self.evicted_batches += evicted
+            self._keep(file, kept, forget)
         except SpoolError as exc:
             self._put_back(batches, lost, durable, exc)
             return exc
@@ -269,52 +276,80 @@ class Spool:
         self._on_commit()
         return None
 
-    def _put_back(self, batches: list[Batch], lost: dict[str, Gap], durable: dict[int, int], fault: SpoolError) -> None:
+    def _keep(self, file: SpoolFile, kept: list[Batch], forget: dict[Lane, int]) -> None:
+        if forget and (self._failing or not kept):
+            # By itself: on a full disk it is what makes room.
+            file.delete_through(forget)
+        if not kept:
+            return
+        booted_ms, now_ms = self._booted_ms(), self._now_ms()
+        if booted_ms and file.is_virgin and is_since_boot(file.base_epoch):
+            # Made before UTC was known, with an epoch that another one may have had.
+            file.renew(now_ms)
+        self.evicted_batches += file.append(kept, now_ms, self._declare, booted_ms=booted_ms, forget=forget)
+        if booted_ms is None:
+            self._chores_at = min(self._chores_at, time.monotonic())
+
+    def _do_chores(self, file: SpoolFile) -> SpoolError | None:
+        if self._closing or self._chores_at > time.monotonic():
+            return None
+        wait_s = _RETRY_S
+        try:
+            is_news, wait_s = self._chores.run(file)
+            self.undated_batches = file.undated
+            if is_news:
+                self._on_commit()
+        except SpoolError as exc:
+            return exc
+        except Exception:
+            logger.exception("unexpected, please report; going on")
+        finally:
+            self._chores_at = time.monotonic() + wait_s
+        return None
+
+    def _put_back(
+        self, batches: list[Batch], lost: list[tuple[str, Gap]], durable: dict[int, int], fault: SpoolError
+    ) -> None:
         if not self._failing:
             logger.error("%s; readings are held in memory until it works", fault)
         self._failing = True
         with self._changed:
-            for device, gap in lost.items():
-                widen(self._lost, device, gap)
             for epoch, number in durable.items():
                 self._durable[epoch] = max(number, self._durable.get(epoch, 0))
-            self._pending.extendleft(reversed(batches))
-            self._pending_bytes += sum(_cost(batch) for batch in batches)
-            self._bound_buffer()
+            self._buffer.put_back(batches, lost)
             self._commit_at = time.monotonic() + _RETRY_S
 
-    def _bound_buffer(self) -> None:
-        """Drops the oldest batches that no longer fit in memory; called with the lock held."""
-        while self._pending_bytes > self._limits.buffer_bytes and len(self._pending) > 1:
-            batch = self._pending.popleft()
-            self._pending_bytes -= _cost(batch)
-            self.dropped_batches += 1
-            widen(self._lost, batch.device, Gap(batch.from_ms, batch.to_ms, "spool not writable"))
+    def _read_from(self, file: SpoolFile, lane: Lane, batch_no: int, limit: int) -> list[StoredBatch]:
+        while True:
+            try:
+                return file.read_from(lane, batch_no, limit)
+            except GarbledBatchError as exc:
+                logger.error("spool %s: %s; declared as a gap", file.path, exc)  # noqa: TRY400 - an operator has no use for the traceback
+                file.heal(lane, exc.batch_no, self._now_ms(), self._declare, booted_ms=self._booted_ms())
 
     def _begin_anew(self, file: SpoolFile, fault: CorruptSpoolError) -> SpoolFile:
-        """Another file, with a higher epoch, in place of one that has become unreadable."""
+        """Another file, with a higher epoch, in place of one that has become unreadable, which is then salvaged."""
         with contextlib.suppress(SpoolError):
             file.close(clean=False)
-        with self._changed:
-            for device, since_ms in file.kept_since.items():
-                widen(self._lost, device, Gap(since_ms, max(since_ms, self._now_ms()), "spool corrupt"))
-            self._commit_at = 0.0
+        since = dict(file.kept_since)
+        self._commit_at = 0.0
         while True:
             try:
                 set_aside(file.path, fault)
-                return self._open()
+                anew = self._open()
+                self._chores.begin(anew, since, self._devices)
             except SpoolError as exc:
                 logger.error("%s; will be tried again", exc)  # noqa: TRY400 - an operator has no use for the traceback
+            else:
+                self._chores_at = 0.0
+                return anew
             if self._closing:
                 return file
             time.sleep(_RETRY_S)
 
     def _finish(self, file: SpoolFile) -> None:
-        if self._pending:
-            logger.error("%d batches could not be spooled and are lost", len(self._pending))
+        self._chores.close()
+        if len(self._buffer):
+            logger.error("%d batches could not be spooled and are lost", len(self._buffer))
         with contextlib.suppress(SpoolError):
-            file.close(clean=self._clean and not self._pending)
-
-
-def _cost(batch: Batch) -> int:
-    return len(batch.payload) + _OVERHEAD_BYTES
+            file.close(clean=self._clean and not len(self._buffer))

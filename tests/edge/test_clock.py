@@ -1,29 +1,38 @@
-"""The clock, driven by hand: a wall clock that is set, and a monotonic one that is not."""
+"""The clock, driven by hand: a wall clock that is set, a monotonic one that is not, a kernel that knows better."""
 
 from __future__ import annotations
 
 import itertools
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.clock import AnchoredClock
+from edge import clock
+from edge.clock import AnchoredClock, ClockState, MachineClock, boot_id, kernel_is_synchronised, since_boot_ns
 
 if TYPE_CHECKING:
+    import ctypes
+
     import pytest
 
 MS = 1_000_000
-BOOT_MS = 1_700_000_000_000
+BOOT_MS = 1_710_000_000_000
 
 
 class Clocks:
     """What the machine says: `passes` moves both, `is_set` the wall alone."""
 
-    def __init__(self) -> None:
-        self.wall_ns, self.monotonic_ns = BOOT_MS * MS, 5 * MS
-        self.clock = AnchoredClock(lambda: self.wall_ns, lambda: self.monotonic_ns)
+    def __init__(self, wait_s: float = 0.0, wall_ms: int = BOOT_MS) -> None:
+        self.wall_ns, self.monotonic_ns, self.synchronised = wall_ms * MS, 5 * MS, False
+        self.clock = AnchoredClock(
+            wait_s,
+            MachineClock(
+                lambda: self.wall_ns, lambda: self.monotonic_ns, lambda: self.monotonic_ns, lambda: self.synchronised
+            ),
+        )
 
     def passes(self, ms: int) -> int:
         self.wall_ns += ms * MS
@@ -82,3 +91,91 @@ def test_whatever_is_done_to_the_wall_two_polls_never_share_a_time(steps: list[t
         machine.is_set(by_ms)
         times.append(machine.passes(passed_ms))
     assert all(later > earlier for earlier, later in itertools.pairwise(times))
+
+
+def test_until_the_kernel_is_synchronised_the_time_is_that_since_boot(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    machine = Clocks(wait_s=300)
+    machine.clock.not_before(0)
+    assert machine.passes(1000) == 1005
+    assert (machine.clock.state, machine.clock.booted_ms(), machine.clock.wall_offset_ms()) == ("waiting", None, 0)
+    assert machine.clock.utc_ms() == BOOT_MS + 1000
+    assert "or in 298 s" in machine.clock.explain()
+    # The wall may be set more than once before it is right.
+    machine.is_set(-50_000)
+    assert machine.passes(1000) == 2005
+    machine.is_set(3_600_000)
+    machine.synchronised = True
+    assert machine.passes(1000) == BOOT_MS + 3_553_000
+    assert machine.clock.state is ClockState.SYNCHRONISED
+    assert machine.clock.booted_ms() == BOOT_MS + 3_553_000 - 3005
+    machine.passes(10_000)
+    assert machine.clock.booted_ms() == BOOT_MS + 3_553_000 - 3005, "for good"
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
+def test_a_machine_that_nobody_sets_is_believed_after_a_while() -> None:
+    machine = Clocks(wait_s=300)
+    assert machine.passes(299_000) == 299_005
+    assert machine.passes(1000) == BOOT_MS + 300_000
+    assert (machine.clock.state, str(machine.clock.state)) == (ClockState.UNSYNCHRONISED, "trusted without sync")
+    machine.is_set(60_000)
+    assert machine.passes(1) == BOOT_MS + 360_001, "NTP after all: followed"
+    machine.synchronised = True
+    assert "is synchronised" in machine.clock.explain()
+
+
+def test_a_process_that_starts_long_after_boot_does_not_wait() -> None:
+    machine = Clocks()
+    machine.monotonic_ns += 400_000 * MS
+    again = AnchoredClock(300, machine.clock._machine)
+    assert again.now_ms() == BOOT_MS
+
+
+def test_a_clock_of_before_2024_is_never_believed() -> None:
+    machine = Clocks(wait_s=10, wall_ms=3600_000)
+    machine.synchronised = True
+    assert machine.passes(100_000) == 100_005
+    assert "1970-01-01 01:01:40 UTC, before 2024-01-01 00:00:00 UTC: wrong" in machine.clock.explain()
+    assert Clocks(wait_s=0, wall_ms=3600_000).passes(1) == 6, "not even where it is not waited for"
+
+
+def test_a_clock_behind_what_was_kept_is_believed_only_when_it_is_synchronised() -> None:
+    machine = Clocks(wait_s=10)
+    machine.passes(20_000)
+    assert machine.clock.booted_ms() is not None
+    machine.clock.not_before(BOOT_MS + 60_000)
+    assert machine.clock.state is ClockState.WAITING
+    assert machine.passes(30_000) == 50_005
+    assert machine.passes(10_000) == BOOT_MS + 60_000, "it has caught up"
+    machine = Clocks(wait_s=10)
+    machine.synchronised = True
+    machine.clock.not_before(BOOT_MS + 60_000)
+    assert machine.passes(1) == BOOT_MS + 1, "what was kept had the wrong time"
+    machine = Clocks(wait_s=0)
+    machine.clock.not_before(BOOT_MS + 60_000)
+    assert machine.passes(1) == BOOT_MS + 1, "believed in any case, where the configuration says so"
+
+
+def test_what_the_machine_says_of_itself() -> None:
+    assert abs(since_boot_ns() / 1e9 - float(Path("/proc/uptime").read_text().split()[0])) < 5
+    assert len(boot_id()) == 36
+    assert boot_id() == boot_id()
+    assert isinstance(kernel_is_synchronised(), bool)
+
+
+def test_whether_the_kernel_is_synchronised_is_what_the_kernel_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {"status": 0x40, "result": 5}
+
+    class Libc:
+        @staticmethod
+        def adjtimex(timex: ctypes.Array[ctypes.c_long]) -> int:
+            timex[5] = said["status"]
+            return said["result"]
+
+    monkeypatch.setattr(clock, "_libc", Libc)
+    assert not kernel_is_synchronised()
+    said |= {"status": 0x2001, "result": 0}
+    assert kernel_is_synchronised()
+    said["result"] = -1
+    assert not kernel_is_synchronised(), "not allowed to ask"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+MADE_MS = 1_710_000_000_000
+
+
 def an_agent(state_dir: Path) -> Agent:
     place = {"preset": "open-meteo", "latitude": 1, "longitude": 2}
     weather = {"type": "rest", "name": "weather", "interval_s": 10, **place}
@@ -35,7 +39,7 @@ def poll(sampled_at_ms: int) -> Poll:
 
 
 def declared(agent: Agent) -> list[Gap]:
-    metrics = [metric for batch in agent._spool._pending for metric in decode(batch.payload).metrics]
+    metrics = [metric for batch in agent._spool._buffer._batches for metric in decode(batch.payload).metrics]
     return [Gap.from_metric(metric) for metric in metrics if metric.name == GAP]
 
 
@@ -43,7 +47,7 @@ def declared(agent: Agent) -> list[Gap]:
 def test_the_gap_between_two_runs_waits_for_a_poll_that_is_later(tmp_path: Path, *, clean: bool, reason: str) -> None:
     async def scenario() -> None:
         agent = an_agent(tmp_path)
-        await agent._foresee_gaps(Beginning(1, clean, {"weather": 1000, "gone": 5}, None))
+        agent._foresee_gaps(Beginning(1, clean, {"weather": 1000, "gone": 5}))
         # The clock is behind, as after a boot without a network, or the weather is still the same.
         agent._keep(poll(400))
         agent._keep(poll(1000))
@@ -55,18 +59,24 @@ def test_the_gap_between_two_runs_waits_for_a_poll_that_is_later(tmp_path: Path,
     asyncio.run(scenario())
 
 
-def test_what_a_spoilt_spool_held_is_declared_and_on_the_disk_before_anything_is_polled(tmp_path: Path) -> None:
-    (tmp_path / "spool-1000.db").write_bytes(b"garbage" * 1000)
+def test_what_a_spoilt_spool_held_is_declared_for_every_source_also_by_the_run_after_one_that_was_killed(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / f"spool-{MADE_MS}.db").write_bytes(b"garbage" * 1000)
 
     async def scenario() -> None:
         killed = an_agent(tmp_path)
-        await killed._foresee_gaps(await killed._spool.start())
+        await killed._spool.start()
         await killed._spool.close(clean=False)
         agent = an_agent(tmp_path)
-        await agent._foresee_gaps(await agent._spool.start())
-        (batch,) = await agent._spool.read_from(Lane.LIVE, 1, 10)
+        await agent._spool.start()
+        async with asyncio.timeout(20):
+            while len(batches := await agent._spool.read_from(Lane.LIVE, 1, 10)) < 1:  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.02)
+        (batch,) = batches
         gap = Gap.from_metric(decode(batch.payload).metrics[0])
-        assert (gap.from_ms, gap.reason) == (1000, "spool corrupt")
+        assert (batch.device, gap.from_ms, gap.reason) == ("weather", MADE_MS, "spool corrupt")
+        assert abs(gap.to_ms - time.time() * 1000) < 60_000
         await agent._spool.close(clean=True)
 
     asyncio.run(scenario())

@@ -16,7 +16,7 @@ from contract.sparkplug import decode
 from edge.batch import Batch, gap_batch
 from edge.errors import SpoolError
 from edge.lane import Lane
-from edge.spool import Extent, Spool, SpoolLimits
+from edge.spool import Extent, Spool, SpoolLimits, StoredBatch
 from edge.spool.file import SpoolFile
 
 if TYPE_CHECKING:
@@ -35,6 +35,14 @@ def a_spool(directory: Path, on_commit: Callable[[], object] = lambda: None, **l
 
 async def live(spool: Spool) -> Extent:
     return (await spool.extents())[Lane.LIVE]
+
+
+async def committed(spool: Spool, count: int, lane: Lane = Lane.LIVE) -> list[StoredBatch]:
+    """What is in a lane, once there is so much in it."""
+    async with asyncio.timeout(20):
+        while len(batches := await spool.read_from(lane, 1, 1000)) < count:
+            await asyncio.sleep(0.02)
+    return batches
 
 
 def limit_pages(spool: Spool, pages: int) -> asyncio.Future[None]:
@@ -158,10 +166,10 @@ def test_a_file_that_spoils_while_in_use_is_replaced_and_the_loss_declared(tmp_p
         await spool.flush()
         await eventually(lambda: spool.buffered == 0, "the new file")
         extent = await live(spool)
-        gap, reading = await spool.read_from(Lane.LIVE, 1, 10)
         assert extent.epoch > epoch
-        assert decode(gap.payload).metrics[0].value == "spool corrupt"
+        reading, gap = await committed(spool, 2)
         assert int.from_bytes(reading.payload[:8], "big") == 2
+        assert decode(gap.payload).metrics[0].value == "spool corrupt"
         await spool.close(clean=True)
 
     asyncio.run(scenario())
@@ -189,8 +197,7 @@ def test_what_is_declared_of_a_spoilt_file_begins_with_what_it_still_held(tmp_pa
         await spoil(spool, tmp_path / f"spool-{epoch}.db")
         with pytest.raises(SpoolError):
             await live(spool)
-        await spool.flush()
-        (gap,) = await spool.read_from(Lane.LIVE, 1, 10)
+        (gap,) = await committed(spool, 1)
         assert Gap.from_metric(decode(gap.payload).metrics[0]) == Gap(700, 1000, "spool corrupt")
         await spool.close(clean=True)
 

@@ -23,12 +23,12 @@ from edge.batch import Batch, gap_batch
 from edge.errors import CorruptSpoolError, SpoolError
 from edge.lane import Lane
 from edge.spool.directory import count_set_aside, open_spool
+from edge.spool.file import FileLimits, SpoolFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edge.spool import Extent
-    from edge.spool.file import SpoolFile
 
 ROOM = 64 << 20
 FORMAT_1 = """
@@ -80,7 +80,7 @@ steps = st.lists(
 def test_numbers_have_no_holes_whatever_is_deleted_and_however_often_it_is_opened(steps: list[tuple[str, int]]) -> None:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        file = open_spool(directory, ROOM, 1000)
+        file = open_spool(directory, FileLimits(ROOM), 1000)
         expected: dict[int, bytes] = {}
         next_no = 1
         for step, amount in steps:
@@ -95,7 +95,7 @@ def test_numbers_have_no_holes_whatever_is_deleted_and_however_often_it_is_opene
                     expected = {no: payload for no, payload in expected.items() if no > amount}
                 case "reopen":
                     file.close(clean=True)
-                    file = open_spool(directory, ROOM, 5000)
+                    file = open_spool(directory, FileLimits(ROOM), 5000)
             extent = live(file)
             assert (extent.epoch, extent.oldest, extent.next_no) == (1000, min(expected, default=next_no), next_no)
             assert {b.batch_no: b.payload for b in file.read_from(Lane.LIVE, 1, 1000)} == expected
@@ -107,7 +107,7 @@ def test_numbers_have_no_holes_whatever_is_deleted_and_however_often_it_is_opene
 def test_a_full_spool_evicts_the_oldest_and_declares_them(sizes: list[int]) -> None:
     max_bytes = 256 << 10
     with tempfile.TemporaryDirectory() as name:
-        file = open_spool(Path(name), max_bytes, 1000)
+        file = open_spool(Path(name), FileLimits(max_bytes), 1000)
         evicted = 0
         for i, size_bytes in enumerate(sizes, 1):
             evicted += fill(file, [a_batch(i * 10, size_bytes, "plant" if i % 2 else "gate")])
@@ -140,7 +140,8 @@ def test_what_a_killed_process_had_committed_is_all_there(tmp_path: Path) -> Non
         from edge.batch import Batch
         from edge.lane import Lane
         from edge.spool.directory import open_spool
-        file = open_spool(Path(sys.argv[1]), 64 << 20, 1000)
+        from edge.spool.file import FileLimits
+        file = open_spool(Path(sys.argv[1]), FileLimits(64 << 20), 1000)
         n = file.extents()[Lane.LIVE].next_no
         while True:
             batches = [Batch("plant", b"%d" % (n + i), n + i, n + i) for i in range(7)]
@@ -161,7 +162,7 @@ def test_what_a_killed_process_had_committed_is_all_there(tmp_path: Path) -> Non
                 confirmed = int(writer.stdout.readline())
             writer.send_signal(signal.SIGKILL)
             confirmed = max([confirmed, *map(int, writer.stdout.read().splitlines())])
-        file = open_spool(tmp_path, ROOM, 9999)
+        file = open_spool(tmp_path, FileLimits(ROOM), 9999)
         kept = file.read_from(Lane.LIVE, 1, 100_000)
         extent = live(file)
         assert extent.epoch == 1000
@@ -176,7 +177,7 @@ def test_what_a_killed_process_had_committed_is_all_there(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("spoil", ["garbage", "truncated", "page", "no table", "newer"])
 def test_a_spoilt_file_is_set_aside_and_a_higher_epoch_begun(tmp_path: Path, spoil: str) -> None:
-    file = open_spool(tmp_path, ROOM, 1000)
+    file = open_spool(tmp_path, FileLimits(ROOM), 1000)
     fill(file, [a_batch(n, 3000) for n in range(1, 50)])
     file.close(clean=True)
     path = tmp_path / "spool-1000.db"
@@ -197,19 +198,19 @@ def test_a_spoilt_file_is_set_aside_and_a_higher_epoch_begun(tmp_path: Path, spo
             db.execute("pragma user_version = 3")
             db.close()
     # The clock was set back, too: the new epoch is higher all the same.
-    anew = open_spool(tmp_path, ROOM, 500)
-    assert (anew.base_epoch, anew.spoilt_since_ms) == (1004, 1000)
+    anew = open_spool(tmp_path, FileLimits(ROOM), 500)
+    assert anew.base_epoch == 1004
     assert live(anew).depth == 0
     assert count_set_aside(tmp_path) == 1
     fill(anew, [a_batch(1)])
     anew.close(clean=True)
-    again = open_spool(tmp_path, ROOM, 2000)
-    assert (again.base_epoch, again.spoilt_since_ms, live(again).depth) == (1004, None, 1)
+    again = open_spool(tmp_path, FileLimits(ROOM), 2000)
+    assert (again.base_epoch, live(again).depth) == (1004, 1)
     again.close(clean=True)
 
 
 def test_a_disk_that_is_full_is_told_and_harms_nothing(tmp_path: Path) -> None:
-    file = open_spool(tmp_path, ROOM, 1000)
+    file = open_spool(tmp_path, FileLimits(ROOM), 1000)
     fill(file, [a_batch(1)])
     file._db.execute(f"pragma max_page_count = {file._pragma('page_count') + 2}")
     with pytest.raises(SpoolError, match="full: free space there") as caught:
@@ -225,46 +226,46 @@ def test_a_disk_that_is_full_is_told_and_harms_nothing(tmp_path: Path) -> None:
 def test_a_directory_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SpoolError, match="file"):
-        open_spool(tmp_path / "file", ROOM, 1)
+        open_spool(tmp_path / "file", FileLimits(ROOM), 1)
 
 
 def test_bd_seq_goes_round_and_survives(tmp_path: Path) -> None:
-    file = open_spool(tmp_path, ROOM, 1000)
+    file = open_spool(tmp_path, FileLimits(ROOM), 1000)
     assert [file.next_bd_seq() for _ in range(255)] == list(range(255))
     file.close(clean=False)
-    file = open_spool(tmp_path, ROOM, 1000)
+    file = open_spool(tmp_path, FileLimits(ROOM), 1000)
     assert [file.next_bd_seq(), file.next_bd_seq()] == [255, 0]
     file.close(clean=False)
 
 
 def test_it_remembers_how_it_was_left_and_when_each_device_was_last_spooled(tmp_path: Path) -> None:
-    file = open_spool(tmp_path, ROOM, 1000)
+    file = open_spool(tmp_path, FileLimits(ROOM), 1000)
     fill(file, [Batch("plant", b"1", 100, 150), Batch("gate", b"2", 90, 95), Batch("plant", b"3", 200, 250)])
     file.close(clean=True)
-    file = open_spool(tmp_path, ROOM, 1000)
+    file = open_spool(tmp_path, FileLimits(ROOM), 1000)
     assert file.stopped_cleanly
     assert file.last_sampled() == {"plant": 200, "gate": 90}
     fill(file, [a_batch(1)])
     file._db.close()
-    file = open_spool(tmp_path, ROOM, 1000)
+    file = open_spool(tmp_path, FileLimits(ROOM), 1000)
     assert not file.stopped_cleanly
     file.close(clean=True)
 
 
 def test_a_new_epoch_keeps_the_batches(tmp_path: Path) -> None:
-    file = open_spool(tmp_path, ROOM, 1000)
+    file = open_spool(tmp_path, FileLimits(ROOM), 1000)
     fill(file, [a_batch(n) for n in range(1, 6)])
     file.delete_through({Lane.LIVE: 2})
     file.renew(900)
     assert (file.base_epoch, [b.batch_no for b in file.read_from(Lane.LIVE, 1, 10)]) == (1004, [3, 4, 5])
     file.close(clean=True)
-    again = open_spool(tmp_path, ROOM, 1)
+    again = open_spool(tmp_path, FileLimits(ROOM), 1)
     assert (again.base_epoch, live(again).oldest, live(again).next_no) == (1004, 3, 6)
     again.close(clean=True)
 
 
 def test_disk_is_given_back_after_an_outage(tmp_path: Path) -> None:
-    file = open_spool(tmp_path, ROOM, 1000)
+    file = open_spool(tmp_path, FileLimits(ROOM), 1000)
     fill(file, [a_batch(n, 10_000) for n in range(1, 1500)])
     path = tmp_path / "spool-1000.db"
     for through in range(100, 1600, 50):
@@ -274,7 +275,7 @@ def test_disk_is_given_back_after_an_outage(tmp_path: Path) -> None:
 
 
 def test_a_new_epoch_that_cannot_be_named_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = open_spool(tmp_path, ROOM, 1000)
+    file = open_spool(tmp_path, FileLimits(ROOM), 1000)
     fill(file, [a_batch(n) for n in range(1, 6)])
 
     def refuse(path: Path, _target: Path) -> Path:
@@ -299,7 +300,7 @@ def test_the_spool_of_an_agent_before_there_were_lanes_goes_on_where_it_was(tmp_
     db.executemany("insert into batch values (?, ?, ?, ?, ?, ?)", rows)
     db.execute("insert into device values ('plant', 59)")
     db.close()
-    file = open_spool(tmp_path, ROOM, 2000)
+    file = open_spool(tmp_path, FileLimits(ROOM), 2000)
     assert (file.stopped_cleanly, file.next_bd_seq(), file.last_sampled()) == (True, 8, {"plant": 59})
     extent = live(file)
     assert (extent.epoch, extent.oldest, extent.next_no) == (1000, 3, 60), "what the bridge knows must go on to hold"
@@ -307,7 +308,7 @@ def test_the_spool_of_an_agent_before_there_were_lanes_goes_on_where_it_was(tmp_
     fill(file, [a_batch(60), replace(a_batch(1), lane=Lane.ALARM)])
     file.delete_through({Lane.LIVE: 50})
     file.close(clean=True)
-    again = open_spool(tmp_path, ROOM, 3000)
+    again = open_spool(tmp_path, FileLimits(ROOM), 3000)
     assert [b.batch_no for b in again.read_from(Lane.LIVE, 1, 100)] == list(range(51, 61))
     assert {lane: (e.epoch, e.depth) for lane, e in again.extents().items()} == {
         Lane.ALARM: (1003, 1),
@@ -319,7 +320,7 @@ def test_the_spool_of_an_agent_before_there_were_lanes_goes_on_where_it_was(tmp_
 
 
 def test_the_least_urgent_lane_is_evicted_first_even_before_it_is_told(tmp_path: Path) -> None:
-    file = open_spool(tmp_path, 400_000, 1000)
+    file = open_spool(tmp_path, FileLimits(440_000), 1000)
 
     def put(lane: Lane, count: int) -> int:
         return fill(file, [replace(a_batch(n, 10_000, lane.name), lane=lane) for n in range(count)])
@@ -345,17 +346,17 @@ def test_the_least_urgent_lane_is_evicted_first_even_before_it_is_told(tmp_path:
 
 
 def test_a_garbled_payload_is_never_read_as_a_batch(tmp_path: Path) -> None:
-    file = open_spool(tmp_path, ROOM, 1000)
+    file = open_spool(tmp_path, FileLimits(ROOM), 1000)
     fill(file, [a_batch(n) for n in range(1, 9)])
     file._db.execute("update live set payload = zeroblob(50) where batch_no = 5")
     assert [b.batch_no for b in file.read_from(Lane.LIVE, 1, 4)] == [1, 2, 3, 4]
-    with pytest.raises(CorruptSpoolError, match="batch 5 of lane LIVE is garbled"):
+    with pytest.raises(CorruptSpoolError, match="batch 5 of live is garbled"):
         file.read_from(Lane.LIVE, 1, 9)
     file.close(clean=True)
 
 
 def test_it_grows_no_further_where_the_disk_has_little_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = open_spool(tmp_path, ROOM, 1000, min_free_bytes=10 << 20)
+    file = open_spool(tmp_path, FileLimits(ROOM, 10 << 20), 1000)
     disk = os.statvfs(tmp_path)
     free_bytes = 12 << 20
     values = list(disk)
