@@ -17,12 +17,10 @@ from edge.sources.modbus.points import (
     MAX_BITS,
     Table,
 )
-from edge.sources.modbus.values import decode_bit, decode_registers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from contract.datatypes import Value
     from edge.reading import Reading
     from edge.sources.modbus.points import PointConfig
 
@@ -77,12 +75,6 @@ class Block:
         `data` is what follows the byte count in the answer's PDU: exactly `decoder.size_bytes`.
         """
         return self.decoder.readings(data, at_ms)
-
-    def value_of(self, point: PointConfig, answer: Sequence[int] | Sequence[bool]) -> Value:
-        """The value of one of its points in an answer of `count` registers or bits; raises ValueFault."""
-        start = point.address - self.address
-        own = answer[start : start + point.size]
-        return decode_bit([bool(bit) for bit in own]) if self.table in BIT_TABLES else decode_registers(point, own)
 
     def halves(self) -> tuple[Block, Block]:
         """The block as two, for when one of its addresses spoils it; it must have two points or more."""

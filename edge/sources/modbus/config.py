@@ -16,6 +16,7 @@ from edge.sources.modbus.framing import read_request
 from edge.sources.modbus.learning import UnitPlan
 from edge.sources.modbus.line import ModbusLine
 from edge.sources.modbus.points import MAX_BITS, MAX_REGISTERS, PointConfig
+from edge.sources.modbus.profile import with_profile
 from edge.sources.modbus.source import ModbusSource
 from edge.sources.modbus.transport import BAUDRATES, Parity
 from edge.sources.modbus.unit import UnitTiming
@@ -95,7 +96,12 @@ class UnitConfig(Config):
     """One unit (slave) on the line and what is read from it."""
 
     unit_id: int = Field(ge=0, le=255, description="unit id, 1 to 247 behind a gateway; often 255 or 0 for the device")
-    points: tuple[PointConfig, ...] = Field(min_length=1, description="what is read")
+    profile: str | None = Field(default=None, description="device profile whose points and limits the unit has")
+    only: tuple[str, ...] = Field(default=(), description="points of the profile that are read, a/* for all below a")
+    prefix: str = Field(default="", max_length=100, description="put before the name of each point of the profile")
+    points: tuple[PointConfig, ...] = Field(
+        default=(), min_length=1, validate_default=True, description="what is read, beside the profile's points"
+    )
     max_gap: int | None = Field(default=None, ge=0, le=100, description="max_gap of this unit; none: the line's")
     max_registers: int | None = Field(
         default=None, ge=1, le=MAX_REGISTERS, description="max_registers of this unit; none: the line's"
@@ -103,6 +109,11 @@ class UnitConfig(Config):
     max_bits: int | None = Field(default=None, ge=1, le=MAX_BITS, description="max_bits of this unit; none: the line's")
     pause_s: float | None = Field(default=None, ge=0, le=10, description="pause_s before this unit; none: the line's")
     forbidden: tuple[Forbidden, ...] = Field(default=(), description="addresses that are never read")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_profile(cls, document: object) -> object:
+        return with_profile(document)
 
 
 class ModbusConfig(LineConfig, SourceConfig):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cache
 from importlib import resources
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -32,6 +32,9 @@ Kind = Literal[
     "relay",
     "climate transmitter",
 ]
+
+# What a unit of a configuration says of itself by the same names.
+_SAID_OF_UNITS: Final = ("unit_id", "max_registers", "max_bits", "max_gap", "pause_s", "forbidden")
 
 
 class MapSource(Config):
@@ -127,6 +130,22 @@ def profile_points(name: str, only: Sequence[str] = (), prefix: str = "") -> tup
             raise ConfigError(f"only: found {wanted!r}, profile {name} has: {known}")
     chosen = [point for point in points if not only or any(_is_meant(point, wanted) for wanted in only)]
     return tuple(point.model_copy(update={"name": prefix + point.name}) for point in chosen)
+
+
+def with_profile(unit: object) -> object:
+    """A unit's part of the configuration with what its `profile` says of it, as far as it does not say so itself.
+
+    The points are those of the profile that `only` names (all, unless it says which), each with `prefix` before its
+    name, and the unit's own. Raises ConfigError for a profile or point that there is not.
+    """
+    if not isinstance(unit, dict) or not isinstance(unit.get("profile"), str):
+        return unit
+    only, prefix, own = unit.get("only", ()), unit.get("prefix", ""), unit.get("points", ())
+    if not isinstance(only, list | tuple) or not isinstance(prefix, str) or not isinstance(own, list | tuple):
+        return unit  # what they may be is said of them one by one
+    profile, points = load_profile(unit["profile"]), profile_points(unit["profile"], [*map(str, only)], prefix)
+    said = {key: getattr(profile, key) for key in _SAID_OF_UNITS}
+    return said | {key: value for key, value in unit.items() if value is not None} | {"points": [*points, *own]}
 
 
 def _is_meant(point: PointConfig, wanted: str) -> bool:

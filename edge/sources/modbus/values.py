@@ -31,11 +31,6 @@ _EXPONENTS: Final = range(-10, 11)
 _NOT_AVAILABLE: Final = "holds what stands for: not available"
 
 
-def decode_bit(bits: Sequence[bool]) -> bool:
-    """The value of a point in a bit table."""
-    return bool(bits[0])
-
-
 def decode_registers(point: PointConfig, registers: Sequence[int], exponent: int = 0) -> Value:
     """The value of a point from exactly its own registers; raises ValueFault when they hold none.
 
