@@ -185,7 +185,7 @@ class ModbusLine:
                 return await open_tcp(config.host or "", config.port)
             except OSError as exc:
                 if not pauses:
-                    raise NoConnection(f"no connection to {config.line_name}: {exc}") from exc
+                    raise NoConnection(f"no connection to {config.line_name}: {exc.strerror or exc}") from exc
                 await asyncio.sleep(pauses.pop(0))
 
     def _received(self, data: bytes) -> None:

@@ -92,12 +92,9 @@ class SerialPort:
         except BlockingIOError as exc:
             os.close(self._fd)
             raise OSError(f"{device} is in use by another program") from exc
-        except termios.error as exc:
+        except (OSError, termios.error) as exc:
             os.close(self._fd)
-            raise OSError(f"{device} is no serial device: {exc.args[-1]}") from exc
-        except OSError:
-            os.close(self._fd)
-            raise
+            raise OSError(f"{device} is no serial device that can be set up so: {exc.args[-1]}") from exc
 
     def _set_up(self, speed: int, parity: Parity, stopbits: int) -> None:
         control = termios.CREAD | termios.CLOCAL | termios.CS8

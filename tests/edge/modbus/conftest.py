@@ -162,7 +162,8 @@ async def a_serial_line() -> AsyncIterator[Line]:
     loop = asyncio.get_running_loop()
     os.set_blocking(ours, False)
     loop.add_reader(ours, lambda: reader.feed_data(os.read(ours, 4096)))
-    serving = asyncio.create_task(line.serve_rtu(reader, lambda data: os.write(ours, data)))
+    line.send = lambda data: os.write(ours, data)
+    serving = asyncio.create_task(line.serve_rtu(reader, line.send))
     try:
         yield line
     finally:
