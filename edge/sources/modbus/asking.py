@@ -64,6 +64,7 @@ class Asking:
 
     def __init__(self, unit: Unit, poll: Poll) -> None:
         self.outcome = Outcome()
+        self._now = asyncio.get_running_loop().time()  # the same for all that is learned: it belongs together
         self.unit, self._poll, self._known = unit, poll, unit.experience
         self._name = f"unit {unit.unit_id}"
         # What has been silent comes last: it may use up the patience.
@@ -91,8 +92,8 @@ class Asking:
         answer = await self._answer(Piece(block).request, block.where, wait_s)
         if isinstance(answer, bytes):
             self._take(block, answer)
-            self._known.split_off(point)
-            self._pending = deque(piece for piece in self._known.pieces if not piece.answered)
+            read = self._known.split_off(point)
+            self._pending = deque(piece for piece in self._known.pieces if piece is not read)
         if answer is not None:
             await self.go_on()
 
@@ -113,12 +114,11 @@ class Asking:
             outcome.spoil(piece.block.points, at_ms)
         for point in self._bad:
             self._spoil_point(point, self._known.bad_points[point.name].reason)
-        now = asyncio.get_running_loop().time()
         if outcome.answered:
             unit.heard()
-            self._suspect(now)
+            self._suspect()
         elif self._misses:
-            unit.fell_silent(": ".join(self._misses[0]), now)
+            unit.fell_silent(": ".join(self._misses[0]), asyncio.get_running_loop().time())
         self._known.settle()
         outcome.faults = self._summary()
         return outcome
@@ -171,7 +171,7 @@ class Asking:
         if refusal.is_about_addresses and len(points) > 1:
             self._pending.extendleft(reversed(self._known.split(piece)))
         elif refusal.is_about_addresses:
-            self._known.blame_point(points[0], str(refusal), asyncio.get_running_loop().time())
+            self._known.blame_point(points[0], str(refusal), self._now)
             self._spoil_point(points[0], str(refusal))
         elif refusal.is_for_now and self.unit.timing.busy_retry_s is not None and not again:
             self._busy.append((piece, asyncio.get_running_loop().time()))
@@ -192,14 +192,13 @@ class Asking:
         """Both halves were answered: the addresses between them are to blame, or the size."""
         gap = split.gap
         if gap is None:
-            self._known.blame_size(split, asyncio.get_running_loop().time())
+            self._known.blame_size(split, self._now)
         elif self._poll.why_not() is None:
             reason = await self._try_gap(gap, wait_s)
-            now = asyncio.get_running_loop().time()
             if reason is None:
-                self._known.blame_size(split, now)
+                self._known.blame_size(split, self._now)
             elif reason:
-                self._known.blame_gap(gap, reason, now)
+                self._known.blame_gap(gap, reason, self._now)
 
     async def _try_gap(self, gap: Forbidden, wait_s: float) -> str | None:
         """What is the matter with the addresses of a gap; "" where that cannot be said."""
@@ -213,7 +212,7 @@ class Asking:
 
     async def _recheck(self, wait_s: float) -> None:
         """Try one thing again that was bad."""
-        known, now = self._known, asyncio.get_running_loop().time()
+        known, now = self._known, self._now
         known.doubt_sizes(now)
         if (point := known.due_point(now)) is not None:
             block = Block(self.unit.unit_id, point.table, (point,))
@@ -231,14 +230,14 @@ class Asking:
             elif reason:
                 known.blame_gap(gap, reason, now)
 
-    def _suspect(self, now: float) -> None:
+    def _suspect(self) -> None:
         """A unit that answers something and is silent about something else: look for what it cannot bear."""
         for piece in self._silent:
             points = piece.block.points
             if piece.silences >= _SUSPICIOUS and len(points) > 1:
                 self._known.split(piece)
             elif piece.silences >= _GUILTY:
-                self._known.blame_point(points[0], f"{self._misses[-1][1]}, alone of all the unit's", now)
+                self._known.blame_point(points[0], f"{self._misses[-1][1]}, alone of all the unit's", self._now)
 
     # Telling
 

@@ -166,8 +166,8 @@ class Experience:
         """The halves of a block of two points or more, to be asked in its place."""
         return self._part(piece, Split(piece.block), piece.block.halves())
 
-    def split_off(self, point: PointConfig) -> None:
-        """A point has been read by itself: the others of its block are still to be asked."""
+    def split_off(self, point: PointConfig) -> Piece:
+        """A point has been read by itself: its own piece; the others of its block are still to be asked."""
         piece = next(piece for piece in self.pieces if point in piece.block.points)
         rest = tuple(other for other in piece.block.points if other is not point)
         if rest:
@@ -175,6 +175,7 @@ class Experience:
             parts = Block(unit_id, table, (point,)), Block(unit_id, table, rest)
             piece = self._part(piece, Split(piece.block, suspect=False), parts)[0]
         piece.answered, piece.silences = True, 0
+        return piece
 
     def _part(self, piece: Piece, split: Split, blocks: Iterable[Block]) -> Sequence[Piece]:
         split.halves = tuple(Piece(block, half_of=split, silences=piece.silences) for block in blocks)
