@@ -40,8 +40,7 @@ def _describe(profile: Profile) -> None:
         lines.append(f"serial {profile.serial.baudrate} baud, parity {profile.serial.parity}")
     if profile.tcp:
         lines.append("Modbus TCP")
-    blocks = profile.blocks()
-    print(f"line: {' or '.join(lines)}; unit id {profile.unit_id}; all points take {len(blocks)} requests")
+    print(f"line: {' or '.join(lines)}; unit id {profile.unit_id}; requests for all points: {len(profile.blocks())}")
     if profile.notes is not None:
         print(f"note: {profile.notes}")
     print()

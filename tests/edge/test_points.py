@@ -314,6 +314,7 @@ def test_a_coil_takes_true_and_false_if_it_may_be_written(fields: dict[str, Any]
         ({"write": {"min": -1, "max": 10}, "datatype": "uint16", "scale": 0.1}, "write.min -1 .*: 0 to 6553.5 do"),
         ({"datatype": "bool", "bit": 2, "write": {}}, "whole registers"),
         ({"datatype": "uint16", "texts": {0: "off"}, "write": {"min": 0, "max": 1}}, "has no min and max"),
+        ({"datatype": "uint16", "texts": {0: "off", 1: "off"}, "write": {}}, "mean one number"),
         ({"exponent_at": 1, "write": {"min": 0, "max": 1}}, "exclude each other"),
     ],
 )

@@ -252,6 +252,8 @@ def _misfits_of_write(point: PointConfig) -> Iterator[str]:
         yield f"a {point.table} cannot be written: only coil and holding can"
     if point.bit is not None or point.bits is not None:
         yield "`write` is for whole registers: setting bits of one would write back what the device has changed since"
+    if point.texts is not None and len(set(point.texts.values())) < len(point.texts):
+        yield "`write` needs each of the texts to mean one number"
     if point.exponent_at is not None:
         yield "`write` and `exponent_at` exclude each other: the exponent may have changed since it was read"
     if not is_number:
