@@ -17,6 +17,11 @@ class Quote:
     previous_close: float
     at_s: int
 
+    @property
+    def volume(self) -> int:
+        """Shares traded; made up, so that APIs which tell it have something to tell."""
+        return 1_000_000 + round(10_000 * self.price)
+
     def to_finnhub(self) -> dict[str, float | int]:
         """The quote in the shape of Finnhub's `/quote`."""
         change = self.price - self.previous_close

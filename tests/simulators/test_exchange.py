@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from contract.config import ConfigError, parse_config
 from simulators.errors import SimulatorError
-from simulators.exchange import ExchangeConfig, RateLimit
+from simulators.exchange import ExchangeConfig
 from simulators.exchange.market import REGIMES, Clock, Listed, Market, u_shape
+from simulators.reception import RateLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from contract.sparkplug import Quality
 from edge.reading import Reading
 from edge.sources.base import Source
-from edge.sources.rest.documents import parse
+from edge.sources.rest.documents import parse, shown
 from edge.sources.rest.http import Deferred, Misanswer, RestError, Unreachable, joined
 from edge.sources.rest.plan import BUDGET
 
@@ -179,7 +179,7 @@ class RestSource(Source):
                 return _Answer()
             try:
                 document = self._document(ask, page.body)
-                has_rows = self._take_in(answer, ask, document)
+                has_rows = self._take_in(answer, ask, document, page.body)
                 url = self._next_url(ask, paging, document, url, number) if has_rows else None
             except ValueError as exc:
                 raise Misanswer(self._connection.hide(f"{page.url}: {exc}")) from exc
@@ -213,15 +213,15 @@ class RestSource(Source):
                 pass
         raise Unreachable(reason)
 
-    def _take_in(self, answer: _Answer, ask: Ask, document: object) -> bool:
-        """Adds a page to an answer; False when it held no row."""
+    def _take_in(self, answer: _Answer, ask: Ask, document: object, body: bytes) -> bool:
+        """Adds a page to an answer; False when it held no row. Raises ValueError when it is no answer to anything."""
         read = ask.reader.read(document, ask.subjects, self._now_ms())
         for subject, rows in read.items():
             answer.rows.setdefault(subject, []).extend(rows.rows)
             if rows.errors:
                 answer.errors.setdefault(subject, rows.errors[0])
-        if len(ask.subjects) == 1 and answer.errors and not any(answer.rows.values()):
-            raise ValueError(next(iter(answer.errors.values())))
+        if len(answer.errors) == len(ask.subjects) and not any(answer.rows.values()):
+            raise ValueError(f"{next(iter(answer.errors.values()))}: {shown(body)}")
         return any(rows.rows for rows in read.values())
 
     def _next_url(self, ask: Ask, paging: Paging | None, document: object, url: str, number: int) -> str | None:
