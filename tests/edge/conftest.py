@@ -75,6 +75,7 @@ class Received:
     payload: Payload
     stamp: BatchStamp | None
     qos: int
+    at_s: float
 
 
 @dataclass
@@ -133,7 +134,7 @@ class ScriptedBridge:
             payload = decode(bytes(message.payload))
         except CodecError:
             payload = Payload(0, ())
-        self.received.append(Received(topic, payload, stamp, message.qos))
+        self.received.append(Received(topic, payload, stamp, message.qos, time.monotonic()))
         if stamp is not None:
             self._take(topic, stamp)
 
