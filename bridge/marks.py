@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 NodeId = tuple[str, str]  # group, node
 
-MAX_INTERVALS: Final = 1024
+MAX_INTERVALS: Final = 256
 MAX_NODES: Final = 20_000
-# Of one node: its present spool, and late messages of those before. A node that makes up epochs forgets only its own.
-MAX_SPOOLS: Final = 4
+# Epochs of one node: each lane of its present spool has one, and late messages come of those before. A node that makes
+# up epochs forgets only its own.
+MAX_EPOCHS: Final = 16
 
 
 class Durable:
-    """The batches of one spool that Kafka has: all up to `through`, and intervals beyond the first hole.
+    """The batches of one epoch that Kafka has: all up to `through`, and intervals beyond the first hole.
 
     At most `max_intervals` intervals are kept, those nearest to `through`; what is forgotten the node sends again.
     """
@@ -71,16 +72,16 @@ class Durable:
 class DurableMarks:
     """Durable marks of every node, and which of them a node should hear.
 
-    Each epoch of a node has a state of its own: late messages of an old spool are answered for that spool, and
-    disturb nothing, even where a node's clock was set back and its new spool has the lower epoch. The nodes, and of
-    each node the spools, that were heard of last are kept.
+    Each epoch of a node has a state of its own: its lanes do not wait for each other, and late messages of an old
+    spool are answered for that spool and disturb nothing, even where a node's clock was set back and its new spool has
+    the lower epochs. The nodes, and of each node the epochs, that were heard of last are kept.
     """
 
     def __init__(
-        self, max_nodes: int = MAX_NODES, max_spools: int = MAX_SPOOLS, max_intervals: int = MAX_INTERVALS
+        self, max_nodes: int = MAX_NODES, max_epochs: int = MAX_EPOCHS, max_intervals: int = MAX_INTERVALS
     ) -> None:
         self._max_nodes = max_nodes
-        self._max_spools = max_spools
+        self._max_epochs = max_epochs
         self._max_intervals = max_intervals
         self._nodes: OrderedDict[NodeId, OrderedDict[int, Durable]] = OrderedDict()
         self._news: dict[tuple[NodeId, int], int] = {}
@@ -98,19 +99,19 @@ class DurableMarks:
             self._news[node, stamp.batch.epoch] = durable.through
 
     def _durable(self, node: NodeId, stamp: BatchStamp) -> Durable:
-        spools = self._nodes.setdefault(node, OrderedDict())
+        epochs = self._nodes.setdefault(node, OrderedDict())
         self._nodes.move_to_end(node)
         if len(self._nodes) > self._max_nodes:
             self._nodes.popitem(last=False)
         epoch = stamp.batch.epoch
-        durable = spools.setdefault(epoch, Durable(stamp.oldest - 1, self._max_intervals))
-        spools.move_to_end(epoch)
-        if len(spools) > self._max_spools:
-            spools.popitem(last=False)
+        durable = epochs.setdefault(epoch, Durable(stamp.oldest - 1, self._max_intervals))
+        epochs.move_to_end(epoch)
+        if len(epochs) > self._max_epochs:
+            epochs.popitem(last=False)
         return durable
 
     def take_news(self) -> list[tuple[NodeId, DurableMark]]:
-        """The marks to publish now, one per spool with news; they are then no news any more."""
+        """The marks to publish now, one per epoch with news; they are then no news any more."""
         news = [(node, DurableMark(epoch, through)) for (node, epoch), through in self._news.items()]
         self._news.clear()
         return news

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.marks import Durable, DurableMarks
+from bridge.marks import MAX_EPOCHS, MAX_INTERVALS, Durable, DurableMarks
 from contract.delivery import BatchId, BatchStamp, DurableMark
 
 NODE = ("plant", "edge-1")
@@ -49,7 +49,7 @@ def test_a_bounded_memory_never_claims_too_much_and_catches_up_by_resending(seen
 
 @given(st.lists(st.tuples(st.integers(1, 3), BATCHES, BATCHES), max_size=60))
 def test_every_mark_is_true_for_its_epoch(arrivals: list[tuple[int, int, int]]) -> None:
-    marks = DurableMarks(max_spools=2)
+    marks = DurableMarks(max_epochs=2)
     in_kafka: dict[int, set[int]] = {}
     for epoch, batch_no, oldest in arrivals:
         known = in_kafka.setdefault(epoch, set())
@@ -113,7 +113,32 @@ def test_a_node_that_makes_up_epochs_forgets_only_its_own() -> None:
     marks.acknowledged(("plant", "honest"), stamp(1))
     for epoch in range(1, 1000):
         marks.acknowledged(NODE, stamp(2, epoch=epoch))
-    assert sum(len(spools) for spools in marks._nodes.values()) <= 5
+    assert sum(len(epochs) for epochs in marks._nodes.values()) <= MAX_EPOCHS + 1
     marks.take_news()
     marks.acknowledged(("plant", "honest"), stamp(2))
     assert marks.take_news() == [(("plant", "honest"), DurableMark(1, 2))]
+
+
+def test_the_lanes_of_a_node_do_not_wait_for_each_other_while_old_spools_come_in_late() -> None:
+    marks = DurableMarks()
+    lanes = range(100, 104)
+    for batch_no in range(1, 50):
+        for epoch in lanes:
+            # One of them lacks its first batch.
+            if (epoch, batch_no) != (102, 1):
+                marks.acknowledged(NODE, stamp(batch_no, epoch=epoch))
+        marks.acknowledged(NODE, stamp(batch_no, epoch=10 + batch_no % 12))
+    told = {mark.epoch: mark.through for _, mark in marks.take_news()}
+    assert [told.get(epoch) for epoch in lanes] == [49, 49, None, 49]
+    marks.acknowledged(NODE, stamp(1, epoch=102))
+    assert marks.take_news() == [(NODE, DurableMark(102, 49))]
+
+
+def test_what_a_hostile_node_has_remembered_is_bounded() -> None:
+    marks = DurableMarks()
+    for epoch in range(1, 3 * MAX_EPOCHS):
+        for batch_no in range(2, 4 * MAX_INTERVALS, 2):
+            marks.acknowledged(NODE, stamp(batch_no, epoch=epoch))
+    (epochs,) = marks._nodes.values()
+    assert sum(len(durable._beyond) for durable in epochs.values()) <= MAX_EPOCHS * MAX_INTERVALS
+    assert marks.take_news() == []
