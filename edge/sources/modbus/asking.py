@@ -69,7 +69,7 @@ class Asking:
         self._name = f"unit {unit.unit_id}"
         # What has been silent comes last: it may use up the patience.
         self._pending = deque(sorted(self._known.pieces, key=lambda piece: piece.silences))
-        self._bad = self._known.spoiled
+        self._bad = [(point, self._known.bad_points[point.name].reason) for point in self._known.spoiled]
         self._busy: list[tuple[Piece, float]] = []
         self._silent: list[Piece] = []
         self._blameless: list[Split] = []
@@ -112,8 +112,8 @@ class Asking:
         unit, outcome, at_ms = self.unit, self.outcome, self._poll.now_ms()
         for piece in self._pending:
             outcome.spoil(piece.block.points, at_ms)
-        for point in self._bad:
-            self._spoil_point(point, self._known.bad_points[point.name].reason)
+        for point, reason in self._bad:
+            self._spoil_point(point, reason)
         if outcome.answered:
             unit.heard()
             self._suspect()
@@ -220,7 +220,7 @@ class Asking:
             if isinstance(answer, bytes):
                 self._take(block, answer)
                 known.absolve(point)
-                self._bad.remove(point)
+                self._bad = [bad for bad in self._bad if bad[0] is not point]
             elif self._poll.line_fault is None:
                 known.blame_point(point, str(answer or self._misses[-1][1]), now)
         elif (gap := known.due_gap(now)) is not None:

@@ -87,8 +87,8 @@ class Occupancy:
             parts.append(f"{2 * self.requests} silences of {_ms(timing.gap_s)} = {_ms(self.gaps_s)}")
         if self.pauses_s:
             parts.append(f"pauses = {_ms(self.pauses_s)}")
-        parts.append(f"{self.requests} answers after {_ms(timing.response_s)} = {_ms(self.answers_s)}")
-        return f"{self.requests} requests: {' + '.join(parts)}: {_ms(self.total_s)}"
+        parts.append(f"{counted(self.requests, 'answer')} after {_ms(timing.response_s)} = {_ms(self.answers_s)}")
+        return f"{counted(self.requests, 'request')}: {' + '.join(parts)}: {_ms(self.total_s)}"
 
 
 def occupancy(asks: Sequence[Ask], timing: LineTiming) -> Occupancy:
@@ -102,6 +102,11 @@ def occupancy(asks: Sequence[Ask], timing: LineTiming) -> Occupancy:
         pauses_s=sum(max(0.0, ask.pause_s - timing.gap_s) for ask in asks),
         answers_s=len(asks) * timing.response_s,
     )
+
+
+def counted(number: int, thing: str) -> str:
+    """1 unit, 2 units."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _ms(seconds: float) -> str:

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from contract.config import Config
 from edge.sources.base import SourceConfig
 from edge.sources.modbus.blocks import Forbidden  # noqa: TC001 - pydantic reads the annotations at run time
-from edge.sources.modbus.budget import SILENT_SHARE, Ask, LineTiming, Occupancy, occupancy
+from edge.sources.modbus.budget import SILENT_SHARE, Ask, LineTiming, Occupancy, counted, occupancy
 from edge.sources.modbus.framing import read_request
 from edge.sources.modbus.learning import UnitPlan
 from edge.sources.modbus.line import ModbusLine
@@ -183,9 +183,10 @@ class ModbusConfig(LineConfig, SourceConfig):
         """How many requests a poll takes, and how much of the line."""
         taken = self.occupancy()
         share = taken.total_s / self.interval_s
+        points = counted(len(self.metrics()), "point")
         silent_s = SILENT_SHARE * self.interval_s
         return [
-            f"{self.transport} {self.line_name}: {len(self.metrics())} points of {len(self.units)} units",
+            f"{self.transport} {self.line_name}: {points} of {counted(len(self.units), 'unit')}",
             f"{taken.arithmetic(self.timing)}, {share:.0%} of interval_s {self.interval_s:g}",
             f"a unit that does not answer costs up to {silent_s:.3g} s of a poll, and is asked less and less often",
         ]

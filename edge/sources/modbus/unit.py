@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _LONGEST_PAUSE_S: Final = 10.0
 _MOST_DOUBLINGS: Final = 20
 # Of the probes of a silent unit one in so many waits as long as the interval allows: it may have become slow.
-_LONG_LOOK: Final = 6
+_LONG_LOOK: Final = 3
 # A silent unit is waited for so many times longer than it ever took to answer, if that is more than its share.
 _SLOWNESS: Final = 3
 

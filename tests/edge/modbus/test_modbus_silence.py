@@ -176,3 +176,166 @@ def test_a_connection_cut_by_the_device_is_noticed_at_once_and_opened_again(kit:
             assert kit.shown(await source.poll()) == {"a": 1, "b": 2}
 
     kit.on_line(test)
+
+
+def test_one_dead_unit_of_ten_costs_the_others_no_time(kit: Any) -> None:
+    async def test(line: Any) -> None:
+        dead = {3}
+
+        async def answer(unit: int, function: int, address: int, count: int) -> bytes | None:
+            await asyncio.sleep(0.002)
+            return None if unit in dead else await line.honest(unit, function, address, count)
+
+        line.answer = answer
+        line.units.update({unit: dict.fromkeys(range(0, 100, 20), unit) for unit in range(1, 11)})
+        of_units = kit.units(
+            **{f"u{u}": [{"name": f"p{u}/{a}", "address": a} for a in range(0, 100, 20)] for u in range(1, 11)}
+        )
+        interval_s = 0.3
+        config = kit.config(line, of_units, interval_s=interval_s, request_timeout_s=1, timeout_s=5)
+        async with config.open(kit.now) as source:
+            await source.poll()
+            line.requests.clear()
+            for _ in range(5):
+                started = asyncio.get_running_loop().time()
+                shown = kit.shown(await source.poll())
+                took_s = asyncio.get_running_loop().time() - started
+                assert {metric: value for metric, value in shown.items() if value != "bad"} == {
+                    f"p{u}/{a}": u for u in range(1, 11) if u != 3 for a in range(0, 100, 20)
+                }
+                # 45 answers of 2 ms, and a probe of at most 15 % of the interval.
+                assert took_s < 0.9 * interval_s
+                await asyncio.sleep(interval_s - took_s)
+            probes = [at for at, (unit, *_) in enumerate(line.requests) if unit == 3]
+            assert 1 <= len(probes) <= 4
+            assert all(request[0] != 3 for request in line.requests[:45])
+            dead.clear()
+            await kit.until(source, "p3/0", 3)
+            assert source.details()["silent_units"] == 0
+
+    kit.on_line(test)
+
+
+def test_a_unit_that_answers_slower_than_its_share_is_found_again(kit: Any) -> None:
+    async def test(line: Any) -> None:
+        line.units[1] = line.units[2] = {0: 5}
+        dead = True
+
+        async def answer(unit: int, function: int, address: int, count: int) -> bytes | None:
+            if unit == 2:
+                if dead:
+                    return None
+                await asyncio.sleep(0.06)
+            return await line.honest(unit, function, address, count)
+
+        line.answer = answer
+        of_units = kit.units(u1=[{"name": "a", "address": 0}], u2=[{"name": "b", "address": 0}])
+        async with kit.config(line, of_units, interval_s=0.1).open(kit.now) as source:
+            for _ in range(3):
+                assert kit.shown(await source.poll()) == {"a": 5, "b": "bad"}
+            dead = False
+            await kit.until(source, "b", 5)
+
+    kit.on_line(test)
+
+
+def test_a_gateway_that_answers_for_a_dead_unit_does_not_make_it_alive(kit: Any) -> None:
+    async def test(line: Any) -> None:
+        line.units[1] = dict.fromkeys(range(10), 5)
+
+        async def answer(unit: int, function: int, address: int, count: int) -> bytes | None:
+            if unit == 2:
+                return bytes([function | 0x80, 11])
+            return await line.honest(unit, function, address, count)
+
+        line.answer = answer
+        of_units = kit.units(
+            u2=[{"name": f"b{a}", "address": 40 * a} for a in range(10)], u1=[{"name": "a", "address": 0}]
+        )
+        async with kit.config(line, of_units, interval_s=60).open(kit.now) as source:
+            for _ in range(5):
+                shown = kit.shown(await source.poll())
+                assert shown.pop("a") == 5
+                assert set(shown.values()) == {"bad"}
+        # At first twice, then by one probe; after that it waits.
+        assert sum(unit == 2 for unit, *_ in line.requests) <= 3
+
+    kit.on_line(test)
+
+
+def test_a_connection_that_leads_nowhere_any_more_is_opened_again(kit: Any) -> None:
+    async def test(line: Any) -> None:
+        line.units[1] = {0: 1}
+        async with kit.config(line, kit.units(u1=[{"name": "a", "address": 0}])).open(kit.now) as source:
+            assert kit.shown(await source.poll()) == {"a": 1}
+            first = line.writers[0]
+
+            async def only_new(unit: int, function: int, address: int, count: int) -> bytes | None:
+                # As after a firewall has forgotten the connection: no RST, just nothing.
+                return None if line.writers[-1] is first else await line.honest(unit, function, address, count)
+
+            line.answer = only_new
+            with pytest.raises(SourceError, match="no answer in time"):
+                await source.poll()
+            assert kit.shown(await source.poll()) == {"a": 1}
+            assert source.details()["connections"] == 2
+
+    kit.on_line(test)
+
+
+@pytest.mark.parametrize("retry", [None, 0.05])
+def test_a_busy_device_is_asked_once_more_where_that_is_wanted(kit: Any, retry: float | None) -> None:
+    async def test(line: Any) -> None:
+        line.units[1] = {0: 1, 50: 2}
+        busy = [6]
+
+        async def answer(unit: int, function: int, address: int, count: int) -> bytes | None:
+            if address == 0 and busy:
+                return bytes([function | 0x80, busy.pop()])
+            return await line.honest(unit, function, address, count)
+
+        line.answer = answer
+        of_units = kit.units(u1=[{"name": "a", "address": 0}, {"name": "b", "address": 50}])
+        async with kit.config(line, of_units, busy_retry_s=retry).open(kit.now) as source:
+            assert kit.shown(await source.poll()) == {"a": 1 if retry else "bad", "b": 2}
+            busy[:] = [5, 6]
+            assert kit.shown(await source.poll()) == {"a": "bad", "b": 2}
+
+    kit.on_line(test)
+
+
+def test_answers_to_something_else_are_passed_over_and_counted(kit: Any) -> None:
+    async def test(line: Any) -> None:
+        line.units[1] = {0: 1}
+
+        async def answer(unit: int, function: int, address: int, count: int) -> bytes | None:
+            for wrong in (b"\0\x07\0\0\0\x05\x01\x04\x02\0\x63", b"\0\x07\0\0\0\x03\x01\x84\x02"):
+                line.writers[-1].write(wrong)
+            return await line.honest(unit, function, address, count)
+
+        line.answer = answer
+        async with kit.config(line, kit.units(u1=[{"name": "a", "address": 0}])).open(kit.now) as source:
+            for _ in range(3):
+                assert kit.shown(await source.poll()) == {"a": 1}
+            assert source.details()["skipped_frames"] == 6
+        assert line.connections == 1
+
+    kit.on_line(test)
+
+
+def test_what_is_no_modbus_ends_the_connection(kit: Any) -> None:
+    async def test(line: Any) -> None:
+        line.units[1] = {0: 1}
+
+        async def answer(*_: int) -> bytes | None:
+            line.writers[-1].write(b"SSH-2.0-OpenSSH_9.2\r\n")
+            line.answer = line.honest
+            return None
+
+        line.answer = answer
+        async with kit.config(line, kit.units(u1=[{"name": "a", "address": 0}])).open(kit.now) as source:
+            with pytest.raises(SourceError, match="is no Modbus TCP"):
+                await source.poll()
+            assert kit.shown(await source.poll()) == {"a": 1}
+
+    kit.on_line(test)
