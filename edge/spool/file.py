@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from edge.errors import CorruptSpoolError, SpoolError
+from edge.errors import SpoolError
 from edge.lane import Lane
-from edge.spool.connection import connect, translated
+from edge.spool.connection import translated
+from edge.spool.database import Database
 from edge.spool.dating import dated_gap, in_utc, to_utc
 from edge.spool.eviction import evict
 from edge.spool.salvage import Salvage
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from edge.spool.salvage import Haul
 
     Declare = Callable[[str, Gap], Batch]
-
-_VACUUM_FROM_PAGES: Final = 1024
-# Of a small file system no more than this share is kept free.
-_FREE_SHARE: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +48,26 @@ class SpoolFile:
         self._limits = limits
         self._boot_id = boot_id
         self._open()
-        self.stopped_cleanly = bool(self._state("clean_stop"))
+        self.stopped_cleanly = bool(self._notes.number("state", "clean_stop"))
         # For each device, from when on readings would be lost if the file could not be read any more.
         self.kept_since = dict.fromkeys(self.last_sampled(), base_epoch)
 
     def _open(self) -> None:
-        self._db = connect(self.path)
-        with translated(self.path):
-            self._page_bytes: int = self._db.execute("pragma page_size").fetchone()[0]
-            unchecked = {Lane.LIVE: self._state("unchecked_through")}
-            self._lanes = {lane: BatchTable(self._db, lane, dated_table(lane), unchecked.get(lane, 0)) for lane in Lane}
-            undated = {lane: BatchTable(self._db, lane, undated_table(lane)) for lane in Lane}
-            self._undated = Undated(self._db, undated, self._boot_id)
-            # The most urgent first; of a lane what is dated, and hence older, goes before what is not.
-            self._tables = [table for lane in Lane for table in (undated[lane], self._lanes[lane])]
+        self._database = Database(self.path)
+        sql, self._notes = self._database.sql, self._database.notes
+        unchecked = {Lane.LIVE: self._notes.number("state", "unchecked_through")}
+        try:
+            with translated(self.path):
+                self._lanes = {
+                    lane: BatchTable(sql, self._notes, lane, dated_table(lane), unchecked.get(lane, 0)) for lane in Lane
+                }
+                undated = {lane: BatchTable(sql, self._notes, lane, undated_table(lane)) for lane in Lane}
+        except SpoolError:
+            sql.close()
+            raise
+        self._undated = Undated(self._notes, undated, self._boot_id)
+        # The most urgent first; of a lane what is dated, and hence older, goes before what is not.
+        self._tables = [table for lane in Lane for table in (undated[lane], self._lanes[lane])]
 
     def append(
         self,
@@ -88,9 +90,9 @@ class SpoolFile:
             was_empty = not any(table.depth for table in self._tables)
             with self._room(now_ms, declare, booted_ms) as evicted:
                 self._keep(batches, now_ms, booted_ms)
-            self._set_state("clean_stop", 0)
+            self._notes.put("state", "clean_stop", 0)
         self._note_kept(batches, booted_ms, anew=was_empty)
-        self._give_disk_back()
+        self._database.give_disk_back()
         return evicted[0]
 
     def take_over(
@@ -100,7 +102,7 @@ class SpoolFile:
         with self._transaction():
             with self._room(now_ms, declare, booted_ms) as evicted:
                 self._insert(haul.kept)
-                self._undated.keep(haul.undated, now_ms, self._state("newest_kept_ms"), boot_id="unknown")
+                self._undated.keep(haul.undated, now_ms, self.newest_kept_ms, boot_id="unknown")
                 gaps = [(device, gap if booted_ms is None else dated_gap(gap, booted_ms)) for device, gap in haul.gaps]
                 self._keep([declare(device, gap) for device, gap in gaps], now_ms, booted_ms)
             self._write(salvage)
@@ -109,10 +111,10 @@ class SpoolFile:
     @contextlib.contextmanager
     def _room(self, now_ms: int, declare: Declare, booted_ms: int | None) -> Iterator[list[int]]:
         """Makes room for what is kept meanwhile, and says afterwards how many batches were evicted for it."""
-        room_bytes = self._room_bytes()
+        room_bytes = self._database.room_bytes(self._limits.max_bytes, self._limits.min_free_bytes)
         first_new = {table.name: table.next_no for table in self._tables}
         yield (count := [0])
-        count[0], lost = evict(self._tables, lambda: self._used_bytes() <= room_bytes, first_new)
+        count[0], lost = evict(self._tables, lambda: self._database.used_bytes() <= room_bytes, first_new)
         declared = [entry for table, gaps in lost for entry in self._undated.lost(table, gaps, booted_ms)]
         self._keep([declare(device, gap) for device, gap in declared], now_ms, booted_ms)
 
@@ -122,25 +124,20 @@ class SpoolFile:
             self._write(salvage)
 
     def _write(self, salvage: Salvage) -> None:
-        self._db.execute("insert or replace into salvage values (?, ?)", (salvage.name, salvage.to_json()))
+        self._notes.put("salvage", salvage.name, salvage.to_json())
 
     def salvages(self) -> dict[str, Salvage]:
         """The files that are to be salvaged, by their names."""
-        with translated(self.path):
-            rows = self._db.execute("select name, progress from salvage order by name").fetchall()
-        try:
-            return {name: Salvage.from_json(progress) for name, progress in rows}
-        except (ValueError, TypeError) as exc:
-            raise CorruptSpoolError(f"spool {self.path}: {exc}") from exc
+        return {name: Salvage.from_json(str(progress)) for name, progress in self._notes.all("salvage").items()}
 
     def forget_salvage(self, name: str) -> None:
         """Takes note that a file has been salvaged."""
         with self._transaction():
-            self._db.execute("delete from salvage where name = ?", (name,))
+            self._notes.remove("salvage", name)
 
     def _keep(self, batches: Sequence[Batch], now_ms: int, booted_ms: int | None) -> None:
         if booted_ms is None:
-            self._undated.keep(batches, now_ms, self._state("newest_kept_ms"))
+            self._undated.keep(batches, now_ms, self.newest_kept_ms)
         else:
             self._insert([KeptBatch(in_utc(batch, booted_ms), now_ms) for batch in batches])
 
@@ -148,13 +145,9 @@ class SpoolFile:
         for lane, table in self._lanes.items():
             if theirs := [entry for entry in kept if entry.batch.lane is lane]:
                 table.append(theirs)
-        self._db.executemany(
-            "insert into device values (?, ?) "
-            "on conflict (name) do update set last_ms = max(last_ms, excluded.last_ms)",
-            [(batch.device, batch.from_ms) for batch, _ in kept],
-        )
-        newest_ms = max((kept_ms for _, kept_ms in kept), default=0)
-        self._set_state("newest_kept_ms", max(newest_ms, self._state("newest_kept_ms")))
+        for batch, kept_ms in kept:
+            self._notes.put("device", batch.device, max(batch.from_ms, self._notes.number("device", batch.device)))
+            self._notes.put("state", "newest_kept_ms", max(kept_ms, self.newest_kept_ms))
 
     def _note_kept(self, batches: Sequence[Batch], booted_ms: int | None, *, anew: bool) -> None:
         known = {} if anew else {device: to_utc(at_ms, booted_ms or 0) for device, at_ms in self.kept_since.items()}
@@ -173,8 +166,7 @@ class SpoolFile:
     @property
     def undated(self) -> int:
         """How many batches wait for UTC."""
-        with translated(self.path):
-            return self._undated.depth
+        return self._undated.depth
 
     @property
     def is_virgin(self) -> bool:
@@ -184,7 +176,7 @@ class SpoolFile:
     @property
     def newest_kept_ms(self) -> int:
         """Until when (UTC ms) batches have been kept."""
-        return self._state("newest_kept_ms")
+        return self._notes.number("state", "newest_kept_ms")
 
     def read_from(self, lane: Lane, batch_no: int, limit: int) -> list[StoredBatch]:
         """Up to `limit` batches of a lane from a number on, in order; raises CorruptSpoolError for a garbled one."""
@@ -206,14 +198,7 @@ class SpoolFile:
         with self._transaction():
             for lane, batch_no in through.items():
                 self._lanes[lane].delete_through(batch_no)
-        self._give_disk_back()
-
-    def _give_disk_back(self) -> None:
-        """Makes the file smaller after an outage, a little at a time."""
-        if self._pragma("freelist_count") > _VACUUM_FROM_PAGES:
-            with translated(self.path):
-                # `execute` would step it once, and free a single page.
-                self._db.executescript(f"pragma incremental_vacuum({_VACUUM_FROM_PAGES // 2})")
+        self._database.give_disk_back()
 
     def extents(self) -> dict[Lane, Extent]:
         """What each lane holds."""
@@ -229,82 +214,44 @@ class SpoolFile:
 
     def last_sampled(self) -> dict[str, int]:
         """For each device, from when on (UTC ms) readings were not spooled yet when the last batch was kept."""
-        with translated(self.path):
-            return dict(self._db.execute("select name, last_ms from device"))
+        return {name: int(last_ms) for name, last_ms in self._notes.all("device").items()}
 
     def next_bd_seq(self) -> int:
         """The birth and death number of the next connection: 0 to 255 and round again."""
         with self._transaction():
-            bd_seq = (self._state("bd_seq") + 1) % 256
-            self._set_state("bd_seq", bd_seq)
-        return bd_seq
+            next_bd_seq = (self._notes.number("state", "next_bd_seq") + 1) % 256
+            self._notes.put("state", "next_bd_seq", next_bd_seq)
+        return (next_bd_seq - 1) % 256
 
     def renew(self, now_ms: int) -> None:
         """Takes higher epochs, and the name that goes with them, for the same batches."""
         base_epoch = max(now_ms, self.base_epoch + len(Lane))
-        with translated(self.path):
-            # What the log beside the file holds would not move with it.
-            if self._db.execute("pragma wal_checkpoint(truncate)").fetchone()[0]:
-                raise SpoolError(f"spool {self.path}: is in use by another program")
-            self._db.close()
-            try:
+        self._database.close_whole()
+        try:
+            with translated(self.path):
                 self.path = self.path.rename(spool_path(self.path.parent, base_epoch))
-                self.base_epoch = base_epoch
-            finally:
-                self._open()
+            self.base_epoch = base_epoch
+        finally:
+            self._open()
 
     def close(self, *, clean: bool) -> None:
         """Closes the file; `clean` says that nothing polled is missing from it."""
         try:
             with self._transaction():
-                self._set_state("clean_stop", int(clean))
+                self._notes.put("state", "clean_stop", int(clean))
         finally:
-            self._db.close()
-
-    def _room_bytes(self) -> int:
-        """How much the file may use: what is allowed, but no more than now where the disk has little left."""
-        max_bytes, min_free_bytes = self._limits.max_bytes, self._limits.min_free_bytes
-        if not min_free_bytes:
-            return max_bytes
-        disk = os.statvfs(self.path.parent)
-        reserve_bytes = min(min_free_bytes, disk.f_blocks * disk.f_frsize // _FREE_SHARE)
-        spare_bytes = disk.f_bavail * disk.f_frsize - reserve_bytes
-        return min(max_bytes, self._pragma("page_count") * self._page_bytes + max(0, spare_bytes))
-
-    def _used_bytes(self) -> int:
-        return (self._pragma("page_count") - self._pragma("freelist_count")) * self._page_bytes
-
-    def _pragma(self, name: str) -> int:
-        with translated(self.path):
-            value: int = self._db.execute(f"pragma {name}").fetchone()[0]
-        return value
-
-    def _state(self, key: str) -> int:
-        with translated(self.path):
-            row = self._db.execute("select value from state where key = ?", (key,)).fetchone()
-        if row is None:
-            raise CorruptSpoolError(f"spool {self.path}: no state {key!r}")
-        value: int = row[0]
-        return value
-
-    def _set_state(self, key: str, value: int) -> None:
-        self._db.execute("update state set value = ? where key = ?", (value, key))
+            self._database.sql.close()
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         tallies = [table.tally for table in self._tables]
-        with translated(self.path):
-            self._db.execute("begin immediate")
-            try:
+        try:
+            with self._database.transaction():
                 yield
-                self._db.execute("commit")
-            except BaseException:
-                for table, tally in zip(self._tables, tallies, strict=True):
-                    table.tally = tally
-                # A full disk has rolled back already, and a second roll-back would hide that it was full.
-                if self._db.in_transaction:
-                    self._db.execute("rollback")
-                raise
+        except BaseException:
+            for table, tally in zip(self._tables, tallies, strict=True):
+                table.tally = tally
+            raise
 
 
 def spool_path(directory: Path, epoch: int) -> Path:

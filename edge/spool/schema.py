@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import TYPE_CHECKING, Final
 
 from edge.lane import Lane
@@ -35,50 +36,57 @@ create table {} (
   crc32    integer,
   payload  blob not null
 );
-insert or ignore into sequence values ('{}', 1, 1, null);
 """
-_SINCE_FORMAT_2: Final = """
-create table sequence (
-  name      text primary key,
-  oldest_no integer not null,
-  next_no   integer not null,
-  crc32     integer
+_NOTES: Final = """
+create table note (
+  kind  text not null,
+  key   text not null,
+  value not null,
+  crc32 integer not null,
+  primary key (kind, key)
 );
-create table boot (
-  name      text not null,
-  first_no  integer not null,
-  boot_id   text not null,
-  after_ms  integer not null,
-  booted_ms integer,
-  primary key (name, first_no)
-);
-create table salvage (name text primary key, progress text not null);
-"""
-_NEW: Final = """
-create table device (name text primary key, last_ms integer not null);
-create table state (key text primary key, value integer not null);
-insert into state values ('bd_seq', -1), ('clean_stop', 0), ('unchecked_through', 0), ('newest_kept_ms', 0);
 """
 # Format 1 had one sequence, without checksums: it becomes lane LIVE, where it lies.
 _FROM_FORMAT_1: Final = """
 alter table batch rename to live;
 alter table live add column crc32 integer;
-insert into sequence
-select 'live', coalesce((select min(batch_no) from live), value), value, null from state where key = 'next_batch_no';
-insert into state select 'unchecked_through', value - 1 from state where key = 'next_batch_no';
-insert into state select 'newest_kept_ms', coalesce(max(kept_ms), 0) from live;
-delete from state where key = 'next_batch_no';
+insert into note
+select 'state', 'next_bd_seq', (value + 1) % 256, note_crc32('state', 'next_bd_seq', (value + 1) % 256)
+from state where key = 'bd_seq';
+insert into note
+select 'state', key, value, note_crc32('state', key, value) from state where key = 'clean_stop';
+insert into note select 'device', name, last_ms, note_crc32('device', name, last_ms) from device;
+insert into note
+select 'state', 'newest_kept_ms', kept_ms, note_crc32('state', 'newest_kept_ms', kept_ms)
+from (select coalesce(max(kept_ms), 0) as kept_ms from live);
+insert into note
+select 'state', 'unchecked_through', value - 1, note_crc32('state', 'unchecked_through', value - 1)
+from state where key = 'next_batch_no';
+insert into note
+select 'table', 'live', numbers, note_crc32('table', 'live', numbers)
+from (
+  select coalesce((select min(batch_no) from live), value) || ' ' || value as numbers
+  from state where key = 'next_batch_no'
+);
+drop table state;
+drop table device;
 """
+
+
+def note_checksum(kind: str, key: str, value: object) -> int:
+    """What stands beside a note, so that no garbled one is ever believed."""
+    return zlib.crc32(f"{kind} {key} {value!r}".encode())
 
 
 def bring_up(db: sqlite3.Connection, version: int) -> None:
     """Brings an empty database (version 0), or one of an older format, to this format, in one transaction."""
+    db.create_function("note_crc32", 3, note_checksum, deterministic=True)
     names = [name for name in TABLES if not (version and name == dated_table(Lane.LIVE))]
     script = [
         "begin immediate;",
-        _SINCE_FORMAT_2,
-        _FROM_FORMAT_1 if version else _NEW,
-        *(_BATCHES.format(name, name) for name in names),
+        _NOTES,
+        *(_BATCHES.format(name) for name in names),
+        _FROM_FORMAT_1 if version else "",
         f"pragma user_version = {FORMAT}; commit;",
     ]
     db.executescript("".join(script))

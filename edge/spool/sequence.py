@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from edge.batch import Batch
     from edge.lane import Lane
+    from edge.spool.notes import Notes
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +35,10 @@ class StoredBatch:
         return zlib.crc32(self.payload, zlib.crc32(head.encode()))
 
 
-def bounds_checksum(table: str, oldest_no: int, next_no: int) -> int:
-    """What stands beside the numbers of a table."""
-    return zlib.crc32(f"{table} {oldest_no} {next_no}".encode())
+def numbers_of(note: object) -> range:
+    """The batches that a table's note speaks of."""
+    oldest_no, next_no = str(note).split()
+    return range(int(oldest_no), int(next_no))
 
 
 COLUMNS: Final = "batch_no, device, payload, from_ms, to_ms, kept_ms, crc32"
@@ -88,10 +90,11 @@ class Tally(NamedTuple):
 class BatchTable:
     """The batches of a lane. Whoever calls keeps the transactions, and puts `tally` back where one is rolled back."""
 
-    def __init__(self, db: sqlite3.Connection, lane: Lane, name: str, unchecked_through: int = 0) -> None:
+    def __init__(self, db: sqlite3.Connection, notes: Notes, lane: Lane, name: str, unchecked_through: int = 0) -> None:
         self.lane = lane
         self.name = name
         self._db = db
+        self._notes = notes
         # Of an older format, which had no checksums.
         self._unchecked_through = unchecked_through
         self._insert = f"insert into {name} ({COLUMNS}) values (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - our own names
@@ -183,23 +186,12 @@ class BatchTable:
         return self._db.execute(self._delete, (through,)).rowcount
 
     def _count(self, tally: Tally) -> None:
-        oldest_no, next_no, _ = tally
-        numbers = (oldest_no, next_no, bounds_checksum(self.name, oldest_no, next_no))
-        self._db.execute(
-            "update sequence set oldest_no = ?, next_no = ?, crc32 = ? where name = ?", (*numbers, self.name)
-        )
+        self._notes.put("table", self.name, f"{tally.oldest_no} {tally.next_no}")
         self.tally = tally
 
     def _counted(self) -> Tally:
-        query = "select oldest_no, next_no, crc32 from sequence where name = ?"
-        match self._db.execute(query, (self.name,)).fetchone():
-            # Without a checksum where nothing was kept yet in this format.
-            case (int(oldest_no), int(next_no), crc32) if crc32 in {
-                None,
-                bounds_checksum(self.name, oldest_no, next_no),
-            }:
-                return Tally(oldest_no, next_no, self._bytes_through(next_no))
-        raise CorruptSpoolError(f"the numbers of {self.name} are garbled")
+        numbers = numbers_of(self._notes.all("table").get(self.name, "1 1"))
+        return Tally(numbers.start, numbers.stop, self._bytes_through(numbers.stop))
 
     def _bytes_through(self, batch_no: int) -> int:
         total: int = self._db.execute(self._sum, (batch_no,)).fetchone()[0]

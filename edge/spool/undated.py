@@ -5,6 +5,7 @@ Whoever calls keeps the transactions.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from contract.delivery import Gap
@@ -13,11 +14,11 @@ from edge.spool.dating import dated, dated_gap, to_utc
 from edge.spool.sequence import KeptBatch
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator, Mapping, Sequence
 
     from edge.lane import Lane
     from edge.spool.eviction import Gaps
+    from edge.spool.notes import Notes
     from edge.spool.sequence import BatchTable, StoredBatch
 
 _DATED_AT_ONCE: Final = 64
@@ -42,8 +43,8 @@ class Run(NamedTuple):
 class Undated:
     """The undated batches of all lanes."""
 
-    def __init__(self, db: sqlite3.Connection, tables: Mapping[Lane, BatchTable], boot_id: str) -> None:
-        self._db = db
+    def __init__(self, notes: Notes, tables: Mapping[Lane, BatchTable], boot_id: str) -> None:
+        self._notes = notes
         self._tables = tables
         self._boot_id = boot_id
 
@@ -57,11 +58,13 @@ class Undated:
         boot_id = boot_id or self._boot_id
         for lane, table in self._tables.items():
             if theirs := [KeptBatch(batch, kept_ms) for batch in batches if batch.lane is lane]:
-                last = "select boot_id from boot where name = ? order by first_no desc limit 1"
-                if self._db.execute(last, (table.name,)).fetchone() != (boot_id,):
-                    row = (table.name, table.next_no, boot_id, after_ms)
-                    self._db.execute("insert into boot values (?, ?, ?, ?, null)", row)
+                last = [run.boot_id for run in self._runs() if run.table == table.name][-1:]
+                if last != [boot_id]:
+                    self._note(Run(table.name, table.next_no, table.next_no, boot_id, after_ms, None))
                 table.append(theirs)
+
+    def _note(self, run: Run) -> None:
+        self._notes.put("boot", f"{run.table} {run.first_no}", json.dumps([run.boot_id, run.after_ms, run.booted_ms]))
 
     def take_some(self, booted_ms: int) -> tuple[list[KeptBatch], dict[str, Gap]]:
         """Takes out some batches, dated, given when (UTC ms) this boot was; and what is to be declared.
@@ -96,19 +99,18 @@ class Undated:
     def _forget_taken(self) -> None:
         for run in self._runs():
             if run.end_no <= self._named(run.table).oldest_no:
-                self._db.execute("delete from boot where name = ? and first_no = ?", (run.table, run.first_no))
+                self._notes.remove("boot", f"{run.table} {run.first_no}")
 
     def _named(self, name: str) -> BatchTable:
         return next(table for table in self._tables.values() if table.name == name)
 
     def _runs(self) -> list[Run]:
         """All runs, the boots in their order."""
-        columns = "name, first_no, boot_id, after_ms, booted_ms"
-        rows = self._db.execute(f"select {columns} from boot order by rowid").fetchall()  # noqa: S608 - our own names
+        known = [(*key.split(), *json.loads(str(value))) for key, value in self._notes.all("boot").items()]
         runs = list[Run]()
-        for name, first_no, *more in rows:
-            later = [other[1] for other in rows if other[0] == name and other[1] > first_no]
-            runs.append(Run(name, first_no, min(later, default=self._named(name).next_no), *more))
+        for name, first_no, *more in known:
+            later = [int(other[1]) for other in known if other[0] == name and int(other[1]) > int(first_no)]
+            runs.append(Run(name, int(first_no), min(later, default=self._named(name).next_no), *more))
         return runs
 
     def _estimate(self, booted_ms: int) -> None:
@@ -118,8 +120,9 @@ class Undated:
         for boot in reversed(list(dict.fromkeys(run.boot_id for run in runs))):
             if boot != self._boot_id:
                 at_ms -= max(self._last_kept_ms(run) for run in runs if run.boot_id == boot)
-            update = "update boot set booted_ms = ? where boot_id = ? and booted_ms is null"
-            self._db.execute(update, (at_ms, boot))
+            for run in runs:
+                if run.boot_id == boot and run.booted_ms is None:
+                    self._note(run._replace(booted_ms=at_ms))
 
     def _last_kept_ms(self, run: Run) -> int:
         last = self._named(run.table).read_from(run.end_no - 1, 1)

@@ -8,7 +8,8 @@ import sqlite3
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from edge.spool.sequence import COLUMNS, bounds_checksum, verified
+from edge.spool.schema import note_checksum
+from edge.spool.sequence import COLUMNS, numbers_of, verified
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,12 +46,12 @@ class Wreck:
     def numbers(self, table: str) -> range | None:
         """Which batches a table held; None where that cannot be said for certain."""
         try:
-            row = self._execute("select name, oldest_no, next_no, crc32 from sequence where name = ?", table)
+            row = self._execute("select value, crc32 from note where kind = 'table' and key = ?", table)
         except sqlite3.Error:
             return None
         match row:
-            case (str(name), int(oldest_no), int(next_no), crc32) if bounds_checksum(name, oldest_no, next_no) == crc32:
-                return range(oldest_no, next_no)
+            case (str(value), crc32) if note_checksum("table", table, value) == crc32:
+                return numbers_of(value)
         return None
 
     def found(self, table: str) -> range:

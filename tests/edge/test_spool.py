@@ -40,7 +40,7 @@ async def live(spool: Spool) -> Extent:
 async def committed(spool: Spool, count: int, lane: Lane = Lane.LIVE) -> list[StoredBatch]:
     """What is in a lane, once there is so much in it."""
     async with asyncio.timeout(20):
-        while len(batches := await spool.read_from(lane, 1, 1000)) < count:
+        while len(batches := await spool.read_from(lane, 1, 1000)) < count:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.02)
     return batches
 
@@ -48,7 +48,7 @@ async def committed(spool: Spool, count: int, lane: Lane = Lane.LIVE) -> list[St
 def limit_pages(spool: Spool, pages: int) -> asyncio.Future[None]:
     """A disk of so many pages: SQLite then says SQLITE_FULL as it does on a real one."""
     return asyncio.ensure_future(
-        spool._call(lambda file: file._db.execute(f"pragma max_page_count = {pages}").fetchall() and None)
+        spool._call(lambda file: file._database.sql.execute(f"pragma max_page_count = {pages}").fetchall() and None)
     )
 
 

@@ -191,7 +191,7 @@ def test_a_spoilt_file_is_set_aside_and_a_higher_epoch_begun(tmp_path: Path, spo
             path.write_bytes(content[:4096] + b"\xff" * 8192 + content[12_288:])
         case "no table":
             db = sqlite3.connect(path)
-            db.execute("drop table state")
+            db.execute("drop table note")
             db.close()
         case "newer":
             db = sqlite3.connect(path)
@@ -212,12 +212,12 @@ def test_a_spoilt_file_is_set_aside_and_a_higher_epoch_begun(tmp_path: Path, spo
 def test_a_disk_that_is_full_is_told_and_harms_nothing(tmp_path: Path) -> None:
     file = open_spool(tmp_path, FileLimits(ROOM), 1000)
     fill(file, [a_batch(1)])
-    file._db.execute(f"pragma max_page_count = {file._pragma('page_count') + 2}")
+    file._database.sql.execute(f"pragma max_page_count = {file._database._pragma('page_count') + 2}")
     with pytest.raises(SpoolError, match="full: free space there") as caught:
         fill(file, [a_batch(n, 5000) for n in range(2, 20)])
     assert not isinstance(caught.value, CorruptSpoolError)
     assert (live(file).next_no, live(file).depth) == (2, 1)
-    file._db.execute("pragma max_page_count = 100000")
+    file._database.sql.execute("pragma max_page_count = 100000")
     fill(file, [a_batch(2)])
     assert [b.batch_no for b in file.read_from(Lane.LIVE, 1, 10)] == [1, 2]
     file.close(clean=True)
@@ -246,7 +246,7 @@ def test_it_remembers_how_it_was_left_and_when_each_device_was_last_spooled(tmp_
     assert file.stopped_cleanly
     assert file.last_sampled() == {"plant": 200, "gate": 90}
     fill(file, [a_batch(1)])
-    file._db.close()
+    file._database.sql.close()
     file = open_spool(tmp_path, FileLimits(ROOM), 1000)
     assert not file.stopped_cleanly
     file.close(clean=True)
@@ -320,7 +320,7 @@ def test_the_spool_of_an_agent_before_there_were_lanes_goes_on_where_it_was(tmp_
 
 
 def test_the_least_urgent_lane_is_evicted_first_even_before_it_is_told(tmp_path: Path) -> None:
-    file = open_spool(tmp_path, FileLimits(440_000), 1000)
+    file = open_spool(tmp_path, FileLimits(390_000), 1000)
 
     def put(lane: Lane, count: int) -> int:
         return fill(file, [replace(a_batch(n, 10_000, lane.name), lane=lane) for n in range(count)])
@@ -348,7 +348,7 @@ def test_the_least_urgent_lane_is_evicted_first_even_before_it_is_told(tmp_path:
 def test_a_garbled_payload_is_never_read_as_a_batch(tmp_path: Path) -> None:
     file = open_spool(tmp_path, FileLimits(ROOM), 1000)
     fill(file, [a_batch(n) for n in range(1, 9)])
-    file._db.execute("update live set payload = zeroblob(50) where batch_no = 5")
+    file._database.sql.execute("update live set payload = zeroblob(50) where batch_no = 5")
     assert [b.batch_no for b in file.read_from(Lane.LIVE, 1, 4)] == [1, 2, 3, 4]
     with pytest.raises(CorruptSpoolError, match="batch 5 of live is garbled"):
         file.read_from(Lane.LIVE, 1, 9)

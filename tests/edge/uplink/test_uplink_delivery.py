@@ -153,7 +153,7 @@ def test_a_stop_whose_last_batches_the_disk_does_not_take_makes_no_connection_af
     async def scenario() -> None:
         rig = site.rig()
         await rig.spool.start()
-        await rig.spool._call(lambda file: file._db.execute("pragma max_page_count = 1").fetchall())
+        await rig.spool._call(lambda file: file._database.sql.execute("pragma max_page_count = 1").fetchall())
         rig.spool.put(Batch("plant", encode(Payload(5, (LARGE,))), 5, 6))
         await rig.spool.flush()
         assert rig.spool.buffered == 1
@@ -162,7 +162,7 @@ def test_a_stop_whose_last_batches_the_disk_does_not_take_makes_no_connection_af
         await site.eventually(lambda: rig.uplink.status.connected, "the connection")
         # As long as the disk takes nothing there is nothing to deliver; then there is.
         await asyncio.sleep(0.5)
-        await rig.spool._call(lambda file: file._db.execute("pragma max_page_count = 10000").fetchall())
+        await rig.spool._call(lambda file: file._database.sql.execute("pragma max_page_count = 10000").fetchall())
         async with asyncio.timeout(20):
             await task
         await rig.spool.close(clean=True)
