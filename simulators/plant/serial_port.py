@@ -27,6 +27,7 @@ class SerialPort:
     """Bytes in by `on_data`, out by `send`; nobody knows whether there is someone at the other end."""
 
     is_open = True
+    connects = False
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor

@@ -32,6 +32,8 @@ _MOST_UNREAD_BYTES: Final = 65_536
 class Connection(asyncio.Protocol):
     """One client of a TCP server."""
 
+    connects = True
+
     def __init__(self, line: Line, framing: Framing, open_: set[Connection], number: int) -> None:
         self._line, self._framing, self._open, self._number = line, framing, open_, number
         self._transport: asyncio.Transport | None = None

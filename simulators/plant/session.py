@@ -28,6 +28,9 @@ _BITS_OF_A_BYTE: Final = 11  # of RTU: start, eight of data, parity or a second 
 class Wire(Protocol):
     """Where the answers go."""
 
+    connects: bool
+    """Whether it is a connection, which can end and come again."""
+
     @property
     def is_open(self) -> bool:
         """Whether there is a client still."""
@@ -94,7 +97,7 @@ class Session:
 
     def _answer(self, asked: Asked) -> None:
         response = self._line.respond(asked, self._framing)
-        self._is_deaf = self._is_deaf or response.goes_deaf
+        self._is_deaf = self._is_deaf or (response.goes_deaf and self._wire.connects)
         sending = _Sending(response, iter(response.delivery.pieces), now_ms())
         if response.hangs_up:
             self._line.sent(response, sending.asked_at_ms, now_ms(), self._loop.time())
