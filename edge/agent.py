@@ -4,30 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
-import math
 import time
 from typing import TYPE_CHECKING, Final
 
 from contract import __version__
+from contract.config import ConfigError
 from contract.delivery import Gap
 from edge.batch import NODE, batches_of_poll, gap_batch
 from edge.clock import AnchoredClock
-from edge.errors import EdgeError, SpoolError
-from edge.health import health_page
-from edge.node_metrics import measure, node_metrics
-from edge.polling import Poller
+from edge.commands import Commands
+from edge.errors import EdgeError, SourceError, SpoolError
+from edge.health import LOOPBACK, health_page
+from edge.identity import identity_of
+from edge.intake import Intake
+from edge.lane import Lane
+from edge.lock import alone_in
+from edge.node_metrics import measure
+from edge.notify import Notifier
+from edge.reading import Reading
+from edge.reload import take_in
+from edge.report import report_clock, report_process, report_sources, report_spool, report_uplink
+from edge.roster import Roster
 from edge.spool import Spool, SpoolLimits
-from edge.uplink import NodeIdentity, Uplink
+from edge.uplink import Uplink
+from edge.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from contract.commands import CommandAnswer
+    from contract.datatypes import Value
     from edge.batch import Batch
     from edge.config import AgentConfig
-    from edge.polling import Poll, SourceStatus
+    from edge.polling import Poll
+    from edge.reading import MetricInfo
     from edge.spool import Beginning
 
 logger = logging.getLogger(__name__)
@@ -36,43 +47,72 @@ _RESTART_S: Final = 1.0
 
 
 class Agent:
-    """One edge node. `run` works until `stop`, which may be called from a signal handler."""
+    """One edge node. `run` works until `stop`, which may be called from a signal handler.
 
-    def __init__(self, config: AgentConfig) -> None:
+    `reread` gives the configuration as it now stands in its file; without it there is no reload.
+    """
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        reread: Callable[[], AgentConfig] | None = None,
+        notifier: Notifier | None = None,
+    ) -> None:
         self._config = config
-        self._clock = AnchoredClock()
+        self._reread = reread
+        self._notifier = notifier or Notifier(None)
+        self._clock = AnchoredClock(config.clock.wait_s)
         self._started_s = time.monotonic()
         self._stop_asked = asyncio.Event()
-        self._gaps: dict[str, Gap] = {}
-        self._pollers = {
-            source.name: Poller(source, self._keep, self._clock.now_ms, jitter_s=config.jitter_s)
-            for source in config.sources
-        }
+        self._reloading = asyncio.Lock()
+        self._reload_asked: asyncio.Task[str | None] | None = None
+        self._reloads = 0
+        self._answered_ms = 0
         loop = asyncio.get_running_loop()
-        limits = SpoolLimits(config.spool.max_bytes, config.spool.buffer_bytes, config.spool.commit_interval_s)
+        limits = SpoolLimits(
+            config.spool.max_bytes,
+            config.spool.buffer_bytes,
+            config.spool.commit_interval_s,
+            config.spool.min_free_bytes,
+        )
         self._spool = Spool(
             config.state_dir,
             limits,
             self._clock.now_ms,
             self._declare,
             lambda: _tell(loop, self._uplink.wake),
+            booted_ms=self._clock.booted_ms,
+            devices=[source.name for source in config.sources],
         )
-        self._uplink = Uplink(config.mqtt, _identity(config), self._spool, self._clock.now_ms)
+        self._intake = Intake(self._spool.put, self._declare, self._clock.now_ms)
+        self._births = 0
+        self._roster = Roster(config.sources, self._keep, self._intake, self._clock.now_ms, jitter_s=config.jitter_s)
+        self._commands = Commands(self, self._clock.utc_ms, config.max_command_age_s)
+        self._uplink = Uplink(config.mqtt, identity_of(config), self._spool, self._clock.utc_ms, self._commands.submit)
+        self._watchdog = Watchdog(
+            lambda: self._roster.pollers, self._spool.extents, self._notifier, config.stuck_after_s
+        )
 
     def stop(self) -> None:
         """Asks for an orderly end."""
         self._stop_asked.set()
+
+    def reload_soon(self) -> None:
+        """Asks for a reload, as SIGHUP does; what is wrong with the configuration is logged."""
+        if self._reload_asked is None or self._reload_asked.done():
+            self._reload_asked = asyncio.create_task(self._reload_and_tell(), name="reload")
 
     async def run(self) -> None:
         """Works until it is stopped and what was polled is delivered, or `drain_timeout_s` is over.
 
         Cancelled, it ends at once; what was polled is spooled all the same. Raises EdgeError when it cannot begin.
         """
-        with _alone_in(self._config.state_dir):
+        with alone_in(self._config.state_dir):
             beginning = await self._spool.start()
+            self._clock.not_before(beginning.newest_kept_ms)
             clean = False
             try:
-                await self._foresee_gaps(beginning)
+                self._foresee_gaps(beginning)
                 await self._work()
                 clean = True
             finally:
@@ -81,16 +121,20 @@ class Agent:
     async def _work(self) -> None:
         async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
             await self._serve_health(stack)
+            await stack.enter_async_context(self._roster.running())
             uplink = group.create_task(self._supervised(self._uplink.run), name="uplink")
-            polls = [group.create_task(poller.run(), name=f"poll {name}") for name, poller in self._pollers.items()]
             health = group.create_task(self._supervised(self._measure_node), name="node metrics")
+            watchdog = group.create_task(self._supervised(self._watch), name="watchdog")
+            self._notifier.ready()
             await self._stop_asked.wait()
             logger.info("stopping: polls in flight may end")
-            for poller in self._pollers.values():
-                poller.stop()
-            await asyncio.wait(polls)
+            self._notifier.stopping()
+            await self._commands.close()
+            async with self._reloading:
+                await self._roster.end()
             health.cancel()
             await self._drain(uplink)
+            watchdog.cancel()
 
     async def _drain(self, uplink: asyncio.Task[None]) -> None:
         await self._spool.flush()
@@ -115,7 +159,7 @@ class Agent:
             return
         try:
             port = await stack.enter_async_context(health_page(self._config.health.port, self.report))
-            logger.info("health page at http://127.0.0.1:%d/healthz", port)
+            logger.info("health page at http://%s:%d/healthz", LOOPBACK, port)
         except OSError as exc:
             logger.error("no health page: %s", exc)  # noqa: TRY400 - an operator has no use for the traceback
 
@@ -129,112 +173,118 @@ class Agent:
                 logger.debug("no node metrics: %s", exc)
                 continue
             uptime_s = time.monotonic() - self._started_s
-            readings = measure(now_ms, uptime_s, self._spool, extents, self._statuses())
+            statuses = {name: poller.status for name, poller in self._roster.pollers.items()}
+            readings = measure(now_ms, uptime_s, self._spool, extents, statuses)
             for batch in batches_of_poll(NODE, readings, now_ms, now_ms):
                 self._spool.put(batch)
 
-    def _keep(self, poll: Poll) -> None:
-        """Every reading goes from its poll into the spool in this one step, so that no stop can lose it between."""
-        if not poll.readings:
-            return
-        if (gap := self._gaps.get(poll.source)) is not None:
-            to_ms = max(reading.sampled_at_ms for reading in poll.readings)
-            # Not before its beginning: after a boot the clock may be behind until the network sets it.
-            if to_ms > gap.from_ms:
-                del self._gaps[poll.source]
-                self._spool.put(self._declare(poll.source, Gap(gap.from_ms, to_ms, gap.reason)))
-        for batch in batches_of_poll(poll.source, poll.readings, poll.started_ms, poll.finished_ms):
-            self._spool.put(batch)
+    async def _watch(self) -> None:
+        await self._watchdog.run(self._summary)
 
-    async def _foresee_gaps(self, beginning: Beginning) -> None:
+    def _summary(self) -> str:
+        states = [poller.status.state for poller in self._roster.pollers.values()]
+        uplink = "delivering" if self._uplink.status.connected else f"not connected: {self._uplink.status.error}"
+        return f"{states.count('ok')} of {len(states)} sources ok; {uplink}"
+
+    def _keep(self, poll: Poll) -> None:
+        if self._births != self._uplink.status.births:
+            # Who reads the births knows no value of before.
+            self._births = self._uplink.status.births
+            self._intake.forget()
+        self._intake.keep(poll)
+
+    def _foresee_gaps(self, beginning: Beginning) -> None:
         """Notes from when on readings may be missing; the first poll of each source will say until when."""
         reason = "agent stopped" if beginning.stopped_cleanly else "agent killed"
-        self._gaps = {
-            name: Gap(since_ms, since_ms, reason)
-            for name, since_ms in beginning.last_sampled.items()
-            if name in self._pollers
-        }
-        if (spoilt_ms := beginning.spoilt_since_ms) is not None:
-            # At once, and on the disk before anything else: nothing but this run knows of it.
-            now_ms = max(spoilt_ms, self._clock.now_ms())
-            for name in self._pollers:
-                self._spool.put(self._declare(name, Gap(spoilt_ms, now_ms, "spool corrupt")))
-            await self._spool.flush()
+        sources = self._roster.pollers
+        known = {name: at_ms for name, at_ms in beginning.last_sampled.items() if name in sources}
+        self._intake.foresee({name: Gap(since_ms, since_ms, reason) for name, since_ms in known.items()})
 
     def _declare(self, device: str, gap: Gap) -> Batch:
         return gap_batch(device, gap, self._clock.now_ms())
 
-    def _statuses(self) -> dict[str, SourceStatus]:
-        return {name: poller.status for name, poller in self._pollers.items()}
+    def _known_utc_ms(self) -> int | None:
+        return None if self._clock.booted_ms() is None else self._clock.now_ms()
+
+    # What commands are carried out on.
+
+    def metrics_of(self, device: str) -> Sequence[MetricInfo] | None:
+        """The metrics of a source, None where there is no such source."""
+        poller = self._roster.pollers.get(device)
+        return None if poller is None else poller.source.metrics()
+
+    async def write(self, device: str, metric: str, value: Value) -> Reading:
+        """Sets a metric and reads it back; raises SourceError or TimeoutError."""
+        if (poller := self._roster.pollers.get(device)) is None:
+            raise SourceError(f"there is no source {device} any more")
+        return await poller.write(metric, value)
+
+    async def reload(self) -> str | None:
+        """Takes in the configuration as it now stands in its file; says what of it has to wait for a restart.
+
+        Sources that are unchanged go on undisturbed. Raises EdgeError, and changes nothing, where it is wrong.
+        """
+        async with self._reloading:
+            if self._reread is None or self._stop_asked.is_set():
+                raise EdgeError("the agent is stopping" if self._reread else "this agent has no configuration file")
+            self._notifier.reloading()
+            try:
+                return await self._take_in(await asyncio.to_thread(self._reread))
+            except ConfigError as exc:
+                raise EdgeError(f"the configuration is refused, the old one goes on: {exc}") from exc
+            finally:
+                self._notifier.ready()
+
+    def answer(self, device: str, answer: CommandAnswer, read_back: Reading | None) -> None:
+        """Sends an answer as an alarm, and with it the reading that a write brought."""
+        # Each has a time of its own: two answers of one ms would be one.
+        now_ms = self._answered_ms = max(self._clock.now_ms(), self._answered_ms + 1)
+        told = answer.to_metric(now_ms)
+        readings = [Reading(told.name, told.datatype, told.value, now_ms)]
+        if read_back is not None:
+            self._intake.note(device, read_back)
+            readings.append(read_back)
+        for batch in batches_of_poll(device, readings, now_ms, now_ms, Lane.ALARM):
+            self._spool.put(batch)
+
+    async def _take_in(self, new: AgentConfig) -> str | None:
+        before = identity_of(self._config)
+        self._config, fixed = take_in(self._config, new)
+        if (identity := identity_of(self._config)) != before:
+            self._uplink.introduce(identity)
+        await self._roster.change(self._config.sources)
+        self._reloads += 1
+        left = f"restart needed for: {', '.join(fixed)}" if fixed else None
+        logger.info(
+            "the configuration is read again: %d sources; %s", len(self._config.sources), left or "all taken in"
+        )
+        return left
+
+    async def _reload_and_tell(self) -> str | None:
+        try:
+            return await self.reload()
+        except EdgeError as exc:
+            logger.error("%s", exc)  # noqa: TRY400 - an operator has no use for the traceback
+            return None
 
     async def report(self) -> dict[str, object]:
         """What the health page shows."""
-        uplink = self._uplink.status
+        commands = self._commands
         return {
             "node": f"{self._config.group}/{self._config.node}",
             "version": __version__,
             "uptime_s": round(time.monotonic() - self._started_s, 1),
-            "clock": {"wall_offset_ms": self._clock.wall_offset_ms()},
-            "uplink": {"connected": uplink.connected, "unacknowledged": uplink.unacknowledged, "error": uplink.error},
-            "spool": await self._report_spool(),
-            "sources": {name: _report_source(status) for name, status in self._statuses().items()},
+            "stuck": list(self._watchdog.stuck),
+            "clock": report_clock(self._clock),
+            "uplink": report_uplink(self._uplink.status),
+            "spool": await report_spool(self._spool, self._config.spool.max_bytes),
+            "sources": report_sources(self._roster.pollers, self._intake),
+            "commands": {"done": commands.done, "refused": commands.refused, "unanswered": commands.unanswered},
+            "reloads": self._reloads,
+            "process": report_process(),
         }
-
-    async def _report_spool(self) -> dict[str, object]:
-        lost = {"evicted": self._spool.evicted_batches, "dropped": self._spool.dropped_batches}
-        try:
-            extents = (await self._spool.extents()).values()
-        except SpoolError as exc:
-            return {"batches": None, "bytes": None, "oldest_at": None, "error": str(exc), **lost}
-        buffered = self._spool.buffered
-        return {
-            "batches": sum(extent.depth for extent in extents),
-            "bytes": sum(extent.size_bytes for extent in extents),
-            "oldest_at": min((e.oldest_kept_ms for e in extents if e.oldest_kept_ms is not None), default=None),
-            "buffered": buffered,
-            **lost,
-        }
-
-
-def _report_source(status: SourceStatus) -> dict[str, object]:
-    return {
-        "state": status.state,
-        "readings": status.readings,
-        "polls": status.polls,
-        "failures": status.failures,
-        "last_sampled_at": status.last_sampled_at_ms,
-        # JSON has neither NaN nor infinities.
-        "last": {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in status.last.items()
-        },
-        "error": status.error,
-        "skipped_ticks": status.skipped_ticks,
-    }
-
-
-def _identity(config: AgentConfig) -> NodeIdentity:
-    names = [source.name for source in config.sources]
-    devices = {source.name: source.metrics() for source in config.sources}
-    return NodeIdentity(config.group, config.node, {NODE: node_metrics(names), **devices})
 
 
 def _tell(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:
     with contextlib.suppress(RuntimeError):  # the event loop has ended before the spool's thread
         loop.call_soon_threadsafe(what)
-
-
-@contextlib.contextmanager
-def _alone_in(directory: Path) -> Iterator[None]:
-    """Keeps a second agent out of a state directory: two would deliver each other's batches."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = (directory / "lock").open("w", encoding="ascii")
-    except OSError as exc:
-        raise EdgeError(f"state_dir {directory} cannot be used: {exc.strerror}") from exc
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise EdgeError(f"state_dir {directory} is used by another agent: give each its own") from None
-        yield

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
@@ -21,12 +22,11 @@ from edge.batch import NODE
 from edge.errors import EdgeError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from contract.datatypes import Value
     from contract.sparkplug import Metric, Payload
     from edge.reading import MetricInfo, Reading
-    from edge.sources.base import Clock
 
 logger = logging.getLogger(__name__)
 
@@ -76,21 +76,24 @@ class _Order:
 
 
 class Commands:
-    """Takes commands by `submit`; `max_age_s` is how far a command's own time may be from now."""
+    """Takes commands by `submit`; `max_age_s` is how far a command's own time may be from now.
 
-    def __init__(self, agent: Commanded, now_ms: Clock, max_age_s: float) -> None:
+    `utc_ms` is None while the time is not known: an old command could then not be told from a new one.
+    """
+
+    def __init__(self, agent: Commanded, utc_ms: Callable[[], int | None], max_age_s: float) -> None:
         self.done = 0
         self.refused = 0
         self.unanswered = 0
         self._agent = agent
-        self._now_ms = now_ms
+        self._utc_ms = utc_ms
         self._max_age_s = max_age_s
         self._waiting: dict[str, deque[_Order]] = {}
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._answers: OrderedDict[int, CommandAnswer | None] = OrderedDict()
         self._closing = False
         self._allowance = _REFUSALS_PER_S * _BURST_S
-        self._allowed_at_ms = 0
+        self._allowed_at_s = time.monotonic()
 
     def submit(self, device: str, payload: Payload) -> None:
         """Takes a command to a device, or to `NODE`; returns at once, and what comes of it is answered."""
@@ -174,7 +177,9 @@ class Commands:
         """Raises EdgeError for a command that must not be carried out."""
         if self._closing:
             raise EdgeError("the agent is stopping")
-        age_s = (self._now_ms() - order.metric.timestamp_ms) / _MS_PER_S
+        if (utc_ms := self._utc_ms()) is None:
+            raise EdgeError("the device does not yet know the time, and whether this is an old command")
+        age_s = (utc_ms - order.metric.timestamp_ms) / _MS_PER_S
         if abs(age_s) > self._max_age_s:
             raise EdgeError(
                 f"its own time is {abs(age_s):.0f} s {'ago' if age_s > 0 else 'ahead'}, allowed are "
@@ -211,9 +216,9 @@ class Commands:
             self._agent.answer(device, CommandAnswer(name[:_NAMED_CHARACTERS], False, sent_id, None, reason), None)  # noqa: FBT003 - not done
 
     def _may_answer(self) -> bool:
-        now_ms = self._now_ms()
-        earned = (now_ms - self._allowed_at_ms) / _MS_PER_S * _REFUSALS_PER_S
-        self._allowance, self._allowed_at_ms = min(self._allowance + earned, _REFUSALS_PER_S * _BURST_S), now_ms
+        now_s = time.monotonic()
+        earned = (now_s - self._allowed_at_s) * _REFUSALS_PER_S
+        self._allowance, self._allowed_at_s = min(self._allowance + earned, _REFUSALS_PER_S * _BURST_S), now_s
         if self._allowance < 1:
             self.unanswered += 1
             return False

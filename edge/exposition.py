@@ -49,6 +49,9 @@ def _node(report: Mapping[str, Any]) -> Iterator[_Family]:
     yield _ours("clock_wall_offset_seconds", "How far the system's clock is ahead of the readings' times.").add(
         clock["wall_offset_ms"] / _MS_PER_S
     )
+    yield _ours("clock_synchronised", "1 while the kernel calls the system's clock right.").add(
+        clock["state"] == "synchronised"
+    )
     yield _ours("commands_done_total", "Commands that were carried out.").add(commands["done"])
     yield _ours("commands_refused_total", "Commands that were refused or failed.").add(commands["refused"])
     yield _ours("reloads_total", "Configurations that were taken in while running.").add(report["reloads"])
@@ -59,6 +62,7 @@ def _node(report: Mapping[str, Any]) -> Iterator[_Family]:
 
 def _uplink(uplink: Mapping[str, Any]) -> Iterator[_Family]:
     yield _ours("uplink_connected", "1 while the broker takes births and data.").add(uplink["connected"])
+    yield _ours("uplink_away", "1 while what is read is kept for replay.").add(uplink["away"])
     yield _ours("uplink_unacknowledged_batches", "Batches sent and not yet known to be durable.").add(
         uplink["unacknowledged"]
     )
@@ -80,6 +84,7 @@ def _spool(report: Mapping[str, Any]) -> Iterator[_Family]:
     yield _ours("spool_buffered_batches", "Batches in memory that wait for the disk.").add(spool["buffered"])
     yield _ours("spool_evicted_batches_total", "Batches lost for want of room on disk.").add(spool["evicted"])
     yield _ours("spool_dropped_batches_total", "Batches lost while the disk failed.").add(spool["dropped"])
+    yield _ours("spool_undated_batches", "Batches that wait for the time to be known.").add(spool["undated"])
     yield _ours("spool_set_aside_files", "Spoilt spools that wait for a person.").add(spool["set_aside"])
 
 

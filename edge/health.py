@@ -1,4 +1,4 @@
-"""GET /healthz on loopback: what the agent is doing, as JSON."""
+"""Pages on loopback: /healthz as JSON for people and programs, /metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
+from edge.exposition import CONTENT_TYPE, exposition
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 logger = logging.getLogger(__name__)
 
-_LOOPBACK: Final = "127.0.0.1"
+LOOPBACK: Final = "127.0.0.1"
 _MAX_REQUEST_BYTES: Final = 8192
 _TIMEOUT_S: Final = 5.0
+_JSON: Final = "application/json"
 
 
 @contextlib.asynccontextmanager
-async def health_page(port: int, report: Callable[[], Awaitable[dict[str, object]]]) -> AsyncIterator[int]:
+async def health_page(port: int, report: Callable[[], Awaitable[Mapping[str, object]]]) -> AsyncIterator[int]:
     """Serves `report` while the context lasts; gives the port, which was chosen by the system where 0 was asked for.
 
-    Raises OSError when the port is taken.
+    A report whose `stuck` is not empty is told with status 503. Raises OSError when the port is taken.
     """
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -37,26 +40,29 @@ async def health_page(port: int, report: Callable[[], Awaitable[dict[str, object
                 writer.write(await _response(request, report))
                 await writer.drain()
 
-    server = await asyncio.start_server(answer, _LOOPBACK, port, limit=_MAX_REQUEST_BYTES)
+    server = await asyncio.start_server(answer, LOOPBACK, port, limit=_MAX_REQUEST_BYTES)
     async with server:
         yield server.sockets[0].getsockname()[1]
 
 
-async def _response(request: bytes, report: Callable[[], Awaitable[dict[str, object]]]) -> bytes:
+async def _response(request: bytes, report: Callable[[], Awaitable[Mapping[str, object]]]) -> bytes:
     method, _, rest = request.partition(b" ")
     path = rest.partition(b" ")[0].partition(b"?")[0]
-    if path != b"/healthz":
-        return _http(HTTPStatus.NOT_FOUND, {"error": "the only page is /healthz"})
+    if path not in {b"/healthz", b"/metrics"}:
+        return _http(HTTPStatus.NOT_FOUND, _JSON, {"error": "the only pages are /healthz and /metrics"})
     if method != b"GET":
-        return _http(HTTPStatus.METHOD_NOT_ALLOWED, {"error": "the only method is GET"})
-    return _http(HTTPStatus.OK, await report())
+        return _http(HTTPStatus.METHOD_NOT_ALLOWED, _JSON, {"error": "the only method is GET"})
+    content = await report()
+    if path == b"/metrics":
+        return _http(HTTPStatus.OK, CONTENT_TYPE, exposition(content))
+    return _http(HTTPStatus.SERVICE_UNAVAILABLE if content["stuck"] else HTTPStatus.OK, _JSON, content)
 
 
-def _http(status: HTTPStatus, content: dict[str, object]) -> bytes:
-    # `default`: a value that JSON does not know, such as bytes, is shown as text.
-    body = json.dumps(content, default=str).encode()
+def _http(status: HTTPStatus, content_type: str, content: Mapping[str, object] | str) -> bytes:
+    # `default`: a value that JSON does not know is shown as text.
+    body = (content if isinstance(content, str) else json.dumps(content, default=str)).encode(errors="replace")
     head = (
-        f"HTTP/1.1 {status} {status.phrase}\r\nContent-Type: application/json\r\n"
+        f"HTTP/1.1 {status} {status.phrase}\r\nContent-Type: {content_type}\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
     return head.encode() + body

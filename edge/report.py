@@ -15,14 +15,37 @@ from edge.node_metrics import resident_bytes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from edge.clock import AnchoredClock
     from edge.intake import Intake
     from edge.polling import Poller
     from edge.spool import Spool
+    from edge.uplink import UplinkStatus
 
 Report = dict[str, object]
 
 # A spool that hangs must not keep the page from saying so.
 _SPOOL_ANSWERS_S: Final = 2.0
+
+
+def report_clock(clock: AnchoredClock) -> Report:
+    """What the readings' times rest on; `now` in UTC ms."""
+    return {
+        "now": clock.utc_ms(),
+        "wall_offset_ms": clock.wall_offset_ms(),
+        "state": clock.state,
+        "explanation": clock.explain(),
+    }
+
+
+def report_uplink(status: UplinkStatus) -> Report:
+    """How the delivery stands; `away`: what is read now is kept for replay."""
+    return {
+        "connected": status.connected,
+        "away": status.away,
+        "unacknowledged": status.unacknowledged,
+        "connections": status.connections,
+        "error": status.error,
+    }
 
 
 async def report_spool(spool: Spool, max_bytes: int) -> Report:
@@ -32,6 +55,7 @@ async def report_spool(spool: Spool, max_bytes: int) -> Report:
         "buffered": spool.buffered,
         "evicted": spool.evicted_batches,
         "dropped": spool.dropped_batches,
+        "undated": spool.undated_batches,
         "set_aside": spool.set_aside,
         "error": None,
     }

@@ -5,25 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from edge.cli.command import OK, Command, load, takes_config
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Callable
 
     from edge.config import AgentConfig
 
 
 def _run(args: Namespace) -> int:
-    asyncio.run(_run_until_stopped(load(args.config)))
+    asyncio.run(_run_until_stopped(partial(load, args.config)))
     return OK
 
 
-async def _run_until_stopped(config: AgentConfig) -> None:
+async def _run_until_stopped(read: Callable[[], AgentConfig]) -> None:
     from edge.agent import Agent  # noqa: PLC0415 - paho and SQLite are no business of the other commands
+    from edge.notify import Notifier  # noqa: PLC0415 - as the agent
 
-    agent = Agent(config)
+    agent = Agent(read(), read, Notifier.from_environment())
     work = asyncio.create_task(agent.run(), name="agent")
     signals: list[int] = []
 
@@ -34,12 +37,17 @@ async def _run_until_stopped(config: AgentConfig) -> None:
         else:
             work.cancel()
 
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
+        loop.add_signal_handler(number, on_signal, number)
+    loop.add_signal_handler(signal.SIGHUP, agent.reload_soon)
     with contextlib.suppress(asyncio.CancelledError):
         await work
 
 
 RUN: Final = Command(
-    "run", "poll and deliver until SIGTERM or SIGINT; a second signal stops at once", takes_config, _run
+    "run",
+    "poll and deliver until SIGTERM or SIGINT (a second signal stops at once); SIGHUP reads the configuration again",
+    takes_config,
+    _run,
 )
