@@ -165,6 +165,9 @@ class Delivery:
         return True
 
     def _resend_if_stuck(self) -> None:
+        if self._strict:
+            # Nobody answers: what is not written yet will be, or the line is lost.
+            return
         now_s = time.monotonic()
         for which, lane in self._lanes.items():
             if lane.loses_patience(now_s):

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -77,6 +78,25 @@ def test_births_that_reach_nobody_are_sent_until_a_bridge_is_there(site: Any, ca
 
     asyncio.run(scenario())
     assert caplog.text.count("reach nobody") == 1
+
+
+def test_two_nodes_of_one_name_throw_each_other_out_and_lose_nothing(
+    site: Any, far_site: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    bridge = site.bridge()
+    other = replace(far_site, directory=site.directory / "other")
+
+    async def scenario() -> None:
+        async with site.running() as one, other.running() as two:
+            one.put(20)
+            two.put(20, first=100)
+            await one.delivered()
+            await two.delivered()
+            await site.eventually(lambda: one.uplink.status.connections + two.uplink.status.connections >= 4, "a fight")
+
+    asyncio.run(scenario())
+    assert {m.payload.metrics[0].value for m in bridge.batches()} == {*range(20), *range(100, 120)}
+    assert caplog.text.count("readings are spooled") <= 2, "told once by each"
 
 
 def test_a_broker_that_hangs_is_given_up_and_found_again(site: Any) -> None:
