@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from contract.errors import ContractError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pydantic_core import ErrorDetails
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
@@ -121,7 +123,18 @@ def parse_config(document: object, model: type[ConfigT], origin: str) -> ConfigT
     try:
         return model.model_validate(document)
     except ValidationError as exc:
-        raise ConfigError("\n".join(f"{origin}: {_describe(error)}" for error in exc.errors())) from exc
+        faults = exc.errors()
+        raise ConfigError(
+            "\n".join(f"{origin}: {_describe(fault)}" for fault in faults if not _follows(fault, faults))
+        ) from exc
+
+
+def _follows(fault: ErrorDetails, faults: Sequence[ErrorDetails]) -> bool:
+    """Whether a list is called too short only because an item of it is wrong, which is told already."""
+    where = fault["loc"]
+    return fault["type"] == "too_short" and any(
+        other["loc"][: len(where)] == where and len(other["loc"]) > len(where) for other in faults
+    )
 
 
 def _describe(error: ErrorDetails) -> str:

@@ -1,0 +1,310 @@
+"""A configuration that changes while the agent runs: nothing that was read is lost, what is unchanged never notices."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import time
+from collections import Counter
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+
+from contract.commands import ANSWER, COMMAND_ID, RELOAD, CommandAnswer
+from contract.config import ConfigError, parse_config
+from contract.datatypes import DataType
+from contract.sparkplug import Metric, Payload, decode, encode
+from contract.topics import MessageType, Topic
+from edge.agent import Agent
+from edge.config import AgentConfig
+from edge.errors import EdgeError, SourceError
+from edge.lane import Lane
+from edge.reading import MetricInfo, Reading
+from edge.reload import take_in
+from edge.reporting import ReportRule
+from edge.sources.base import Source, SourceConfig
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from edge.sources.base import Clock
+    from stack import Mosquitto
+
+GROUP = "reloads"
+
+
+class CountingConfig(SourceConfig):
+    """Numbers its readings, over all that are called so; `takes_s` is what a poll takes."""
+
+    type: Literal["counting"] = "counting"
+    takes_s: float = 0.0
+    also: str | None = None
+
+    def metrics(self) -> Sequence[MetricInfo]:
+        more = [] if self.also is None else [MetricInfo(self.also, DataType.INT64)]
+        return [MetricInfo("n", DataType.INT64), MetricInfo("valve", DataType.DOUBLE, writable=True), *more]
+
+    @asynccontextmanager
+    async def open(self, now_ms: Clock) -> AsyncIterator[CountingSource]:
+        opened[self.name] += 1
+        assert self.name not in at_work, "two at once on one device"
+        at_work.add(self.name)
+        try:
+            yield CountingSource(self, now_ms)
+        finally:
+            at_work.discard(self.name)
+
+
+numbers: dict[str, itertools.count[int]] = {}
+given: dict[str, list[int]] = {}
+opened: Counter[str] = Counter()
+at_work: set[str] = set()
+
+
+class CountingSource(Source):
+    def __init__(self, config: CountingConfig, now_ms: Clock) -> None:
+        self._config = config
+        self._now_ms = now_ms
+
+    async def poll(self) -> list[Reading]:
+        name = self._config.name
+        number = next(numbers.setdefault(name, itertools.count()))
+        given.setdefault(name, []).append(number)
+        await asyncio.sleep(self._config.takes_s)
+        return [Reading("n", DataType.INT64, number, self._now_ms())]
+
+    async def write(self, metric: str, value: Any) -> Reading:
+        if value < 0:
+            raise SourceError(f"{self._config.name}: {value:g} is below 0")
+        return Reading(metric, DataType.DOUBLE, float(value), self._now_ms())
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> Iterator[None]:
+    for ledger in (numbers, given, opened, at_work):
+        ledger.clear()
+    yield
+    assert at_work == set(), "every source was closed"
+
+
+def a_config(directory: Path, *sources: CountingConfig, port: int = 1, **more: Any) -> AgentConfig:
+    document = {
+        "group": GROUP,
+        "node": "edge-1",
+        "state_dir": directory / "state",
+        "mqtt": {"host": "127.0.0.1", "port": port},
+        "spool": {"commit_interval_s": 0.01},
+        "sources": [
+            {"type": "rest", "name": "x", "interval_s": 60, "preset": "open-meteo", "latitude": 1, "longitude": 2}
+        ],
+        "clock": {"wait_s": 0},
+        "drain_timeout_s": 0,
+    }
+    return parse_config(document | more, AgentConfig, "edge.yaml").model_copy(update={"sources": sources})
+
+
+class File:
+    """What the agent reads again."""
+
+    def __init__(self, config: AgentConfig) -> None:
+        self.config = config
+        self.fault: str | None = None
+
+    def read(self) -> AgentConfig:
+        if self.fault is not None:
+            raise ConfigError(self.fault)
+        return self.config
+
+
+@asynccontextmanager
+async def running(file: File) -> AsyncIterator[Agent]:
+    """An agent at work, stopped in order at the end."""
+    agent = Agent(file.config, file.read)
+    task = asyncio.create_task(agent.run())
+    try:
+        yield agent
+    finally:
+        agent.stop()
+        await task
+
+
+async def spooled(agent: Agent) -> dict[str, list[int]]:
+    """The numbers of each source that lie in the spool, in order."""
+    await agent._spool.flush()
+    found: dict[str, list[int]] = {}
+    for lane in Lane:
+        for batch in await agent._spool.read_from(lane, 1, 1_000_000):
+            values = [metric.value for metric in decode(batch.payload).metrics if metric.name == "n"]
+            found.setdefault(batch.device, []).extend(value for value in values if isinstance(value, int))
+    return {name: sorted(values) for name, values in found.items() if values}
+
+
+def test_a_storm_of_reloads_loses_nothing_and_what_is_unchanged_never_notices(tmp_path: Path) -> None:
+    luck = random.Random(7)
+    steady = CountingConfig(name="steady", interval_s=0.01)
+
+    def storm() -> list[CountingConfig]:
+        others = [
+            CountingConfig(name=name, interval_s=luck.choice([0.01, 0.02]), takes_s=luck.choice([0.0, 0.005, 0.05]))
+            for name in ("a", "b", "c", "d")
+            if luck.random() < 0.7
+        ]
+        luck.shuffle(others)
+        return [*others, steady]
+
+    async def scenario() -> None:
+        file = File(a_config(tmp_path, *storm()))
+        async with running(file) as agent:
+            started_s = time.monotonic()
+            for _ in range(40):
+                file.config = file.config.model_copy(update={"sources": tuple(storm())})
+                await agent.reload()
+                assert list(agent._roster.pollers) == [source.name for source in file.config.sources]
+                await asyncio.sleep(luck.uniform(0, 0.03))
+            elapsed_s = time.monotonic() - started_s
+            await agent._roster.end()
+            assert await spooled(agent) == given
+            assert opened["steady"] == 1
+            assert len(given["steady"]) > elapsed_s / 0.01 / 4, "it was polled all the while"
+            assert min(opened[name] for name in "abcd") > 5
+
+    asyncio.run(scenario())
+
+
+def test_a_wrong_configuration_is_refused_and_the_old_one_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, eventually: Any
+) -> None:
+    async def scenario() -> None:
+        file = File(a_config(tmp_path, CountingConfig(name="a", interval_s=0.01)))
+        async with running(file) as agent:
+            await eventually(lambda: len(given.get("a", [])) > 3, "polls")
+            file.fault = "edge.yaml: sources: found [], allowed: at least 1 item"
+            with pytest.raises(EdgeError, match=r"refused, the old one goes on: edge.yaml: sources: found \[\]"):
+                await agent.reload()
+            agent.reload_soon()
+            agent.reload_soon()
+            await eventually(lambda: "allowed: at least 1 item" in caplog.text, "it is logged")
+            count = len(given["a"])
+            await eventually(lambda: len(given["a"]) > count + 3, "it goes on")
+            assert opened["a"] == 1
+            report: Any = await agent.report()
+            assert report["reloads"] == 0
+
+    asyncio.run(scenario())
+
+
+def test_what_cannot_be_taken_in_is_told_and_the_rest_is(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        file = File(a_config(tmp_path, CountingConfig(name="a", interval_s=0.01)))
+        async with running(file) as agent:
+            new = CountingConfig(name="b", interval_s=0.01)
+            file.config = a_config(tmp_path, new, port=2, node="edge-2", drain_timeout_s=0.01)
+            assert await agent.reload() == "restart needed for: node, mqtt"
+            assert list(agent._roster.pollers) == ["b"]
+            report: Any = await agent.report()
+            assert report["node"] == f"{GROUP}/edge-1"
+            assert agent._config.drain_timeout_s == 0.01
+
+    asyncio.run(scenario())
+
+
+def test_every_key_is_either_taken_in_or_told(tmp_path: Path) -> None:
+    old = a_config(tmp_path, CountingConfig(name="a", interval_s=1))
+    for key in AgentConfig.model_fields:
+        new = old.model_copy(update={key: object()})
+        merged, fixed = take_in(old, new)
+        assert (fixed == [key]) != (getattr(merged, key) is getattr(new, key)), key
+
+
+def test_a_source_that_changes_tells_first_what_it_held_back(tmp_path: Path, eventually: Any) -> None:
+    """Report by exception: the end of the old line, and the beginning of the new one, are both there."""
+    rule = ReportRule(metrics="n", deadband=1e9)
+
+    async def scenario() -> None:
+        file = File(a_config(tmp_path, CountingConfig(name="a", interval_s=0.01, report=(rule,))))
+        async with running(file) as agent:
+            await eventually(lambda: len(given.get("a", [])) > 10, "polls")
+            report: Any = await agent.report()
+            assert report["sources"]["a"]["suppressed"] > 5
+            file.config = a_config(tmp_path, CountingConfig(name="a", interval_s=0.02, report=(rule,)))
+            await agent.reload()
+            last = given["a"][-1]
+            await eventually(lambda: len(given["a"]) > last + 2, "polls of the new one")
+            assert {0, last, last + 1} <= set((await spooled(agent))["a"])
+            assert len((await spooled(agent))["a"]) < 8
+
+    asyncio.run(scenario())
+
+
+def test_a_stop_while_a_reload_waits_for_a_slow_source_ends_both(tmp_path: Path, eventually: Any) -> None:
+    async def scenario() -> None:
+        slow = CountingConfig(name="slow", interval_s=0.01, takes_s=0.5)
+        file = File(a_config(tmp_path, slow))
+        async with running(file) as agent:
+            await eventually(lambda: given.get("slow"), "a poll in flight")
+            file.config = a_config(tmp_path, CountingConfig(name="other", interval_s=0.01))
+            reloading = asyncio.create_task(agent.reload())
+            await asyncio.sleep(0.05)
+            agent.stop()
+            await reloading
+            with pytest.raises(EdgeError, match="stopping"):
+                await agent.reload()
+
+    asyncio.run(scenario())
+
+
+def test_commands_over_the_broker_reload_and_write_and_are_answered(
+    tmp_path: Path, broker: Mosquitto, new_bridge: Callable[..., Any], eventually: Any
+) -> None:
+    bridge = new_bridge(broker.port, GROUP)
+
+    def answers() -> dict[str | None, tuple[str | None, CommandAnswer]]:
+        found = {}
+        for message in bridge.batches():
+            for metric in message.payload.metrics:
+                if metric.name == ANSWER:
+                    answer = CommandAnswer.from_metric(metric)
+                    found[answer.command_id] = (message.topic.device, answer)
+        return found
+
+    def send(sent_id: str, name: str, value: Any, datatype: DataType, device: str | None = None) -> None:
+        at_ms = time.time_ns() // 1_000_000
+        metrics = (Metric(name, datatype, value, at_ms), Metric(COMMAND_ID, DataType.STRING, sent_id, at_ms))
+        kind = MessageType.NCMD if device is None else MessageType.DCMD
+        topic = str(Topic(GROUP, kind, "edge-1", device))
+        bridge._client.publish(topic, encode(Payload(at_ms, metrics)), qos=1)
+
+    async def scenario() -> None:
+        file = File(a_config(tmp_path, CountingConfig(name="a", interval_s=0.05), port=broker.port, drain_timeout_s=5))
+        async with running(file):
+            await eventually(lambda: bridge.of_type(MessageType.DBIRTH), "births")
+            send("w1", "valve", 0.5, DataType.DOUBLE, "a")
+            send("w2", "valve", -1.0, DataType.DOUBLE, "a")
+            send("w3", "n", 5, DataType.INT64, "a")
+            await eventually(lambda: {"w1", "w2", "w3"} <= answers().keys(), "answers to the writes")
+            assert answers()["w1"] == ("a", CommandAnswer("valve", done=True, command_id="w1", value=0.5))
+            assert answers()["w2"][1].reason == "a: -1 is below 0"
+            assert answers()["w3"][1].reason == "the configuration does not allow to write it"
+            read_back = [
+                metric.value for m in bridge.batches() for metric in m.payload.metrics if metric.name == "valve"
+            ]
+            assert read_back == [0.5]
+            also = CountingConfig(name="a", interval_s=0.05, also="more")
+            file.config = a_config(tmp_path, also, CountingConfig(name="b", interval_s=0.05), port=broker.port)
+            send("r1", RELOAD, value=True, datatype=DataType.BOOLEAN)
+            await eventually(lambda: "r1" in answers(), "the answer to the reload")
+            assert answers()["r1"] == (None, CommandAnswer(RELOAD, done=True, command_id="r1"))
+            births = bridge.of_type(MessageType.DBIRTH)
+            assert [birth.topic.device for birth in births] == ["a", "a", "b"]
+            assert "more" in {metric.name for metric in births[1].payload.metrics}
+            file.fault = "edge.yaml: is not YAML"
+            send("r2", RELOAD, value=True, datatype=DataType.BOOLEAN)
+            await eventually(lambda: "r2" in answers(), "the answer to the reload")
+            assert "the old one goes on: edge.yaml: is not YAML" in str(answers()["r2"][1].reason)
+
+    asyncio.run(scenario())
+    times = [metric.timestamp_ms for m in bridge.batches() for metric in m.payload.metrics if metric.name == ANSWER]
+    assert len(times) == len(set(times)), "each answer has a time of its own"
