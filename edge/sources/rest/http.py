@@ -113,7 +113,7 @@ class Connection:
                 return await self._exchange(url, headers)
         except TimeoutError as exc:
             self.last_status = "time-out"
-            raise Unreachable(f"{shown}: no answer in {left_s:.3g} s") from exc
+            raise Unreachable(f"{shown}: no answer in {round(left_s, 2):g} s") from exc
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
             self.last_status = type(exc).__name__
             # Its words may hold the URL as it was sent.

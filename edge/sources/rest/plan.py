@@ -89,10 +89,14 @@ def _least_s(load: Load, per_day: float) -> float | None:
 
 def _refuse(load: Load, asked: str, allowed: str, least_s: float | None) -> None:
     requests = f"{load.per_poll} request{'s' if load.per_poll > 1 else ''}"
-    ways = [] if least_s is None or least_s > DAY_S else [f"interval_s of {math.ceil(least_s * 1000) / 1000:g} or more"]
+    ways = [] if least_s is None or least_s > DAY_S else [f"interval_s of {_rounded_up(least_s)} or more"]
     ways += ["fewer symbols", "requests_per_poll, which asks for them in turn"] if load.per_poll > 1 else []
     ways += ["a longer closed_interval_s"] if load.closed_interval_s is not None else []
     raise ValueError(
         f"{requests} each {load.interval_s:g} s: {asked}, and the provider's limit is {allowed}; "
         f"allowed: {', '.join([*ways, 'other limits, where your plan has them'])}"
     )
+
+
+def _rounded_up(seconds: float) -> str:
+    return f"{math.ceil(seconds * 1000) / 1000:.3f}".rstrip("0").rstrip(".")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge.reading import Reading
-    from edge.sources import RestSource
+    from edge.sources.rest import RestSource
 
 T0 = 1_700_000_000
 NOW_MS = 1_800_000_000_123
@@ -431,7 +431,7 @@ def test_requests_go_round_the_symbols(scripted_api: Any) -> None:
 
 def test_a_days_quota_ends_and_is_renewed_and_a_restart_does_not_renew_it(scripted_api: Any, tmp_path: Path) -> None:
     scripted_api.script = lambda _: row(t=T0 + len(scripted_api.asked))
-    quota = {"limits": {"per_day": 2}, "quota_file": str(tmp_path / "quota.json"), "interval_s": 50_000}
+    quota: dict[str, Any] = {"limits": {"per_day": 2}, "quota_file": str(tmp_path / "quota.json"), "interval_s": 50_000}
     clock = [NOW_MS]
     config = config_of(scripted_api, symbols=["a"], **quota)
 
