@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
 from contract.config import parse_config
+from simulators.api_faults import ApiFault
 from simulators.camera import CameraConfig
 from simulators.camera.incidents import IncidentKind, IncidentSchedule
 from simulators.exchange import ExchangeConfig
@@ -37,3 +39,8 @@ def test_every_variable_kind_and_column_is_on_the_page() -> None:
     keys = set(IncidentSchedule.model_fields)
     for name in (*VARIABLES, *IncidentKind, *COLUMNS, *keys):
         assert re.search(rf"\b{name}\b", PAGE), f"{name} is not in docs/simulators.md"
+
+
+def test_every_fault_of_an_api_is_on_the_page() -> None:
+    for kind in get_args(ApiFault.model_fields["kind"].annotation):
+        assert f"| `kind: {kind}` |" in PAGE
