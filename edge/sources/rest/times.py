@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from datetime import UTC, datetime, time, timedelta
 from typing import Annotated, Final, Literal, Self
@@ -69,9 +68,9 @@ def parse_time(found: object, spec: TimeSpec) -> int:
 def _from_unix(found: object, unit: str) -> int:
     if isinstance(found, bool) or not isinstance(found, int | float):
         raise ValueError(f"the time is {_shown(found)}, allowed is a number ({unit})")  # noqa: TRY004 - foreign data
-    if isinstance(found, float) and not math.isfinite(found):
-        raise ValueError(f"the time is {_shown(found)}, allowed is a number ({unit})")
-    # Not by way of a float: an int may be beyond them all.
+    # Before any arithmetic: NaN fails it too, and numbers at the end of the floats would leave them.
+    if not abs(found) < LATEST_MS:
+        raise ValueError(f"the time {_shown(found)} is not from 2000 to 2099: is it {unit}?")
     return round(found * 1000) if unit == "unix_s" else round(found)
 
 

@@ -69,6 +69,8 @@ def test_what_is_no_time_is_refused_in_words(form: str, found: object) -> None:
         pytest.param("unix_s", 10**5000, "without end", id="5000 digits"),
         ("unix_s", "1700000000", "allowed is a number"),
         ("unix_s", True, "allowed is a number"),
+        ("unix_s", 1.797693134862316e305, "not from 2000"),
+        ("unix_ms", float("nan"), "not from 2000"),
         ("iso8601", "2026-11-22T10:00:00", "names no zone"),
         ("iso8601", "2026-11-22", "a date alone"),
         ("iso8601", "2026-02-30T10:00:00Z", "day is out of range"),
