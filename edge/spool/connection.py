@@ -21,8 +21,8 @@ _CHECK_S: Final = 5.0
 _CHECK_STEPS: Final = 10_000
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """A spool's database, made where there is none.
+def connect(path: Path, *, is_new: bool = False) -> sqlite3.Connection:
+    """A spool's database, which is empty only where it is new.
 
     Raises CorruptSpoolError for a file that is none, SpoolError when the disk does not take one.
     """
@@ -40,6 +40,8 @@ def connect(path: Path) -> sqlite3.Connection:
         version = db.execute("pragma user_version").fetchone()[0]
         if version not in range(FORMAT + 1):
             raise CorruptSpoolError(f"spool {path}: has format {version}, this agent knows {FORMAT}")
+        if not (version or is_new):
+            raise CorruptSpoolError(f"spool {path}: is empty")
         if version and (verdict := _check(db)) != "ok":
             raise CorruptSpoolError(f"spool {path}: {verdict}")
         if version < FORMAT:
@@ -77,5 +79,8 @@ def translated(path: Path) -> Iterator[None]:
         error = CorruptSpoolError if spoilt else SpoolError
         remedy = ": free space there" if code == sqlite3.SQLITE_FULL else ""
         raise error(f"spool {path}: {exc}{remedy}") from exc
+    except UnicodeDecodeError as exc:
+        # An error of which SQLite's own words are garbled.
+        raise CorruptSpoolError(f"spool {path}: {exc}") from exc
     except OSError as exc:
         raise SpoolError(f"spool {path}: {exc.strerror}") from exc

@@ -22,9 +22,9 @@ _FREE_SHARE: Final = 20
 class Database:
     """One open file. Raises SpoolError when the disk does not take what it is given."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_new: bool = False) -> None:
         self.path = path
-        self.sql = connect(path)
+        self.sql = connect(path, is_new=is_new)
         try:
             with translated(path):
                 self.notes = Notes(self.sql)

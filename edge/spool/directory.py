@@ -45,7 +45,7 @@ def open_spool(directory: Path, limits: FileLimits, now_ms: int, boot_id: str = 
                 set_aside(path, exc)
     newest = known[-1][0] if known else 0
     epoch = max(now_ms, newest + len(Lane))
-    return SpoolFile(spool_path(directory, epoch), epoch, limits, boot_id)
+    return SpoolFile(spool_path(directory, epoch), epoch, limits, boot_id, is_new=True)
 
 
 def set_aside(path: Path, fault: SpoolError) -> None:

@@ -6,6 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edge.batch import NODE
 from edge.errors import SpoolError
 from edge.lane import Lane
 from edge.spool.connection import translated
@@ -42,18 +43,22 @@ class SpoolFile:
     `base_epoch` stands in its name, and tells every lane's epoch. `boot_id` tells this boot from others.
     """
 
-    def __init__(self, path: Path, base_epoch: int, limits: FileLimits, boot_id: str = "") -> None:
+    def __init__(
+        self, path: Path, base_epoch: int, limits: FileLimits, boot_id: str = "", *, is_new: bool = False
+    ) -> None:
         self.base_epoch = base_epoch
         self.path = path
         self._limits = limits
         self._boot_id = boot_id
-        self._open()
+        self._open(is_new=is_new)
         self.stopped_cleanly = bool(self._notes.number("state", "clean_stop"))
+        # Whether the power may have failed, and a disk that lies about writing have lost what it had confirmed.
+        self.was_cut_off = not self.stopped_cleanly and self._notes.all("state").get("boot_id", boot_id) != boot_id
         # For each device, from when on readings would be lost if the file could not be read any more.
         self.kept_since = dict.fromkeys(self.last_sampled(), base_epoch)
 
-    def _open(self) -> None:
-        self._database = Database(self.path)
+    def _open(self, *, is_new: bool = False) -> None:
+        self._database = Database(self.path, is_new=is_new)
         sql, self._notes = self._database.sql, self._database.notes
         unchecked = {Lane.LIVE: self._notes.number("state", "unchecked_through")}
         try:
@@ -91,6 +96,7 @@ class SpoolFile:
             with self._room(now_ms, declare, booted_ms) as evicted:
                 self._keep(batches, now_ms, booted_ms)
             self._notes.put("state", "clean_stop", 0)
+            self._notes.put("state", "boot_id", self._boot_id)
         self._note_kept(batches, booted_ms, anew=was_empty)
         self._database.give_disk_back()
         return evicted[0]
@@ -184,11 +190,11 @@ class SpoolFile:
             return self._lanes[lane].read_from(batch_no, limit)
 
     def heal(self, lane: Lane, batch_no: int, now_ms: int, declare: Declare, *, booted_ms: int | None = 0) -> None:
-        """Puts a declared gap in the place of a batch that is garbled; its neighbours tell when its readings were."""
+        """Puts a declared gap in the place of a batch that is garbled."""
         table = self._lanes[lane]
         with self._transaction():
-            gap = table.span_of_garbled(batch_no, now_ms)
-            devices = sorted(self.last_sampled()) or [""]
+            whose, gap = table.lost_with(batch_no, self.base_epoch, now_ms)
+            devices = [whose] if whose is not None else sorted(self.last_sampled()) or [NODE]
             first, *others = [declare(device, gap) for device in devices]
             table.replace(batch_no, first, now_ms)
             self._keep(others, now_ms, booted_ms)

@@ -33,7 +33,7 @@ create table {} (
   from_ms  integer not null,
   to_ms    integer not null,
   kept_ms  integer not null,
-  crc32    integer,
+  checksum integer,
   payload  blob not null
 );
 """
@@ -46,10 +46,11 @@ create table note (
   primary key (kind, key)
 );
 """
+_NUMBERS: Final = "insert into note values ('table', '{0}', '1 1', note_crc32('table', '{0}', '1 1'));"
 # Format 1 had one sequence, without checksums: it becomes lane LIVE, where it lies.
 _FROM_FORMAT_1: Final = """
 alter table batch rename to live;
-alter table live add column crc32 integer;
+alter table live add column checksum integer;
 insert into note
 select 'state', 'next_bd_seq', (value + 1) % 256, note_crc32('state', 'next_bd_seq', (value + 1) % 256)
 from state where key = 'bd_seq';
@@ -87,6 +88,7 @@ def bring_up(db: sqlite3.Connection, version: int) -> None:
         _NOTES,
         *(_BATCHES.format(name) for name in names),
         _FROM_FORMAT_1 if version else "",
+        *(_NUMBERS.format(name) for name in names),
         f"pragma user_version = {FORMAT}; commit;",
     ]
     db.executescript("".join(script))

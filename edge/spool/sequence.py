@@ -30,9 +30,12 @@ class StoredBatch:
     kept_ms: int
 
     def checksum(self, table: str) -> int:
-        """What stands beside it in the file, so that no garbled batch is ever taken for a whole one."""
+        """What stands beside it in the file, so that no garbled batch is ever taken for a whole one.
+
+        The upper half is of all but the payload: where that alone is garbled, it is known whose readings they were.
+        """
         head = f"{table} {self.batch_no} {self.from_ms} {self.to_ms} {self.kept_ms} {self.device}"
-        return zlib.crc32(self.payload, zlib.crc32(head.encode()))
+        return (zlib.crc32(head.encode()) & _HEAD_MASK) << _HEAD_SHIFT | zlib.crc32(self.payload)
 
 
 def numbers_of(note: object) -> range:
@@ -41,15 +44,21 @@ def numbers_of(note: object) -> range:
     return range(int(oldest_no), int(next_no))
 
 
-COLUMNS: Final = "batch_no, device, payload, from_ms, to_ms, kept_ms, crc32"
+_GARBLED: Final = "spool garbled"
+_NEAR: Final = 20
+_HEAD_SHIFT: Final = 32
+_HEAD_MASK: Final = 0x7FFFFFFF
+
+COLUMNS: Final = "batch_no, device, payload, from_ms, to_ms, kept_ms, checksum"
 
 
-def verified(row: Row[object], table: str, *, unchecked: bool = False) -> StoredBatch | None:
-    """The batch in a row of `COLUMNS`, None where it is not what was written."""
+def verified(row: Row[object], table: str, *, head_alone: bool = False) -> StoredBatch | None:
+    """The batch in a row of `COLUMNS`, None where it is not what was written, or what is asked of it is not."""
     match row:
-        case (int(number), str(device), bytes(payload), int(from_ms), int(to_ms), int(kept_ms), crc32):
+        case (int(number), str(device), bytes(payload), int(from_ms), int(to_ms), int(kept_ms), int(checksum)):
             batch = StoredBatch(number, device, payload, from_ms, to_ms, kept_ms)
-            return batch if unchecked or batch.checksum(table) == crc32 else None
+            differs = batch.checksum(table) ^ checksum
+            return None if (differs >> _HEAD_SHIFT if head_alone else differs) else batch
     return None
 
 
@@ -130,13 +139,20 @@ class BatchTable:
         size_bytes = self.tally.size_bytes + sum(len(batch.payload) for batch in numbered)
         self._count(Tally(self.tally.oldest_no, self.tally.next_no + len(numbered), size_bytes))
 
-    def span_of_garbled(self, batch_no: int, now_ms: int) -> Gap:
-        """When (ms) the readings of a batch that is garbled may have been, by what its neighbours say."""
-        beside = [verified(row, self.name) for row in self._db.execute(self._select, (batch_no - 1, 3))]
-        known = [batch for batch in beside if batch is not None and batch.batch_no != batch_no]
-        from_ms = min([now_ms, *(batch.from_ms for batch in known)])
-        to_ms = max([from_ms, *(batch.kept_ms for batch in known if batch.batch_no > batch_no)])
-        return Gap(from_ms, to_ms if to_ms > from_ms else max(from_ms, now_ms), "spool garbled")
+    def lost_with(self, batch_no: int, earliest_ms: int, now_ms: int) -> tuple[str | None, Gap]:
+        """Whose readings a garbled batch held, None for anybody's, and when (ms) they were.
+
+        Where the batch cannot say itself, its neighbours do.
+        """
+        (row,) = self._db.execute(self._select, (batch_no, 1)).fetchall()
+        if (head := verified(row, self.name, head_alone=True)) is not None:
+            return head.device, Gap(head.from_ms, head.to_ms, _GARBLED)
+        near = self._db.execute(self._select, (batch_no - _NEAR, 2 * _NEAR)).fetchall()
+        known = [batch for row in near if (batch := verified(row, self.name, head_alone=True)) is not None]
+        before = [batch.from_ms for batch in known if batch.batch_no < batch_no]
+        after = [batch.kept_ms for batch in known if batch.batch_no > batch_no]
+        from_ms = min(before[-1:] or [earliest_ms])
+        return None, Gap(from_ms, max(from_ms, *(after[:1] or [now_ms])), _GARBLED)
 
     def replace(self, batch_no: int, batch: Batch, kept_ms: int) -> None:
         """Puts another batch in the place of one."""
@@ -162,8 +178,9 @@ class BatchTable:
         return batches
 
     def _checked(self, row: Row[Any]) -> StoredBatch:
-        unchecked = row[-1] is None and row[0] <= self._unchecked_through
-        if (batch := verified(row, self.name, unchecked=unchecked)) is None:
+        if row[-1] is None and row[0] <= self._unchecked_through:
+            return StoredBatch(*row[:-1])
+        if (batch := verified(row, self.name)) is None:
             raise GarbledBatchError(self.name, row[0])
         return batch
 
@@ -190,7 +207,10 @@ class BatchTable:
         self.tally = tally
 
     def _counted(self) -> Tally:
-        numbers = numbers_of(self._notes.all("table").get(self.name, "1 1"))
+        note = self._notes.all("table").get(self.name)
+        if note is None:
+            raise CorruptSpoolError(f"nothing is known of {self.name}")
+        numbers = numbers_of(note)
         return Tally(numbers.start, numbers.stop, self._bytes_through(numbers.stop))
 
     def _bytes_through(self, batch_no: int) -> int:

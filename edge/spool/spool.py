@@ -218,6 +218,9 @@ class Spool:
     def _work(self) -> None:
         try:
             file = self._open()
+            if file.was_cut_off:
+                # Were the last numbers lost with the power, what the bridge knows of them would be taken for new ones.
+                file.renew(self._now_ms())
             self._chores.begin(file, None, self._devices)
             beginning = Beginning(file.base_epoch, file.stopped_cleanly, file.last_sampled(), file.newest_kept_ms)
         except Exception as exc:  # noqa: BLE001 - whatever it is belongs to `start`, which would wait for ever

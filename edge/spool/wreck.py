@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from edge.spool.sequence import StoredBatch
 
+# The second where SQLite's own words are garbled.
+_FAULTS: Final = (sqlite3.Error, UnicodeDecodeError, OverflowError)
 _MOST_BYTES: Final = 64 << 20
 # No batch takes less of a file: bounds the search where SQLite cannot say how many there were.
 _LEAST_BATCH_BYTES: Final = 64
@@ -27,7 +29,7 @@ class Wreck:
     def __init__(self, path: Path) -> None:
         self._db: sqlite3.Connection | None = None
         self._most = 1
-        with contextlib.suppress(sqlite3.Error, OSError):
+        with contextlib.suppress(OSError, *_FAULTS):
             sizes = [part.stat().st_size for part in (path, path.with_name(f"{path.name}-wal")) if part.exists()]
             self._most += sum(sizes) // _LEAST_BATCH_BYTES
             db = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None)
@@ -40,14 +42,14 @@ class Wreck:
     def close(self) -> None:
         """Lets go of the file."""
         if self._db is not None:
-            with contextlib.suppress(sqlite3.Error):
+            with contextlib.suppress(*_FAULTS):
                 self._db.close()
 
     def numbers(self, table: str) -> range | None:
         """Which batches a table held; None where that cannot be said for certain."""
         try:
             row = self._execute("select value, crc32 from note where kind = 'table' and key = ?", table)
-        except sqlite3.Error:
+        except _FAULTS:
             return None
         match row:
             case (str(value), crc32) if note_checksum("table", table, value) == crc32:
@@ -64,7 +66,7 @@ class Wreck:
         """A batch as it was written; None where it cannot be read. Those of format 1 have no checksum to tell."""
         try:
             row = self._execute(f"select {COLUMNS} from {table} where batch_no = ?", batch_no)  # noqa: S608 - our own names
-        except sqlite3.Error:
+        except _FAULTS:
             return None
         return None if row is None else verified(row, table)
 
@@ -72,7 +74,7 @@ class Wreck:
         """What a query gives, 0 for a null, None where it cannot be asked or is no number."""
         try:
             row = self._execute(query, *given)
-        except sqlite3.Error:
+        except _FAULTS:
             return None
         match row:
             case (int(number),):

@@ -280,3 +280,21 @@ def test_a_caller_that_gives_up_or_errs_does_not_harm_the_spool(tmp_path: Path) 
         await spool.close(clean=True)
 
     asyncio.run(scenario())
+
+
+def test_after_a_power_cut_the_batches_go_on_under_a_new_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run(*, clean: bool) -> tuple[int, int]:
+        spool = a_spool(tmp_path)
+        await spool.start()
+        spool.put(a_batch(1))
+        await spool.flush()
+        extent = await live(spool)
+        await spool.close(clean=clean)
+        return extent.epoch, extent.depth
+
+    first, _ = asyncio.run(run(clean=False))
+    assert asyncio.run(run(clean=False)) == (first, 2), "killed"
+    monkeypatch.setattr("edge.spool.spool.boot_id", lambda: "another boot")
+    epoch, depth = asyncio.run(run(clean=False))
+    assert epoch > first
+    assert depth == 3

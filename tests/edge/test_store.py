@@ -371,3 +371,20 @@ def test_it_grows_no_further_where_the_disk_has_little_left(tmp_path: Path, monk
     free_bytes = 12 << 20
     assert fill(file, [a_batch(n, 10_000) for n in range(50)]) == 0
     file.close(clean=True)
+
+
+def test_only_a_power_cut_makes_it_doubt_its_numbers(tmp_path: Path) -> None:
+    def opened(boot_id: str, *, clean: bool) -> bool:
+        file = open_spool(tmp_path, FileLimits(ROOM), 1000, boot_id)
+        was_cut_off = file.was_cut_off
+        fill(file, [a_batch(1)])
+        if clean:
+            file.close(clean=True)
+        else:
+            file._database.sql.close()
+        return was_cut_off
+
+    assert not opened("first", clean=False)
+    assert not opened("first", clean=False), "killed within the same boot: the kernel has written all"
+    assert opened("second", clean=True)
+    assert not opened("third", clean=True), "shut down in order"
