@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from contract.sparkplug import Quality
 from edge.reading import Reading
 from edge.sources.modbus.blocks import Block, Forbidden
-from edge.sources.modbus.faults import NoAnswer, NoConnection, NoTime, Refusal
+from edge.sources.modbus.faults import ModbusFault, NoConnection, NoTime, Refusal
 from edge.sources.modbus.framing import read_request
 from edge.sources.modbus.learning import Piece
 
@@ -71,7 +71,7 @@ class Asking:
         self._pending = deque(sorted(self._known.pieces, key=lambda piece: piece.silences))
         self._bad = [(point, self._known.bad_points[point.name].reason) for point in self._known.spoiled]
         self._busy: list[tuple[Piece, float]] = []
-        self._silent: list[Piece] = []
+        self._silent: list[tuple[Piece, str]] = []
         self._blameless: list[Split] = []
         self._misses: list[tuple[str, str]] = []  # where, why
 
@@ -91,11 +91,16 @@ class Asking:
         block = Block(self.unit.unit_id, point.table, (point,))
         answer = await self._answer(Piece(block).request, block.where, wait_s)
         if isinstance(answer, bytes):
+            self.outcome = Outcome(answered=True)
             self._take(block, answer)
             read = self._known.split_off(point)
             self._pending = deque(piece for piece in self._known.pieces if piece is not read)
-        if answer is not None:
             await self.go_on()
+
+    async def try_less(self, wait_s: float) -> None:
+        """Where nothing was answered, ask for one point: the device may bear that, and not what it was asked for."""
+        if any(len(piece.block.points) > 1 for piece, _ in self._silent):
+            await self.probe(wait_s)
 
     async def look_again(self, wait_s: float) -> None:
         """What can wait until every unit was read: the busy, what halves do not explain, and one thing that was bad."""
@@ -132,33 +137,30 @@ class Asking:
             split = self._known.answered(piece)
             if split is not None:
                 self._blameless.append(split)
-        elif answer is None:
-            self._missed(piece)
-        else:
+        elif isinstance(answer, Refusal) and not answer.is_silence:
             self._refused(piece, answer, again=again)
-
-    async def _answer(self, request: Request, where: str, wait_s: float) -> bytes | Refusal | None:
-        """What the unit answered; None where it did not."""
-        loop = asyncio.get_running_loop()
-        started, poll = loop.time(), self._poll
-        try:
-            data = await poll.line.read(request, wait_s, pause_s=self.unit.timing.pause_s, until=poll.until)
-        except Refusal as exc:
-            if not exc.is_from_gateway:
-                self.outcome.answered = True
-                return exc
-            self._misses.append((where, str(exc)))
-        except NoAnswer as exc:
-            self._misses.append((where, str(exc)))
-        except NoConnection as exc:
-            poll.line_fault = str(exc)
-        except NoTime as exc:
-            poll.line_fault = str(exc)
         else:
-            self.outcome.answered = True
-            self.unit.slowest_s = max(self.unit.slowest_s, loop.time() - started)
-            return data
-        return None
+            self._spoil(piece.block, str(answer))
+            if answer.is_silence:
+                piece.silences += 1
+                self._silent.append((piece, str(answer)))
+
+    async def _answer(self, request: Request, where: str, wait_s: float) -> bytes | ModbusFault:
+        """What was answered, or why there is nothing."""
+        loop = asyncio.get_running_loop()
+        started, poll, unit = loop.time(), self._poll, self.unit
+        try:
+            data = await poll.line.read(request, wait_s, pause_s=unit.timing.pause_s, until=poll.until)
+        except ModbusFault as exc:
+            if isinstance(exc, NoConnection):
+                poll.line_fault = str(exc)
+            if exc.is_silence:
+                self._misses.append((where, str(exc)))
+            self.outcome.answered |= isinstance(exc, Refusal) and not exc.is_silence
+            return exc
+        self.outcome.answered = True
+        unit.answered_after(loop.time() - started)
+        return data
 
     def _take(self, block: Block, data: bytes) -> None:
         readings, faults = block.readings(data, self._poll.now_ms())
@@ -178,37 +180,23 @@ class Asking:
         else:
             self._spoil(piece.block, str(refusal))
 
-    def _missed(self, piece: Piece) -> None:
-        if self._poll.line_fault is not None:
-            self._spoil(piece.block, self._poll.line_fault)
-            return
-        piece.silences += 1
-        self._silent.append(piece)
-        self._spoil(piece.block, self._misses[-1][1])
-
     # Learning
 
     async def _explain(self, split: Split, wait_s: float) -> None:
-        """Both halves were answered: the addresses between them are to blame, or the size."""
+        """Both halves were answered: the addresses between them are to blame, or that it was too much at once."""
         gap = split.gap
         if gap is None:
-            self._known.blame_size(split, self._now)
+            self._known.blame_whole(split, self._now)
         elif self._poll.why_not() is None:
-            reason = await self._try_gap(gap, wait_s)
-            if reason is None:
-                self._known.blame_size(split, self._now)
-            elif reason:
-                self._known.blame_gap(gap, reason, self._now)
+            answer = await self._try_gap(gap, wait_s)
+            if isinstance(answer, bytes):
+                self._known.blame_whole(split, self._now)
+            elif _is_about_addresses(answer):
+                self._known.blame_gap(gap, str(answer), self._now)
 
-    async def _try_gap(self, gap: Forbidden, wait_s: float) -> str | None:
-        """What is the matter with the addresses of a gap; "" where that cannot be said."""
+    async def _try_gap(self, gap: Forbidden, wait_s: float) -> bytes | ModbusFault:
         request = read_request(self.unit.unit_id, gap.table, gap.first, gap.last - gap.first + 1)
-        answer = await self._answer(request, f"{gap.table} {gap.first}-{gap.last}", wait_s)
-        if isinstance(answer, bytes):
-            return None
-        if isinstance(answer, Refusal):
-            return str(answer) if answer.is_about_addresses else ""
-        return "" if self._poll.line_fault else self._misses[-1][1]
+        return await self._answer(request, f"{gap.table} {gap.first}-{gap.last}", wait_s)
 
     async def _recheck(self, wait_s: float) -> None:
         """Try one thing again that was bad."""
@@ -221,23 +209,25 @@ class Asking:
                 self._take(block, answer)
                 known.absolve(point)
                 self._bad = [bad for bad in self._bad if bad[0] is not point]
-            elif self._poll.line_fault is None:
-                known.blame_point(point, str(answer or self._misses[-1][1]), now)
+            else:
+                known.blame_point(point, str(answer), now)
         elif (gap := known.due_gap(now)) is not None:
-            reason = await self._try_gap(gap, wait_s)
-            if reason is None:
+            answer = await self._try_gap(gap, wait_s)
+            if isinstance(answer, bytes):
                 known.absolve_gap(gap)
-            elif reason:
-                known.blame_gap(gap, reason, now)
+            else:
+                known.blame_gap(gap, str(answer), now)
 
     def _suspect(self) -> None:
         """A unit that answers something and is silent about something else: look for what it cannot bear."""
-        for piece in self._silent:
+        for piece, reason in self._silent:
             points = piece.block.points
-            if piece.silences >= _SUSPICIOUS and len(points) > 1:
+            if piece.silences < _SUSPICIOUS or piece not in self._known.pieces:
+                continue
+            if len(points) > 1:
                 self._known.split(piece)
             elif piece.silences >= _GUILTY:
-                self._known.blame_point(points[0], f"{self._misses[-1][1]}, alone of all the unit's", self._now)
+                self._known.blame_point(points[0], f"{reason}, alone of all the unit's", self._now)
 
     # Telling
 
@@ -263,3 +253,8 @@ class Asking:
         if len(faults) > 1 and len(reasons) == 1 and all(r.quality == Quality.BAD for r in outcome.readings):
             return {self._name: reasons.pop()}
         return faults
+
+
+def _is_about_addresses(fault: ModbusFault) -> bool:
+    """Whether a request may have failed because of what it asked for."""
+    return fault.is_about_addresses if isinstance(fault, Refusal) else fault.is_silence

@@ -3,7 +3,7 @@
 ModbusFault (a SourceError)
 ├── NoConnection   the line cannot be reached
 ├── NoAnswer       nothing, or nothing that can be used, came back in time
-├── NoTime         it was not asked at all: the poll's time was over
+├── NoTime         the poll's time was over before it could be answered
 └── Refusal        the device answered with an exception code
 """
 
@@ -34,6 +34,9 @@ _FROM_GATEWAY: Final = frozenset({10, 11})
 class ModbusFault(SourceError):  # noqa: N818 - its children say what is the matter, not that it is an error
     """A request that brought nothing."""
 
+    is_silence = False
+    """Whether the unit was asked, and did not answer."""
+
 
 class NoConnection(ModbusFault):
     """The line cannot be reached."""
@@ -42,12 +45,14 @@ class NoConnection(ModbusFault):
 class NoAnswer(ModbusFault):
     """Nothing, or nothing that can be used, came back in time."""
 
+    is_silence = True
+
 
 class NoTime(ModbusFault):
-    """It was not asked: the poll's time was over."""
+    """The poll's time was over before it could be answered."""
 
     def __init__(self) -> None:
-        super().__init__("not asked: what did not answer used up the timeout_s")
+        super().__init__("no time left: what did not answer used up the timeout_s")
 
 
 class Refusal(ModbusFault):
@@ -56,6 +61,8 @@ class Refusal(ModbusFault):
     def __init__(self, code: int) -> None:
         super().__init__(f"{_EXCEPTIONS.get(code, 'unknown exception')} (exception {code})")
         self.code = code
+        # A gateway's answer for a unit that does not answer.
+        self.is_silence = code in _FROM_GATEWAY
 
     @property
     def is_about_addresses(self) -> bool:
@@ -66,8 +73,3 @@ class Refusal(ModbusFault):
     def is_for_now(self) -> bool:
         """Whether the same request might be answered in a moment."""
         return self.code in _FOR_NOW
-
-    @property
-    def is_from_gateway(self) -> bool:
-        """Whether it is a gateway that answers, because the unit does not."""
-        return self.code in _FROM_GATEWAY

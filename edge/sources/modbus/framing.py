@@ -23,6 +23,7 @@ _HEADER: Final = struct.Struct(">HHHB")
 _TCP_EXTRA: Final = 6  # bytes of a message that its length field does not count
 _LARGEST_TCP: Final = 254  # what that field may say: unit and 253 bytes
 _SMALLEST_TCP: Final = 2
+_RTU_EXTRA: Final = 3  # unit before a message, CRC behind it
 _COIL_ON: Final = b"\xff\x00"
 
 
@@ -38,6 +39,11 @@ class Request:
     pdu: bytes
     head: bytes
     answer_size: int
+
+    @property
+    def kind(self) -> tuple[int, int]:
+        """Unit and function: all that an RTU exception names."""
+        return self.unit_id, self.pdu[0]
 
     @property
     def refusal(self) -> int:
@@ -154,50 +160,61 @@ class TcpFraming:
 class RtuFraming:
     """Modbus RTU: an answer is ours by unit, function, byte count and CRC; noise before and behind it is passed over.
 
-    `owes` says whether the answer to a request that was given up may still come. It has the shape of an answer
-    to the same request asked again: until it has come, or can come no more, that must not be asked.
+    The answer to a request that was given up may still come, and looks like one to a later request to the same unit by
+    the same function: while the framing `owes` it, that must not be asked.
     """
 
     def __init__(self) -> None:
         self.skipped = 0
         self._buffer = b""
         self._request: Request | None = None
-        self._owed: Request | None = None
+        self._owed: dict[tuple[int, int], Request] = {}  # by unit and function
 
-    @property
-    def owes(self) -> bool:
-        """Whether an answer that nobody waits for may still come."""
-        return self._owed is not None
+    def owes(self, request: Request) -> bool:
+        """Whether an answer that nobody waits for may still come, and be taken for that to this request."""
+        return request.kind in self._owed
 
     def frame(self, request: Request) -> bytes:
         """See Framing."""
         self._pass_over()
-        self._request, self._owed = request, None
+        self._request = request
+        self._owed.pop(request.kind, None)
         body = bytes([request.unit_id]) + request.pdu
         return body + crc16(body).to_bytes(2, "little")
 
     def feed(self, data: bytes) -> bytes | None:
         """See Framing."""
-        request = self._request or self._owed
         buffer = self._buffer + data
-        if request is None:
-            self._buffer = buffer[-1:]
-            return None
-        found = _find(buffer, request)
+        if self._owed:
+            buffer = self._without_late(buffer)
+        request = self._request
+        found = None if request is None else _find(buffer, request)
         if found is None:
-            # What begins before this would be whole by now.
-            self._buffer = buffer[-(request.answer_size + 2) :]
+            self._buffer = buffer[-self._longest() :]
             return None
         start, end = found
-        wanted = self._request is not None
-        self.skipped += bool(start) + (not wanted)
+        self.skipped += bool(start)
         self._buffer = buffer[end:][-1:]
-        self._request = self._owed = None
-        return buffer[start + 1 : end - 2] if wanted else None
+        self._request = None
+        return buffer[start + 1 : end - 2]
+
+    def _without_late(self, buffer: bytes) -> bytes:
+        for kind, late in [*self._owed.items()]:
+            if (found := _find(buffer, late)) is not None:
+                buffer = buffer[: found[0]] + buffer[found[1] :]
+                del self._owed[kind]
+                self.skipped += 1
+        return buffer
+
+    def _longest(self) -> int:
+        """Bytes worth keeping: what begins before them would be whole by now."""
+        expected = [*self._owed.values()] + ([] if self._request is None else [self._request])
+        return max((request.answer_size + _RTU_EXTRA - 1 for request in expected), default=1)
 
     def give_up(self) -> None:
         """See Framing."""
-        self._owed = self._request or self._owed
+        if self._request is not None:
+            self._owed[self._request.kind] = self._request
         self._request = None
 
     def restart(self) -> None:
@@ -213,7 +230,7 @@ class RtuFraming:
 def _find(buffer: bytes, request: Request) -> tuple[int, int] | None:
     """Where the first whole answer to a request stands in RTU bytes."""
     unit = bytes([request.unit_id])
-    kinds = ((unit + request.head, request.answer_size + 3), (unit + bytes([request.refusal]), 5))
+    kinds = ((unit + request.head, request.answer_size + _RTU_EXTRA), (unit + bytes([request.refusal]), 2 + _RTU_EXTRA))
     found = []
     for head, size in kinds:
         start = buffer.find(head)

@@ -1,13 +1,14 @@
 """What one unit is asked, and what experience has taught about it. No I/O; times are seconds of a monotonic clock.
 
 A request that is refused is asked in halves, down to the point that spoils it. Where both halves are answered the
-addresses between them are to blame, if there are any and they are refused too, else the size of the request. Whatever
-is learned is doubted again later: devices are updated, and a fault may have been none of the addresses'.
+addresses between them are to blame, if there are any and they are refused too; else the request was larger than the
+device bears; or, if larger ones were answered, it crossed a border between two parts of the device's map. Whatever is
+learned is doubted again later: devices are updated, and a fault may have been none of the addresses'.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from edge.sources.modbus.blocks import Block, Forbidden, plan_blocks
@@ -17,7 +18,7 @@ from edge.sources.modbus.points import BIT_TABLES, MAX_BITS, MAX_REGISTERS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from edge.sources.modbus.points import PointConfig
+    from edge.sources.modbus.points import PointConfig, Table
 
 _FIRST_RECHECK_S: Final = 5.0
 
@@ -54,9 +55,11 @@ class Piece:
     silences: int = 0  # in a row
     answered: bool = False
     request: Request = field(init=False)
+    of_bits: bool = field(init=False)
 
     def __post_init__(self) -> None:
         block = self.block
+        self.of_bits = block.table in BIT_TABLES
         self.request = read_request(block.unit_id, block.table, block.address, block.count)
 
 
@@ -108,7 +111,11 @@ class Experience:
     pieces: list[Piece] = field(default_factory=list)
     bad_points: dict[str, _Doubt] = field(default_factory=dict)
     bad_gaps: dict[Forbidden, _Doubt] = field(default_factory=dict)
+    _borders: dict[tuple[Table, int], float] = field(
+        default_factory=dict
+    )  # first address behind each -> when it is due
     _sizes: dict[bool, _Size] = field(default_factory=dict)  # of registers (False) and of bits (True)
+    _largest: dict[bool, int] = field(default_factory=lambda: {False: 0, True: 0})  # answered ever
     _outdated: bool = False  # more has been learned since the plan was made
 
     def __post_init__(self) -> None:
@@ -133,16 +140,24 @@ class Experience:
     def replan(self) -> None:
         """The fewest requests around everything that is known to be bad."""
         good = [point for point in self.plan.points if point.name not in self.bad_points]
-        blocks = plan_blocks(
-            self.plan.unit_id,
-            good,
-            max_gap=self.plan.max_gap,
-            max_registers=self._limit(good, of_bits=False),
-            max_bits=self._limit(good, of_bits=True),
-            forbidden=[*self.plan.forbidden, *self.bad_gaps, *self._spoiled(good)],
-        )
-        self.pieces = [Piece(block) for block in blocks]
+        registers, bits = (self._limit(good, of_bits=of_bits) for of_bits in (False, True))
+        forbidden = (*self.plan.forbidden, *self.bad_gaps, *self._spoiled(good))
+        self.pieces = [
+            Piece(block)
+            for part in self._parts(good)
+            for block in replace(
+                self.plan, points=part, max_registers=registers, max_bits=bits, forbidden=forbidden
+            ).blocks()
+        ]
         self._outdated = False
+
+    def _parts(self, points: Sequence[PointConfig]) -> Iterable[tuple[PointConfig, ...]]:
+        """Points that may be read together, as far as borders say."""
+        parts: dict[tuple[str, int], list[PointConfig]] = {}
+        for point in points:
+            before = sum(table == point.table and start <= point.span.start for table, start in self._borders)
+            parts.setdefault((point.table, before), []).append(point)
+        return map(tuple, parts.values())
 
     def _limit(self, points: Iterable[PointConfig], *, of_bits: bool) -> int:
         configured = self.plan.max_bits if of_bits else self.plan.max_registers
@@ -186,18 +201,17 @@ class Experience:
     def answered(self, piece: Piece) -> Split | None:
         """A block was answered; the split of which neither half is to blame, once both are."""
         piece.answered, piece.silences = True, 0
-        if self._sizes:
-            self._learn_size(piece.block)
+        count, of_bits = piece.block.count, piece.of_bits
+        if count > self._largest[of_bits]:
+            self._largest[of_bits] = count
+            size = self._sizes.get(of_bits)
+            if size is not None and size.answered < count < size.refused:
+                size.answered = count
+                self._outdated = True
         split = piece.half_of
         if split is None or not split.suspect or not all(half.answered for half in split.halves):
             return None
         return split
-
-    def _learn_size(self, block: Block) -> None:
-        size = self._sizes.get(block.table in BIT_TABLES)
-        if size is not None and size.answered < block.count < size.refused:
-            size.answered = block.count
-            self._outdated = True
 
     def settle(self) -> None:
         """Plan anew where that can be better: every half was asked, and what spoils its whole is known."""
@@ -209,14 +223,13 @@ class Experience:
         """The addresses between two halves were refused by themselves."""
         self.bad_gaps[gap] = self._doubt(self.bad_gaps.get(gap), reason, now)
 
-    def blame_size(self, split: Split, now: float) -> None:
-        """Nothing in a block is bad by itself: it is too large."""
-        of_bits = split.whole.table in BIT_TABLES
-        known = self._sizes.get(of_bits)
-        answered = max(half.block.count for half in split.halves)
-        if known is not None:
-            answered = max(answered, known.answered if known.answered < split.whole.count else 0)
-        self._sizes[of_bits] = _Size(answered, split.whole.count, now + self.recheck_s)
+    def blame_whole(self, split: Split, now: float) -> None:
+        """Nothing in a block is bad by itself: it is too large, or crosses a border."""
+        of_bits = split.halves[0].of_bits
+        if split.whole.count > self._largest[of_bits]:
+            self._sizes[of_bits] = _Size(self._largest[of_bits], split.whole.count, now + self.recheck_s)
+        else:
+            self._borders[split.whole.table, split.halves[1].block.address] = now + self.recheck_s
 
     def blame_point(self, point: PointConfig, reason: str, now: float) -> None:
         """A point cannot be read even by itself."""
@@ -257,8 +270,10 @@ class Experience:
         return min(due, key=lambda gap: self.bad_gaps[gap].due, default=None)
 
     def doubt_sizes(self, now: float) -> None:
-        """Trust requests as large as the configuration allows again, where they were refused long ago."""
-        for of_bits, size in [*self._sizes.items()]:
-            if size.due <= now:
-                del self._sizes[of_bits]
-                self._outdated = True
+        """Trust requests of any size and across any border again, where they were refused long ago."""
+        sizes = {of_bits: size for of_bits, size in self._sizes.items() if size.due > now}
+        borders = {border: due for border, due in self._borders.items() if due > now}
+        self._outdated |= (sizes, borders) != (self._sizes, self._borders)
+        for of_bits in self._sizes.keys() - sizes.keys():
+            self._largest[of_bits] = 0
+        self._sizes, self._borders = sizes, borders

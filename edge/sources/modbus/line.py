@@ -1,8 +1,8 @@
 """One Modbus line: one request at a time on it, and no answer is ever taken for that of another request.
 
 What a time-out leaves behind is the hard part: the answer may still come. On TCP the connection is closed, and a
-transaction id guards the next one. RTU has no such id: there the line is left alone until the answer has come after all
-or `late_answer_s` have passed, and only then the next request is sent.
+transaction id guards the next one. RTU has no such id: there the same unit is not asked by the same function again
+until the answer has come after all, or `late_answer_s` have passed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from edge.sources.modbus.budget import transfer_s
-from edge.sources.modbus.faults import NoAnswer, NoConnection, NoTime, Refusal
+from edge.sources.modbus.faults import ModbusFault, NoAnswer, NoConnection, NoTime, Refusal
 from edge.sources.modbus.framing import Framing, NotModbus, RtuFraming, TcpFraming
 from edge.sources.modbus.transport import SerialPort, Wire, open_tcp
 from edge.sources.modbus.turns import Turns
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _REOPENING_PAUSES_S: Final = (0.05, 0.1, 0.2)
 _EXCEPTION: Final = 0x80
 _FOREVER: Final = float("inf")
+# For a line to be silent: noise without end must not keep a write waiting.
+_LONGEST_WAIT_S: Final = 70.0
 
 
 class ModbusLine:
@@ -41,10 +43,12 @@ class ModbusLine:
         self._turns = Turns()
         self._answer: asyncio.Future[bytes] | None = None
         self._deadline = 0.0  # loop time, as all below
+        self._is_cut_short = False
         self._timer: asyncio.TimerHandle | None = None
         self._active_at = 0.0  # when something last came, or was waited for
-        self._late_until = 0.0
+        self._late_until: dict[tuple[int, int], float] = {}  # by unit and function
         self._stirred = asyncio.Event()
+        self._is_closed = False
         self.connections = 0
 
     @property
@@ -65,63 +69,57 @@ class ModbusLine:
         await self._turns.take(first=True)
         try:
             await self._ask(request, timeout_s, pause_s, _FOREVER)
-            return (await self._ask(check, timeout_s, pause_s, _FOREVER))[2:]
+            try:
+                return (await self._ask(check, timeout_s, pause_s, _FOREVER))[2:]
+            except ModbusFault as exc:
+                raise ModbusFault(f"written, but not read back: {exc}") from exc
         finally:
             self._turns.give()
 
     def release(self) -> None:
-        """Close the connection, unless a request is under way."""
+        """Closes the connection, unless a request is under way."""
         if not self._turns.taken:
-            self.close()
+            self._hang_up()
 
     def close(self) -> None:
-        """Close the connection, if there is one."""
-        if self._wire is not None:
-            self._wire.close()
-            self._wire = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        """Closes the line for good."""
+        self._is_closed = True
+        self._lost("the line was closed")
 
     async def _ask(self, request: Request, timeout_s: float, pause_s: float, until: float) -> bytes:
         loop = asyncio.get_running_loop()
         wire = self._wire or await self._open(min(timeout_s, until - loop.time()))
         if self._rtu is not None or pause_s:
-            await self._quiet(max(pause_s, self._gap_s))
-            wire = self._wire or await self._open(timeout_s)
+            wire = await self._quiet(request, max(pause_s, self._gap_s), min(until, loop.time() + _LONGEST_WAIT_S))
         now = loop.time()
         if self._byte_s:
             timeout_s += transfer_s(request, self._byte_s)
-        deadline = min(now + timeout_s, until)
-        if deadline <= now:
-            raise NoTime
+        self._is_cut_short = until < now + timeout_s
         answer: asyncio.Future[bytes] = loop.create_future()
         self._answer = answer
-        self._watch(deadline, loop)
+        self._watch(until if self._is_cut_short else now + timeout_s, loop)
         done = False
         try:
             wire.send(self._framing.frame(request))
             pdu = await answer
             done = True
         except OSError as exc:
-            self.close()
             raise NoAnswer(exc.strerror or str(exc)) from exc
         finally:
             self._answer = None
             self._active_at = loop.time()
             if not done:
-                self._give_up()
+                self._give_up(request)
         if pdu[0] & _EXCEPTION:
             raise Refusal(pdu[1])
         return pdu
 
-    def _give_up(self) -> None:
+    def _give_up(self, request: Request) -> None:
         """An answer may still come, and must not be taken for that of the next request."""
         self._framing.give_up()
-        if self._rtu is not None:
-            self._late_until = self._active_at + self._config.late_answer_s
+        self._late_until[request.kind] = self._active_at + self._config.late_answer_s
         if self._config.transport != "serial":
-            self.close()
+            self._hang_up()
 
     # Waiting
 
@@ -141,26 +139,31 @@ class ModbusLine:
         if loop.time() < self._deadline:
             self._watch(self._deadline, loop)
         else:
-            self._answer.set_exception(NoAnswer("no answer in time"))
+            self._answer.set_exception(NoTime() if self._is_cut_short else NoAnswer("no answer in time"))
 
-    async def _quiet(self, gap_s: float) -> None:
-        """Waits until the line may be used: the pause is over, and no late answer is expected any more."""
-        while self._wire is not None:
+    async def _quiet(self, request: Request, gap_s: float, until: float) -> Wire:
+        """Waits until this may be asked: the pause is over, and no late answer is expected that looks like its own."""
+        while True:
+            wire = self._wire or await self._open(until - asyncio.get_running_loop().time())
             if self._rtu is not None:
-                self._wire.drain()
-            late = self._rtu is not None and self._rtu.owes
-            free_at = max(self._active_at + gap_s, self._late_until if late else 0.0)
-            wait_s = free_at - asyncio.get_running_loop().time()
-            if wait_s <= 0:
-                return
+                wire.drain()
+            late = self._rtu is not None and self._rtu.owes(request)
+            free_at = max(self._active_at + gap_s, self._late_until[request.kind] if late else 0.0)
+            now = asyncio.get_running_loop().time()
+            if free_at <= now and self._wire is wire:
+                return wire
+            if free_at > until:
+                raise NoTime
             self._stirred.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(wait_s):
+                async with asyncio.timeout(free_at - now):
                     await self._stirred.wait()
 
     # Connection
 
     async def _open(self, timeout_s: float) -> Wire:
+        if self._is_closed:
+            raise NoConnection("the line was closed")
         if timeout_s <= 0:
             raise NoTime
         try:
@@ -200,7 +203,15 @@ class ModbusLine:
         if pdu is not None and self._answer is not None and not self._answer.done():
             self._answer.set_result(pdu)
 
+    def _hang_up(self) -> None:
+        if self._wire is not None:
+            self._wire.close()
+            self._wire = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
     def _lost(self, why: str) -> None:
-        self.close()
+        self._hang_up()
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(NoAnswer(why))

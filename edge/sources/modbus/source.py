@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 # Of a poll's time-out: one that meets many dead units ends by itself and delivers what the living ones said.
 _BUDGET: Final = 0.9
+# Of that, for one answer at most: the first unit that is dead must not use it up.
+_ONE_REQUEST: Final = 0.3
 
 
 class ModbusSource(Source):
@@ -56,9 +58,9 @@ class ModbusSource(Source):
     async def poll(self) -> list[Reading]:
         """Every point of every unit, once; raises SourceError when the line is down or no unit answers at all."""
         started = asyncio.get_running_loop().time()
-        poll = Poll(
-            self._line, self._now_ms, started + self._config.timeout_s * _BUDGET, self._config.request_timeout_s
-        )
+        budget_s = self._config.timeout_s * _BUDGET
+        request_timeout_s = min(self._config.request_timeout_s, budget_s * _ONE_REQUEST)
+        poll = Poll(self._line, self._now_ms, started + budget_s, request_timeout_s)
         self._is_polling = True
         try:
             outcomes = await self._ask_all(poll, started)
@@ -82,6 +84,9 @@ class ModbusSource(Source):
         for asking in living:
             await asking.look_again(min(poll.request_timeout_s, max(share_s, asking.unit.patience_s)))
         anybody = any(asking.outcome.answered for asking in living)
+        if not anybody:
+            for asking in living:
+                await asking.try_less(poll.request_timeout_s)
         await self._probe([asking for asking in everybody if asking.unit.is_silent], poll, started, anybody=anybody)
         return [asking.end() for asking in everybody]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +17,7 @@ _MOST_DOUBLINGS: Final = 20
 _LONG_LOOK: Final = 3
 # A silent unit is waited for so many times longer than it ever took to answer, if that is more than its share.
 _SLOWNESS: Final = 3
+_FORGETTING: Final = 0.99
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +37,12 @@ class Unit:
         self.unit_id = plan.unit_id
         self.experience = Experience(plan, timing.recheck_s)
         self.timing = timing
-        self.slowest_s = 0.0  # answer ever
+        self._slowest_s = 0.0  # answer of late
         self.due = 0.0  # loop time from which on it is asked again, when it is silent
         self.silence = ""  # why it is silent
         self._silent_polls = 0
+        # Not always the same one in an agent that is started again and again.
+        self._first_probe = random.randrange(len(plan.points))  # noqa: S311 - keeps no secret
 
     @property
     def is_silent(self) -> bool:
@@ -54,7 +58,11 @@ class Unit:
     @property
     def patience_s(self) -> float:
         """How long its answers may well take, by what they took."""
-        return _SLOWNESS * self.slowest_s
+        return _SLOWNESS * self._slowest_s
+
+    def answered_after(self, elapsed_s: float) -> None:
+        """It took so long to answer; what was long ago counts less and less."""
+        self._slowest_s = max(elapsed_s, _FORGETTING * self._slowest_s)
 
     def ask_at_once(self) -> None:
         """End a pause."""
@@ -63,7 +71,7 @@ class Unit:
     def probe_point(self) -> PointConfig | None:
         """The point it is asked for while it is silent: another each time, as one may be silent by itself."""
         points = [point for piece in self.experience.pieces for point in piece.block.points]
-        return points[(self._silent_polls - 1) % len(points)] if points else None
+        return points[(self._first_probe + self._silent_polls) % len(points)] if points else None
 
     def heard(self) -> None:
         """It answered in this poll."""
@@ -74,4 +82,4 @@ class Unit:
         doublings = min(self._silent_polls, _MOST_DOUBLINGS)
         self.due = now + min(self.timing.interval_s * (2**doublings - 1), _LONGEST_PAUSE_S)
         self._silent_polls += 1
-        self.silence = why
+        self.silence = self.silence or why

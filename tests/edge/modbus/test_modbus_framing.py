@@ -162,13 +162,28 @@ def test_rtu_waits_for_an_answer_that_is_late(request: Request, other: Request, 
     late = as_rtu(request.unit_id, answer_to(request, fill))
     assert fed(framing, late[:3], cuts) == []
     framing.give_up()
-    assert framing.owes
+    assert framing.owes(request)
     assert fed(framing, late[3:], cuts) == []
-    assert not framing.owes
+    assert not framing.owes(request)
     assert framing.skipped == 1
     framing.frame(other)
     pdu = answer_to(other, fill + 1)
     assert fed(framing, as_rtu(other.unit_id, pdu), cuts) == [pdu]
+
+
+@given(unit_id=st.integers(0, 255), fill=st.integers(0, 255), cuts=CUTS, swapped=st.booleans())
+def test_rtu_tells_the_late_answer_of_another_unit_apart(
+    unit_id: int, fill: int, cuts: list[int], *, swapped: bool
+) -> None:
+    framing = RtuFraming()
+    late, current = read_request(unit_id, "holding", 0, 10), read_request(unit_id ^ 1, "holding", 0, 10)
+    framing.frame(late)
+    framing.give_up()
+    framing.frame(current)
+    assert framing.owes(late)
+    pdu = answer_to(current, fill + 1)
+    frames = [as_rtu(unit_id, answer_to(late, fill)), as_rtu(current.unit_id, pdu)]
+    assert fed(framing, b"".join(frames[::-1] if swapped else frames), cuts) == [pdu]
 
 
 @given(data=st.lists(st.binary(min_size=1, max_size=4096), max_size=20))

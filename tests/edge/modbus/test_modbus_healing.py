@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -204,32 +205,54 @@ def test_a_point_over_a_bad_register_takes_no_neighbour_along(kit: Any) -> None:
     kit.on_line(test)
 
 
+def test_a_border_that_no_request_may_cross_is_found_and_doubted(kit: Any) -> None:
+    async def test(line: Any) -> None:
+        line.units[1] = {a: a for a in range(100)}
+        refusing(line, lambda address, count: address < 37 < address + count)
+        of_units = kit.units(u1=[{"name": f"p{a}", "address": a} for a in range(100)])
+        async with kit.config(line, of_units, recheck_s=0.5).open(kit.now) as source:
+            good = {f"p{a}": a for a in range(100)}
+            for _ in range(8):
+                line.requests.clear()
+                assert kit.shown(await source.poll()) == good
+            assert line.requests == [(1, 4, 0, 37), (1, 4, 37, 63)]
+            refusing(line, lambda *_: False)
+            deadline = time.monotonic() + 5
+            while line.requests[-1] != (1, 4, 0, 100):
+                assert time.monotonic() < deadline
+                assert kit.shown(await source.poll()) == good
+
+    kit.on_line(test)
+
+
 DEVICES = st.tuples(
     st.sets(st.integers(0, 39), min_size=1, max_size=30),  # points
     st.sets(st.integers(0, 39), max_size=5),  # illegal addresses
     st.integers(1, 40),  # largest request
+    st.sets(st.integers(1, 39), max_size=2),  # first addresses behind borders that no request may cross
 )
 
 
 @settings(max_examples=60, deadline=None)
 @given(device=DEVICES)
 def test_every_readable_point_is_read_in_every_poll_and_soon_in_the_fewest_requests(
-    kit: Any, device: tuple[set[int], set[int], int]
+    kit: Any, device: tuple[set[int], set[int], int, set[int]]
 ) -> None:
-    addresses, illegal, limit = device
+    addresses, illegal, limit, borders = device
     points = [{"name": f"p{a}", "address": a, "table": "input", "datatype": "uint16"} for a in sorted(addresses)]
     expected = {f"p{a}": "bad" if a in illegal else a for a in addresses}
-    fewest = plan_blocks(
-        1,
-        [PointConfig.model_validate(point) for point in points if point["address"] not in illegal],
-        max_gap=4,
-        max_registers=limit,
-        forbidden=[Forbidden(table="input", first=a, last=a) for a in illegal],
-    )
+    legal = [PointConfig.model_validate(point) for point in points if point["address"] not in illegal]
+    walls = [Forbidden(table="input", first=a, last=a) for a in illegal]
+    fewest = [
+        block
+        for start, stop in pairwise([0, *sorted(borders), 40])
+        for part in [[point for point in legal if start <= point.address < stop]]
+        for block in plan_blocks(1, part, max_gap=4, max_registers=limit, forbidden=walls)
+    ]
 
     async def test(line: Any) -> None:
         line.units[1] = {a: a for a in range(40) if a not in illegal}
-        refusing(line, lambda _, count: count > limit)
+        refusing(line, lambda a, count: count > limit or any(a < border < a + count for border in borders))
         async with kit.config(line, kit.units(u1=points), timeout_s=30).open(kit.now) as source:
             for _ in range(25):
                 line.requests.clear()

@@ -112,7 +112,7 @@ def test_a_write_that_is_given_up_while_it_waits_gives_its_turn_on(kit: Any) -> 
             await asyncio.sleep(0)
             writes[0].cancel()
             assert (await writes[1]).value == 2
-            assert kit.shown(await polling) == {"a": 1, "set": 0, "b": 4}
+            assert kit.shown(await polling) == {"a": 1, "set": 2, "b": 4}
         assert [value for _, function, _, value in line.requests if function == 6] == [2]
 
     kit.on_line(test)
