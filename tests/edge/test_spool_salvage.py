@@ -15,6 +15,7 @@ from contract.datatypes import DataType
 from contract.delivery import GAP, Gap
 from contract.sparkplug import Metric, Payload, decode, encode
 from edge.batch import Batch, gap_batch
+from edge.clock import boot_id
 from edge.lane import Lane
 from edge.spool import Spool, SpoolLimits, StoredBatch
 from edge.spool.directory import open_spool
@@ -43,7 +44,7 @@ def declare(device: str, gap: Gap) -> Batch:
 
 def make_spool(directory: Path, *, clean: bool = True) -> list[Batch]:
     """A spool with some of everything in it; returns the batches that it holds."""
-    file = open_spool(directory, FileLimits(1 << 26), MADE_MS)
+    file = open_spool(directory, FileLimits(1 << 26), MADE_MS, boot_id())
     kept: list[Batch] = []
     for first in range(0, 120, 6):
         batches = [a_batch(n, Lane(n % 4)) for n in range(first, first + 6)]
