@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 from contract.errors import CodecError
+from contract.plain import PLAIN, PlainMetric, encode_plain
 from contract.sparkplug import Metric, Payload, Quality, encode
 from contract.topics import MessageType, Topic
 from edge.lane import Lane
@@ -15,6 +16,7 @@ from edge.reading import Reading
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from contract.datatypes import Value
     from contract.delivery import Gap
     from edge.reading import MetricInfo
 
@@ -82,12 +84,28 @@ def _batch_of(device: str, readings: Sequence[Reading], started_ms: int, now_ms:
 
 
 def _encode_all(readings: Sequence[Reading], now_ms: int) -> bytes:
-    metrics = [_metric(reading) for reading in readings]
+    plain: list[PlainMetric] = []
+    others: list[Reading] = []
+    for reading in readings:
+        name, datatype, value, sampled_at_ms, quality, properties = reading
+        if quality is Quality.GOOD and not properties and datatype in PLAIN and _is_finite(value):
+            plain.append((name, datatype, value, sampled_at_ms))
+        else:
+            others.append(reading)
     try:
-        return encode(Payload(now_ms, tuple(metrics)))
+        return encode_plain(now_ms, plain) + _encode_others(others, now_ms)
     except CodecError:
         # One value that its type cannot hold must not cost the whole poll.
+        metrics = [_metric(reading) for reading in readings]
         return encode(Payload(now_ms, tuple(metric if _fits(metric) else _nulled(metric) for metric in metrics)))
+
+
+def _is_finite(value: Value) -> TypeGuard[float]:
+    return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _encode_others(readings: Sequence[Reading], now_ms: int) -> bytes:
+    return encode(Payload(now_ms, tuple(_metric(reading) for reading in readings))) if readings else b""
 
 
 def _metric(reading: Reading) -> Metric:

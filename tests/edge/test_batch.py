@@ -31,7 +31,7 @@ def test_every_reading_arrives_once_and_what_its_type_cannot_hold_arrives_as_bad
         for i, ((datatype, value), at) in enumerate(given_values)
     ]
     (batch,) = batches_of_poll("plant", readings, started_ms, 7)
-    metrics = decode(batch.payload).metrics
+    metrics = sorted(decode(batch.payload).metrics, key=lambda metric: int(metric.name[1:]))
     assert [(m.name, m.timestamp_ms) for m in metrics] == [(r.metric, r.sampled_at_ms) for r in readings]
     for metric, reading in zip(metrics, readings, strict=True):
         assert metric.value == reading.value or (metric.value, metric.quality) == (None, Quality.BAD)
