@@ -10,6 +10,7 @@ import cv2
 
 from edge.vision.frame import FaultyPicture, Frame, JpegPicture, VideoPicture
 from edge.vision.mjpeg import StreamFault
+from edge.vision.video import ONE_THREAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,7 +80,7 @@ def _video(path: Path) -> tuple[Callable[[], Iterator[Picture]], float]:
         capture.release()
 
     def play() -> Iterator[Picture]:
-        playing = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        playing = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, ONE_THREAD)
         try:
             while playing.grab():
                 yield VideoPicture(playing)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 import cv2
 import numpy as np
@@ -83,18 +85,18 @@ class FaultyPicture:
         raise FrameFault(self.fault)
 
 
-class VideoPicture:
-    """The frame that a capture holds now: to be used before the next one is grabbed."""
-
-    def __init__(self, capture: cv2.VideoCapture) -> None:
-        self._capture = capture
+class _ImagePicture:
+    """A frame that is decoded to colour."""
 
     @cached_property
     def _image(self) -> Colour:
-        found, image = self._capture.retrieve()
+        found, image = self._decode()
         if not found:
             raise FrameFault("a frame cannot be decoded")
         return np.asarray(image, dtype=np.uint8)
+
+    @abstractmethod
+    def _decode(self) -> tuple[bool, Any]: ...
 
     def grey(self) -> Grey:
         """The image in grey."""
@@ -103,3 +105,31 @@ class VideoPicture:
     def jpeg(self, max_width: int) -> bytes:
         """Encoded for the ring."""
         return encode(shrunk_colour(self._image, max_width), _RING_QUALITY)
+
+
+class VideoPicture(_ImagePicture):
+    """The frame that a capture holds now: to be used before the next one is grabbed."""
+
+    def __init__(self, capture: cv2.VideoCapture) -> None:
+        self._capture = capture
+
+    def _decode(self) -> tuple[bool, Any]:
+        return self._capture.retrieve()
+
+
+class PacketPicture(_ImagePicture):
+    """A key frame as the encoder made it, with what its decoder needs to begin."""
+
+    def __init__(self, packet: bytes) -> None:
+        self._packet = packet
+
+    def _decode(self) -> tuple[bool, Any]:
+        # OpenCV decodes files; this one is in memory alone.
+        with os.fdopen(os.memfd_create("key frame"), "wb") as file:
+            file.write(self._packet)
+            file.flush()
+            capture = cv2.VideoCapture(f"/proc/self/fd/{file.fileno()}", cv2.CAP_FFMPEG, (cv2.CAP_PROP_N_THREADS, 1))
+            try:
+                return capture.read()
+            finally:
+                capture.release()

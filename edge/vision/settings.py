@@ -71,6 +71,7 @@ class Settings:
     password: str | None
     loop: bool
     on_demand: bool
+    keyframes_only: bool
     file_fps: float | None
     interval_s: float
     max_fps: float

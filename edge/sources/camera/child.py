@@ -19,16 +19,14 @@ if TYPE_CHECKING:
 _CODE: Final = Path(__file__).parents[3]
 _LINE_BYTES: Final = 64 * 1024
 _ENVIRONMENT: Final = {
+    "OPENCV_FFMPEG_CAPTURE_OPTIONS": "rtsp_transport;tcp",  # UDP loses packets without a word
     "OPENCV_FFMPEG_LOGLEVEL": "-8",
     "OPENCV_LOG_LEVEL": "OFF",
     "OPENCV_IO_MAX_IMAGE_PIXELS": str(1 << 26),  # a small JPEG can announce a giant image
     # One thread each: more only cost memory here.
-    "OPENCV_FFMPEG_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
 }
-_RTSP_BY_TCP: Final = "rtsp_transport;tcp"  # UDP loses packets without a word
-_KEYFRAMES: Final = "avdiscard;nonkey"
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _SHARE_OVER_S: Final = 5.0  # the kernel counts in ticks of 10 ms
@@ -38,7 +36,6 @@ async def start(config: CameraConfig) -> asyncio.subprocess.Process:
     """The process, told what to watch; raises SourceError."""
     with needed_by(config.name):
         password = config.password()
-    options = f"{_RTSP_BY_TCP}|{_KEYFRAMES}" if config.keyframes_only else _RTSP_BY_TCP
     # A line can hold a frame of a clip, in base64.
     line_bytes = _LINE_BYTES + (2 * config.clips.max_frame_bytes if config.clips else 0)
     try:
@@ -48,7 +45,7 @@ async def start(config: CameraConfig) -> asyncio.subprocess.Process:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             cwd=_CODE,
-            env=os.environ | _ENVIRONMENT | {"OPENCV_FFMPEG_CAPTURE_OPTIONS": options},
+            env=os.environ | _ENVIRONMENT,
             limit=line_bytes,
         )
     except OSError as exc:
@@ -70,6 +67,7 @@ def settings_of(config: CameraConfig, password: str | None) -> Settings:
         password=password,
         loop=config.loop,
         on_demand=config.playback == "polled",
+        keyframes_only=config.keyframes_only,
         file_fps=config.file_fps,
         interval_s=config.interval_s,
         max_fps=config.max_fps or 1 / config.interval_s,

@@ -118,7 +118,7 @@ class CameraConfig(SourceConfig, Credentials):
         default=None, gt=0, le=60, description="frames a second that are looked at; none: one an interval"
     )
     keyframes_only: bool = Field(
-        default=False, description="of H.264 and H.265 decode key frames alone; they come every few seconds"
+        default=False, description="of an RTSP stream decode key frames alone; they come every few seconds"
     )
     max_memory_mb: int = Field(default=256, ge=96, le=8192, description="MiB resident; a process with more is killed")
     cpu_percent: float = Field(
@@ -164,6 +164,8 @@ class CameraConfig(SourceConfig, Credentials):
             raise ValueError("loop, playback and file_fps go with file only")
         if self.url is None and self.username is not None:
             raise ValueError("username goes with url only")
+        if self.keyframes_only and not (self.url or "").startswith("rtsp"):
+            raise ValueError("keyframes_only goes with an rtsp:// or rtsps:// url only")
         return self
 
     @property

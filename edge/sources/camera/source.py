@@ -6,6 +6,8 @@ import asyncio
 import base64
 import json
 import logging
+import os
+import signal
 import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -98,21 +100,22 @@ class CameraSource(Source):
         try:
             self._tasks[2].cancel()
             self._process.stdin.close()
-            with suppress(ProcessLookupError):
-                self._process.terminate()
+            self._send_signal(signal.SIGTERM)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE_S):
                     await asyncio.gather(*listening, return_exceptions=True)
         finally:
-            self._kill()
+            self._send_signal(signal.SIGKILL)
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await self._process.wait()
 
-    def _kill(self) -> None:
-        with suppress(ProcessLookupError):
-            self._process.kill()
+    def _send_signal(self, number: signal.Signals) -> None:
+        # By ourselves: Popen's would first wait for a process that has just ended, which asyncio then misses.
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, number)
 
     async def _next_frame(self) -> list[Reading]:
         """Ask for a frame of the recording and wait for it, or for its end; nothing where that takes too long."""
@@ -133,7 +136,7 @@ class CameraSource(Source):
                 self._cut = f"its process took {self._usage.memory_mb:.0f} MiB: allowed are {most_mb} (max_memory_mb)"
             else:
                 self._cut = self._why_lost()
-        self._kill()
+        self._send_signal(signal.SIGKILL)
 
     def _why_lost(self) -> str | None:
         now_s, patience_s = time.monotonic(), self._config.patience_s

@@ -1,0 +1,233 @@
+"""Cameras that run in a process of their own, so that they can be stopped in the middle of a frame."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from edge.errors import SourceError
+from edge.sources import CameraConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from edge.reading import Reading
+    from edge.sources.camera import CameraSource
+
+WAIT_S = 30.0
+
+
+@dataclass(frozen=True)
+class SimulatedCamera:
+    """`python -m simulators serve`, with one camera."""
+
+    process: subprocess.Popen[bytes]
+    addresses: dict[str, str]
+    ledger: Path
+
+
+@pytest.fixture
+def simulated_camera(tmp_path: Path) -> Iterator[Callable[..., SimulatedCamera]]:
+    """Starts one; it ends with the test."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(**keys: Any) -> SimulatedCamera:
+        scenario, addresses = tmp_path / "scenario.yaml", tmp_path / "addresses.json"
+        simulator = {"type": "camera", "name": "gate", "seed": 7} | keys
+        scenario.write_text(yaml.safe_dump({"ledger_dir": str(tmp_path / "ledgers"), "simulators": [simulator]}))
+        command = [sys.executable, "-m", "simulators", "serve", str(scenario), "--addresses", str(addresses)]
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        started.append(process)
+        deadline = time.monotonic() + WAIT_S
+        while not addresses.exists():
+            assert process.poll() is None, "the simulator ended"
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        return SimulatedCamera(process, json.loads(addresses.read_text())["gate"], tmp_path / "ledgers" / "gate.jsonl")
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+class Cameras:
+    """What every test does with a camera."""
+
+    @staticmethod
+    def config(trusted: dict[str, Any] | None = None, **options: Any) -> CameraConfig:
+        """A configuration; `trusted` keys pass no validation, for bounds that no sane one has."""
+        document = {"type": "camera", "name": "gate", "interval_s": 1} | options
+        return CameraConfig.model_validate(document).model_copy(update=trusted or {})
+
+    @staticmethod
+    def clock() -> int:
+        """The agent's clock."""
+        return time.time_ns() // 1_000_000
+
+    @staticmethod
+    async def polled(source: CameraSource, condition: Callable[[list[Reading]], bool]) -> list[Reading]:
+        """Polls until a condition holds of all readings so far, and gives them."""
+        readings: list[Reading] = []
+        deadline = time.monotonic() + WAIT_S
+        while not condition(readings):
+            assert time.monotonic() < deadline, f"not with {readings[-10:]}"
+            readings += await source.poll()
+            await asyncio.sleep(0.02)
+        return readings
+
+    @staticmethod
+    async def lost(source: CameraSource) -> str:
+        """Polls until the source fails, and says why."""
+        deadline = time.monotonic() + WAIT_S
+        while time.monotonic() < deadline:
+            try:
+                await source.poll()
+            except SourceError as exc:
+                return str(exc)
+            await asyncio.sleep(0.02)
+        pytest.fail("the camera is not lost")
+
+    async def watched(self, config: CameraConfig, condition: Callable[[list[Reading]], bool]) -> list[Reading]:
+        """The readings of a camera that is opened for them alone."""
+        async with config.open(self.clock) as source:
+            return await self.polled(source, condition)
+
+    async def failing(self, config: CameraConfig) -> str:
+        """Why a camera is lost that is opened for that alone."""
+        async with config.open(self.clock) as source:
+            return await self.lost(source)
+
+
+@pytest.fixture(scope="session")
+def cameras() -> Cameras:
+    """The same for all."""
+    return Cameras()
+
+
+@pytest.fixture(scope="session")
+def is_running() -> Callable[[int], bool]:
+    """Whether a process exists and is more than a zombie."""
+
+    def running(pid: int) -> bool:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+
+    return running
+
+
+class Scripted:
+    """A TCP server that answers each connection by a script, in a thread."""
+
+    def __init__(self, script: Callable[[socket.socket], None]) -> None:
+        self._script = script
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.accepted = 0
+        self._threads = [threading.Thread(target=self._accept)]
+        self._connections: list[socket.socket] = []
+        self._threads[0].start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.accepted += 1
+            self._connections.append(connection)
+            self._threads.append(threading.Thread(target=self._serve, args=(connection,)))
+            self._threads[-1].start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with suppress(OSError):
+            self._script(connection)
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for connection in self._connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+        for thread in self._threads:
+            thread.join(5)
+
+
+@pytest.fixture
+def scripted() -> Callable[[Callable[[socket.socket], None]], AbstractContextManager[Scripted]]:
+    """Serves by a script inside a context."""
+
+    @contextmanager
+    def serving(script: Callable[[socket.socket], None]) -> Iterator[Scripted]:
+        server = Scripted(script)
+        try:
+            yield server
+        finally:
+            server.close()
+
+    return serving
+
+
+class Mjpeg:
+    """The pieces of an MJPEG stream."""
+
+    HEADER = b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n\r\n"
+
+    @staticmethod
+    def jpeg(seed: int = 0, width: int = 160, height: int = 120) -> bytes:
+        """A JPEG of coarse noise, which has contrast and edges."""
+        coarse = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+        picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_NEAREST)
+        return bytes(cv2.imencode(".jpg", picture)[1])
+
+    @staticmethod
+    def part(body: bytes, at_ms: int | None = None) -> bytes:
+        """A frame as a part of the stream, of the time given (ms) or without one."""
+        stamp = "" if at_ms is None else f"X-Timestamp: {at_ms / 1000:.3f}\r\n"
+        return f"--frame\r\nContent-Length: {len(body)}\r\n{stamp}\r\n".encode() + body + b"\r\n"
+
+
+@pytest.fixture(scope="session")
+def mjpeg() -> Mjpeg:
+    """The same for all."""
+    return Mjpeg()
+
+
+@pytest.fixture(scope="session")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A video of so many frames in which a box walks to the right; its suffix says the container."""
+
+    def make(frames: int, suffix: str = ".avi", fps: float = 10.0) -> Path:
+        path = tmp_path_factory.mktemp("video") / f"yard{suffix}"
+        codec = cv2.VideoWriter.fourcc(*("mpg2" if suffix == ".ts" else "MJPG"))
+        writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, codec, fps, (160, 120))
+        assert writer.isOpened()
+        scene = np.kron(np.random.default_rng(1).integers(60, 120, (12, 16, 1), np.uint8), np.ones((10, 10, 3)))
+        for n in range(frames):
+            picture = scene.astype(np.uint8)
+            left = n * 4 % 140
+            picture[50:80, left : left + 20] = 250
+            writer.write(picture)
+        writer.release()
+        assert path.stat().st_size > 0
+        return path
+
+    return make
