@@ -115,6 +115,7 @@ class Experience:
         default_factory=dict
     )  # first address behind each -> when it is due
     _sizes: dict[bool, _Size] = field(default_factory=dict)  # of registers (False) and of bits (True)
+    _oversized: dict[bool, tuple[int, tuple[Table, int]]] = field(default_factory=dict)  # size and border of the first
     _largest: dict[bool, int] = field(default_factory=lambda: {False: 0, True: 0})  # answered ever
     _outdated: bool = False  # more has been learned since the plan was made
 
@@ -203,15 +204,20 @@ class Experience:
         piece.answered, piece.silences = True, 0
         count, of_bits = piece.block.count, piece.of_bits
         if count > self._largest[of_bits]:
-            self._largest[of_bits] = count
-            size = self._sizes.get(of_bits)
-            if size is not None and size.answered < count < size.refused:
-                size.answered = count
-                self._outdated = True
+            self._answered_more(count, of_bits=of_bits)
         split = piece.half_of
         if split is None or not split.suspect or not all(half.answered for half in split.halves):
             return None
         return split
+
+    def _answered_more(self, count: int, *, of_bits: bool) -> None:
+        self._largest[of_bits] = count
+        if of_bits in self._oversized and self._oversized[of_bits][0] <= count:
+            del self._oversized[of_bits]  # it was a border
+        size = self._sizes.get(of_bits)
+        if size is not None and size.answered < count < size.refused:
+            size.answered = count
+            self._outdated = True
 
     def settle(self) -> None:
         """Plan anew where that can be better: every half was asked, and what spoils its whole is known."""
@@ -224,12 +230,20 @@ class Experience:
         self.bad_gaps[gap] = self._doubt(self.bad_gaps.get(gap), reason, now)
 
     def blame_whole(self, split: Split, now: float) -> None:
-        """Nothing in a block is bad by itself: it is too large, or crosses a border."""
-        of_bits = split.halves[0].of_bits
-        if split.whole.count > self._largest[of_bits]:
-            self._sizes[of_bits] = _Size(self._largest[of_bits], split.whole.count, now + self.recheck_s)
-        else:
-            self._borders[split.whole.table, split.halves[1].block.address] = now + self.recheck_s
+        """Nothing in a block is bad by itself: it crosses a border, or it is too large: the second such block tells."""
+        of_bits, count = split.halves[0].of_bits, split.whole.count
+        border = split.whole.table, split.halves[1].block.address
+        before = self._oversized.get(of_bits)
+        if count <= self._largest[of_bits] or (before is None and of_bits not in self._sizes):
+            self._borders[border] = now + 2 * self.recheck_s
+            if count > self._largest[of_bits]:
+                self._oversized[of_bits] = count, border
+            return
+        if before is not None:
+            del self._oversized[of_bits]
+            self._borders.pop(before[1], None)
+            count = min(count, before[0])
+        self._sizes[of_bits] = _Size(self._largest[of_bits], count, now + self.recheck_s)
 
     def blame_point(self, point: PointConfig, reason: str, now: float) -> None:
         """A point cannot be read even by itself."""
@@ -276,4 +290,5 @@ class Experience:
         self._outdated |= (sizes, borders) != (self._sizes, self._borders)
         for of_bits in self._sizes.keys() - sizes.keys():
             self._largest[of_bits] = 0
+            self._oversized.pop(of_bits, None)
         self._sizes, self._borders = sizes, borders
