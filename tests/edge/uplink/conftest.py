@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -93,9 +93,6 @@ class Site:
     broker: Mosquitto | None = None
     group: str = GROUP
     node: str = NODE_ID
-    topics: dict[str, str] = field(
-        default_factory=lambda: {kind: f"spBv1.0/{GROUP}/{kind}/{NODE_ID}" for kind in ("NCMD", "DCMD")}
-    )
 
     @property
     def port(self) -> int:
