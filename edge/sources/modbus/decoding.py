@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Unpack = Callable[[bytes], Iterable[Any]]
 
-# Reading(...) itself goes through a Python function: this makes the same tuple in a third of the time.
+# Reading(...) itself goes through a Python function: this makes the same tuple, of all fields, in a third of the time.
 _reading: Final = partial(tuple.__new__, Reading)
 
 
@@ -66,8 +66,8 @@ class Decoder:
             qualities = [*self._good]
             for i, _ in faults:
                 qualities[i] = Quality.BAD
-        readings = list(map(_reading, zip(self._names, self._types, values, repeat(at_ms), qualities, strict=False)))
-        return readings, [(self._points[i], reason) for i, reason in faults]
+        rows = zip(self._names, self._types, values, repeat(at_ms), qualities, repeat(None), strict=False)
+        return list(map(_reading, rows)), [(self._points[i], reason) for i, reason in faults]
 
     def decode(self, data: bytes) -> tuple[list[Value], list[tuple[int, str]]]:
         """The points' values, None for those without, and the positions of these with what is the matter."""
