@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from contract.datatypes import INTEGERS, TEXTS, DataType
 from contract.sparkplug import Quality
 from edge.reading import MetricInfo, Reading
 from edge.sources.rest.api import DATATYPES
-from edge.sources.rest.documents import MAX_ROWS
+from edge.sources.rest.documents import MAX_ROWS, parse, shown
 from edge.sources.rest.expressions import Expression
 from edge.sources.rest.templates import fill
 from edge.sources.rest.times import parse_time
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _SHOWN: Final = 60
 _LONGEST_TEXT: Final = 1000
+_LOOKED_AT: Final = 2000
 _MAX_FLOAT: Final = 3.4028234663852886e38
 LAG: Final = "lag"
 
@@ -34,6 +36,19 @@ class Row(NamedTuple):
     token: Hashable | None
     readings: Sequence[Reading]
     faults: Mapping[str, str]
+
+
+class Digest(NamedTuple):
+    """What a page says: a refusal, or rows by subject and where the next page is."""
+
+    refusal: Refusal | None = None
+    rows: Mapping[str, Rows] = MappingProxyType({})
+    next_page: object = None
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether there was anything on it."""
+        return any(rows.rows for rows in self.rows.values())
 
 
 @dataclass(slots=True)
@@ -90,13 +105,21 @@ class Reader:
         next_page = None if request.paging is None else request.paging.next
         self._next_page = None if next_page is None else Expression(next_page)
 
-    def refusal_in(self, document: object) -> Refusal | None:
-        """The refusal that a document is; None for none."""
-        return next((refusal for refusal, when in self._refusals if _holds(when, document)), None)
-
-    def next_page(self, document: object) -> object:
-        """What stands where the next page's URL should; None for the end. Raises ValueError."""
-        return None if self._next_page is None else self._next_page.of(document)
+    def digest(self, body: bytes, subjects: Sequence[str], received_ms: int) -> Digest:
+        """What a page says; raises ValueError for one that says nothing, with its beginning."""
+        start = body[:_LOOKED_AT].decode(errors="replace")
+        for refusal in self._request.refusals:
+            if refusal.text is not None and refusal.text in start:
+                return Digest(refusal)
+        document = parse(body, self._request.format)
+        for refusal, when in self._refusals:
+            if _holds(when, document):
+                return Digest(refusal)
+        rows = self.read(document, subjects, received_ms)
+        errors = [found.errors[0] for found in rows.values() if found.errors and not found.rows]
+        if len(errors) == len(subjects):
+            raise ValueError(f"{errors[0]}: {shown(body)}")
+        return Digest(None, rows, None if self._next_page is None else self._next_page.of(document))
 
     def prefix(self, subject: str) -> str:
         """What stands before the names of a subject's metrics."""

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from contract import __version__
-from contract.config import ConfigError, read_secret
+from contract.config import ConfigError, Tls, read_secret
 from edge.sources.base import SourceConfig
 from edge.sources.rest import plan
 from edge.sources.rest.answers import Reader
 from edge.sources.rest.api import BASE_URL, Api, Limits, Line, checked_hours
 from edge.sources.rest.budget import Budget
 from edge.sources.rest.hours import DAY_S, Hours, HoursSetting
-from edge.sources.rest.http import Key, connected
+from edge.sources.rest.http import connected
+from edge.sources.rest.key import Key
 from edge.sources.rest.presets import load_api, load_preset
 from edge.sources.rest.source import Ask, Pace, RestSource
 from edge.sources.rest.templates import fill, fill_path
@@ -56,6 +57,7 @@ class RestConfig(SourceConfig):
     base_url: str | None = Field(default=None, pattern=BASE_URL, description="server; none: the API's own")
     secret_env: str | None = Field(default=None, description="environment variable that holds the API's key")
     secret_file: Path | None = Field(default=None, description="file whose first line is the API's key")
+    tls: Tls | None = Field(default=None, description="authorities and certificate for https; none: the system's")
     symbols: tuple[Symbol, ...] = Field(default=(), max_length=5000, description="symbols as the provider spells them")
     latitude: float | None = Field(default=None, ge=-90, le=90, description="degrees north")
     longitude: float | None = Field(default=None, ge=-180, le=180, description="degrees east")
@@ -132,6 +134,7 @@ class RestConfig(SourceConfig):
     async def open(self, now_ms: Clock) -> AsyncIterator[RestSource]:
         """The source; raises SourceError when its secret is not there."""
         with needed_by(self.name):
+            verify = self.tls.context() if self.tls is not None else True
             secret = read_secret("secret", self.secret_env, self.secret_file)
             if secret is not None and not (secret.isascii() and secret.isprintable()):
                 raise ConfigError("secret: it has characters that HTTP cannot carry")
@@ -140,7 +143,8 @@ class RestConfig(SourceConfig):
         budget = self._kept.budget
         pace = Pace(self._per_poll, self.timeout_s, self._hours, self.closed_interval_s)
         headers = {"User-Agent": _USER_AGENT, **self._filled(self._api.headers)}
-        async with connected(Key(self._api.auth, secret), budget, headers, self.max_bytes, now_ms) as connection:
+        key = Key(self._api.auth, secret)
+        async with connected(key, budget, headers, verify, self.max_bytes, now_ms) as connection:
             yield RestSource(self.name, list(self._asks()), connection, pace, budget, now_ms)
 
     @property

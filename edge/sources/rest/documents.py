@@ -71,6 +71,6 @@ def reason_in(body: bytes) -> str:
     return shown(body)
 
 
-def shown(body: bytes) -> str:
+def shown(body: bytes, length: int = _SHOWN) -> str:
     """The beginning of a body as a message shows it."""
-    return repr(body[:_SHOWN].decode(errors="replace"))
+    return repr(body[:length].decode(errors="replace"))

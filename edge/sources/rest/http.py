@@ -15,18 +15,19 @@ import zlib
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import quote, quote_plus
 
 from edge.errors import SourceError
+from edge.sources.rest.bodies import bounded_body
 from edge.sources.rest.documents import reason_in
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Callable, Mapping
 
     import httpx
 
-    from edge.sources.rest.api import Auth
     from edge.sources.rest.budget import Budget
+    from edge.sources.rest.key import Key
 
 _OK: Final = 200
 _NOT_MODIFIED: Final = 304
@@ -35,8 +36,7 @@ _MAX_REDIRECTS: Final = 3
 # Unauthorized, payment required, forbidden: the same for whatever is asked next.
 _REFUSING: Final = frozenset({401, 402, 403})
 _THROTTLING: Final = 429
-_GZIP: Final = 31  # zlib's window bits for gzip's own header and check sum
-_SHORTEST_SECRET: Final = 4
+_LONGEST_COUNT: Final = 16
 
 
 class RestError(SourceError):
@@ -147,7 +147,7 @@ class Connection:
 
     async def _body(self, url: str, response: httpx.Response) -> bytes:
         try:
-            return await _bounded(response, self._max_bytes)
+            return await bounded_body(response, self._max_bytes)
         except (ValueError, zlib.error) as exc:
             raise Misanswer(f"{self._key.hide(url)}: {exc}") from exc
 
@@ -188,83 +188,9 @@ class Connection:
 
     def _note_allowance(self, response: httpx.Response) -> None:
         found = response.headers.get("x-ratelimit-remaining", "")
-        self.allowance_left = float(found) if found.isascii() and found.isdecimal() and len(found) < _GZIP else None
-
-
-class Key:
-    """A secret, where it goes, and how it is kept out of every message."""
-
-    def __init__(self, auth: Auth | None, secret: str | None) -> None:
-        self._auth = auth
-        self._secret = secret
-        spellings = {secret, quote(secret), quote(secret, safe=""), quote_plus(secret)} if secret else set()
-        self._spellings = sorted(spellings, key=len, reverse=True)
-
-    def apply(self, url: str, headers: Mapping[str, str]) -> tuple[httpx.URL, dict[str, str]]:
-        """URL and headers as they are sent."""
-        import httpx  # noqa: PLC0415 - as above
-
-        if self._auth is None or self._secret is None:
-            return httpx.URL(url), dict(headers)
-        if self._auth.query is not None:
-            return httpx.URL(url).copy_set_param(self._auth.query, self._secret), dict(headers)
-        return httpx.URL(url), {**headers, str(self._auth.header): f"{self._auth.prefix}{self._secret}"}
-
-    def hide(self, text: str) -> str:
-        """The text with the secret starred out: servers repeat it in their answers, libraries in their errors."""
-        for spelling in self._spellings:
-            text = text.replace(spelling, "***")
-        return text
-
-
-class _Plain:
-    """A body that is not compressed."""
-
-    def add(self, piece: bytes) -> bytes:
-        return piece
-
-    def end(self) -> None:
-        """Needs no end."""
-
-
-class _Gunzip:
-    """A gzip body; gives one byte more than allowed at most, however much there is in it."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self._left = max_bytes + 1
-        self._stream = zlib.decompressobj(_GZIP)
-
-    def add(self, piece: bytes) -> bytes:
-        inflated = self._stream.decompress(piece, max(1, self._left))
-        self._left -= len(inflated)
-        return inflated
-
-    def end(self) -> None:
-        if not self._stream.eof:
-            raise ValueError("the gzip body ends too early")
-
-
-async def _bounded(response: httpx.Response, max_bytes: int) -> bytes:
-    """The body, unpacked; raises ValueError or zlib.error for one that is too long or cannot be."""
-    inflate = _inflater(response.headers.get("content-encoding", "identity"), max_bytes)
-    body, received = bytearray(), 0
-    async for piece in response.aiter_raw():
-        received += len(piece)
-        body += inflate.add(piece)
-        if max(received, len(body)) > max_bytes:
-            raise ValueError(f"the answer is over {max_bytes} bytes")
-    inflate.end()
-    return bytes(body)
-
-
-def _inflater(encoding: str, max_bytes: int) -> _Plain | _Gunzip:
-    match encoding.strip().lower():
-        case "identity" | "":
-            return _Plain()
-        case "gzip" | "x-gzip":
-            return _Gunzip(max_bytes)
-        case _:
-            raise ValueError(f"the answer is encoded as {encoding[:20]!r}, allowed is gzip")
+        self.allowance_left = (
+            float(found) if found.isascii() and found.isdecimal() and len(found) < _LONGEST_COUNT else None
+        )
 
 
 def retry_after_s(headers: Mapping[str, str], now_ms: int) -> float | None:
@@ -301,7 +227,12 @@ def joined(url: str, link: str) -> str | None:
 
 @asynccontextmanager
 async def connected(
-    key: Key, budget: Budget, headers: Mapping[str, str], max_bytes: int, now_ms: Callable[[], int]
+    key: Key,
+    budget: Budget,
+    headers: Mapping[str, str],
+    verify: ssl.SSLContext | bool,  # noqa: FBT001 - httpx's: whether to verify, and how
+    max_bytes: int,
+    now_ms: Callable[[], int],
 ) -> AsyncIterator[Connection]:
     """The API's server; nothing is asked yet."""
     import httpx  # noqa: PLC0415 - a config is checked without the driver
@@ -310,5 +241,5 @@ async def connected(
         # They log every request, URL and all; the agent logs what fails.
         logging.getLogger(chatty).setLevel(logging.WARNING)
     always = {"Accept-Encoding": "gzip", **headers}
-    async with httpx.AsyncClient(headers=always, timeout=None) as client:  # noqa: S113 - `get` has one
+    async with httpx.AsyncClient(headers=always, verify=verify, timeout=None) as client:  # noqa: S113 - `get` has one
         yield Connection(client, key, budget, max_bytes, now_ms)

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from contract.sparkplug import Quality
 from edge.reading import Reading
 from edge.sources.base import Source
-from edge.sources.rest.documents import parse, shown
+from edge.sources.rest.documents import shown
 from edge.sources.rest.http import Deferred, Misanswer, RestError, Unreachable, joined
+from edge.sources.rest.memory import Faults, Seen
 from edge.sources.rest.plan import BUDGET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from edge.sources.rest.answers import Reader, Row
+    from edge.sources.rest.answers import Digest, Reader, Row
     from edge.sources.rest.api import Paging, Refusal, Request
     from edge.sources.rest.budget import Budget
     from edge.sources.rest.hours import Hours
     from edge.sources.rest.http import Connection
 
-logger = logging.getLogger(__name__)
-
-# Times of a subject that are remembered, beyond twice the rows of its last answer.
-_REMEMBERED: Final = 64
+_LARGE_BYTES: Final = 32_768
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +37,6 @@ class Ask:
     """The URL, with query parameters beyond those of the request: the page."""
     headers: Mapping[str, str]
 
-    @property
-    def label(self) -> str:
-        """What a message calls it."""
-        return ", ".join(subject for subject in self.subjects if subject) or self.request.path
-
 
 @dataclass(slots=True)
 class _Answer:
@@ -54,6 +45,13 @@ class _Answer:
     rows: dict[str, list[Row]] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     validators: Mapping[str, str] | None = None
+
+    def add(self, digest: Digest) -> None:
+        """Takes in a page."""
+        for subject, found in digest.rows.items():
+            self.rows.setdefault(subject, []).extend(found.rows)
+            if found.errors:
+                self.errors.setdefault(subject, found.errors[0])
 
 
 @dataclass(slots=True)
@@ -87,7 +85,6 @@ class RestSource(Source):
         budget: Budget,
         now_ms: Callable[[], int],
     ) -> None:
-        self._name = name
         self._asks = asks
         self._connection = connection
         self._pace = pace
@@ -95,9 +92,9 @@ class RestSource(Source):
         self._now_ms = now_ms
         self._next = 0
         self._asked_ms: int | None = None
-        self._seen: dict[tuple[Ask, str], OrderedDict[Hashable, None]] = {}
+        self._seen: dict[tuple[Ask, str], Seen] = {}
         self._validators: dict[Ask, Mapping[str, str]] = {}
-        self._faults: dict[tuple[Ask, str], str] = {}
+        self._faults = Faults(name)
 
     async def poll(self) -> list[Reading]:
         """What is new; raises SourceError when nothing was answered that should have been."""
@@ -178,9 +175,10 @@ class RestSource(Source):
             if page.is_unmodified:
                 return _Answer()
             try:
-                document = self._document(ask, page.body)
-                has_rows = self._take_in(answer, ask, document, page.body)
-                url = self._next_url(ask, paging, document, url, number) if has_rows else None
+                digest = await _digested(ask, page.body, self._now_ms())
+                self._check_refusal(ask, digest.refusal, page.body)
+                answer.add(digest)
+                url = _next_url(ask, digest, url, number)
             except ValueError as exc:
                 raise Misanswer(self._connection.hide(f"{page.url}: {exc}")) from exc
             # Only of the whole: of pages one may change and the first not.
@@ -189,19 +187,11 @@ class RestSource(Source):
         self._connection.answered()
         return answer
 
-    def _document(self, ask: Ask, body: bytes) -> object:
-        """The document; raises ValueError for what is none, and RestError for a refusal in it."""
-        start = body[:2000].decode(errors="replace")
-        for refusal in ask.request.refusals:
-            if refusal.text is not None and refusal.text in start:
-                self._refused(ask.request, refusal, start)
-        document = parse(body, ask.request.format)
-        if (found := ask.reader.refusal_in(document)) is not None:
-            self._refused(ask.request, found, start)
-        return document
-
-    def _refused(self, request: Request, refusal: Refusal, start: str) -> None:
-        reason = self._connection.hide(f"{request.path}: {refusal.says}: {start[:200]!r}")
+    def _check_refusal(self, ask: Ask, refusal: Refusal | None, body: bytes) -> None:
+        """Raises RestError for a refusal of everybody, ValueError for that of one thing."""
+        if refusal is None:
+            return
+        reason = self._connection.hide(f"{ask.request.path}: {refusal.says}: {shown(body, 200)}")
         match refusal.means:
             case "throttled":
                 self._connection.pause(None, reason)
@@ -213,30 +203,6 @@ class RestSource(Source):
                 pass
         raise Unreachable(reason)
 
-    def _take_in(self, answer: _Answer, ask: Ask, document: object, body: bytes) -> bool:
-        """Adds a page to an answer; False when it held no row. Raises ValueError when it is no answer to anything."""
-        read = ask.reader.read(document, ask.subjects, self._now_ms())
-        for subject, rows in read.items():
-            answer.rows.setdefault(subject, []).extend(rows.rows)
-            if rows.errors:
-                answer.errors.setdefault(subject, rows.errors[0])
-        if len(answer.errors) == len(ask.subjects) and not any(answer.rows.values()):
-            raise ValueError(f"{next(iter(answer.errors.values()))}: {shown(body)}")
-        return any(rows.rows for rows in read.values())
-
-    def _next_url(self, ask: Ask, paging: Paging | None, document: object, url: str, number: int) -> str | None:
-        if paging is None:
-            return None
-        if paging.next is None:
-            return ask.url(_page_parameter(paging, number + 1))
-        link = ask.reader.next_page(document)
-        if link is None:
-            return None
-        to = joined(url, link) if isinstance(link, str) else None
-        if to is None:
-            raise ValueError(f"the next page is {str(link)[:80]!r}, allowed is a URL on the same server")
-        return to
-
     def _taken(self, ask: Ask, answer: _Answer) -> list[Reading]:
         """The readings of an answer that are new; what is wrong with it is told."""
         if answer.validators is not None:
@@ -246,28 +212,15 @@ class RestSource(Source):
             if subject in answer.errors and not rows:
                 readings += self._bad(ask, subject)
             else:
-                readings += self._new(ask, subject, rows)
+                readings += self._seen.setdefault((ask, subject), Seen()).new_in(rows)
             faults = [answer.errors[subject]] if subject in answer.errors else []
             faults += [f"{metric}: {fault}" for row in rows[-1:] for metric, fault in row.faults.items()]
-            self._tell(ask, subject, "; ".join(faults))
-        return readings
-
-    def _new(self, ask: Ask, subject: str, rows: Sequence[Row]) -> list[Reading]:
-        seen = self._seen.setdefault((ask, subject), OrderedDict())
-        readings: list[Reading] = []
-        for row in rows:
-            if row.token is None or row.token not in seen:
-                readings += row.readings
-            if row.token is not None:
-                seen[row.token] = None
-                seen.move_to_end(row.token)
-        while len(seen) > _REMEMBERED + 2 * len(rows):
-            seen.popitem(last=False)
+            self._faults.tell((ask, subject), subject or ask.request.path, "; ".join(faults))
         return readings
 
     def _failed(self, ask: Ask, error: str) -> list[Reading]:
         for subject in ask.subjects:
-            self._tell(ask, subject, error)
+            self._faults.tell((ask, subject), subject or ask.request.path, error)
         return [reading for subject in ask.subjects for reading in self._bad(ask, subject)]
 
     def _bad(self, ask: Ask, subject: str) -> list[Reading]:
@@ -277,16 +230,6 @@ class RestSource(Source):
         at_ms = self._now_ms()
         return [Reading(info.name, info.datatype, None, at_ms, Quality.BAD) for info in ask.reader.infos(subject)]
 
-    def _tell(self, ask: Ask, subject: str, fault: str) -> None:
-        """Logs a fault when it begins or changes, and its end."""
-        before, label = self._faults.get((ask, subject), ""), subject or ask.label
-        if fault and fault != before:
-            logger.warning("%s: %s: %s", self._name, label, fault)
-            self._faults[ask, subject] = fault
-        elif before and not fault:
-            logger.info("%s: %s is answered again", self._name, label)
-            del self._faults[ask, subject]
-
 
 def market(hours: Hours, now_ms: int) -> str:
     """Whether a market is open, for people."""
@@ -294,6 +237,26 @@ def market(hours: Hours, now_ms: int) -> str:
         return "open"
     opens_ms = hours.opens_next_ms(now_ms)
     return "closed" if opens_ms is None else f"closed until {hours.local(opens_ms)}"
+
+
+async def _digested(ask: Ask, body: bytes, received_ms: int) -> Digest:
+    """What a page says; a large one is taken apart beside the event loop, which has other sources to serve."""
+    if len(body) < _LARGE_BYTES:
+        return ask.reader.digest(body, ask.subjects, received_ms)
+    return await asyncio.to_thread(ask.reader.digest, body, ask.subjects, received_ms)
+
+
+def _next_url(ask: Ask, digest: Digest, url: str, number: int) -> str | None:
+    paging = ask.request.paging
+    if paging is None or not digest.has_rows:
+        return None
+    if paging.next is None:
+        return ask.url(_page_parameter(paging, number + 1))
+    link = digest.next_page
+    to = joined(url, link) if isinstance(link, str) else None
+    if link is not None and to is None:
+        raise ValueError(f"the next page is {str(link)[:80]!r}, allowed is a URL on the same server")
+    return to
 
 
 def _page_parameter(paging: Paging | None, number: int) -> Mapping[str, str]:

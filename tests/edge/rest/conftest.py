@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -11,15 +12,22 @@ import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
 
+from contract.config import parse_config
+from contract.sparkplug import Quality
+from edge.sources import RestConfig
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from edge.reading import Reading
+    from edge.sources.rest import RestSource
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,53 @@ def scripted_api() -> Iterator[ScriptedApi]:
             api.over.set()
             api.shutdown()
             thread.join()
+
+
+class Gauges:
+    """A source of levels at the scripted server, one request for each symbol unless a test says otherwise."""
+
+    request: ClassVar[dict[str, Any]] = {
+        "path": "/v1/{symbol}",
+        "time": {"value": "t", "format": "unix_s"},
+        "prefix": "{symbol}/",
+        "metrics": [{"name": "level", "value": "v", "unit": "m"}],
+    }
+    now_ms = 1_800_000_000_123
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def config(self, request: dict[str, Any] | None = None, **more: Any) -> RestConfig:
+        """The source's config; auth, limits and headers are the API's, all other keys its user's."""
+        described = {"title": "Gauges", "base_url": self._url, "requests": [self.request | (request or {})]}
+        described |= {key: more.pop(key) for key in ("auth", "limits", "headers") if key in more}
+        document = {"type": "rest", "name": "gauges", "interval_s": 1, "symbols": ["a", "b"], "api": described}
+        return parse_config(document | more, RestConfig, "edge.yaml")
+
+    def run(self, config: RestConfig, work: Callable[..., Any], now_ms: Callable[[], int] | None = None) -> Any:
+        """What is made of the open source."""
+
+        async def opened() -> Any:
+            async with config.open(now_ms or (lambda: self.now_ms)) as source:
+                return await work(source)
+
+        return asyncio.run(opened())
+
+    @staticmethod
+    async def poll(source: RestSource) -> list[Reading]:
+        """One poll."""
+        return await source.poll()
+
+    @staticmethod
+    def values(readings: list[Reading]) -> dict[str, Any]:
+        """The values by metric, None for bad quality."""
+        return {r.metric: r.value if r.quality == Quality.GOOD else None for r in readings}
+
+
+@pytest.fixture
+def gauges(scripted_api: ScriptedApi) -> Gauges:
+    """The source that most tests are about."""
+    return Gauges(scripted_api.url)
 
 
 @dataclass(frozen=True)

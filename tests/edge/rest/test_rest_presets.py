@@ -91,6 +91,26 @@ def test_what_is_read_is_what_was_served(preset: str, site: Any, wait_for: Any) 
     assert {m.name for m in config.metrics()} - {r.metric for r in readings} <= optional
 
 
+@pytest.mark.parametrize("preset", ["finnhub", "open-meteo"])
+def test_of_many_polls_each_value_that_was_served_is_a_reading_once(preset: str, site: Any, wait_for: Any) -> None:
+    config = use_of(preset, site.urls[preset], limits={}, hours="always")
+    before = len(site.served(preset))
+
+    async def polls() -> list[Reading]:
+        async with config.open(lambda: time.time_ns() // 1_000_000) as source:
+            found = []
+            for _ in range(20):
+                found += await source.poll()
+                await asyncio.sleep(0.1)
+            assert float(source.details()["not_modified"]) > 5
+            return found
+
+    readings = asyncio.run(polls())
+    wait_for(lambda: len({e["source_at"] for e in site.served(preset)[before:]}) >= 2, "two sets of values")
+    served = {(name, e["source_at"]) for e in site.served(preset)[before:] for name in e["values"]}
+    assert sorted((r.metric, r.sampled_at_ms) for r in readings) == sorted(served)
+
+
 @pytest.mark.parametrize(
     ("preset", "words"),
     [
