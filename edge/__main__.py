@@ -11,6 +11,7 @@ from contract.config import ConfigError
 from edge.cli.check import CHECK
 from edge.cli.command import FAILURE, WRONG_USE
 from edge.cli.poll_once import POLL_ONCE
+from edge.cli.probe import PROBE
 from edge.cli.profiles import PROFILES
 from edge.cli.run import RUN
 from edge.errors import EdgeError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # A new command is a file in edge/cli/ and a name here.
-COMMANDS: Final = (RUN, CHECK, POLL_ONCE, PROFILES)
+COMMANDS: Final = (RUN, CHECK, POLL_ONCE, PROFILES, PROBE)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
