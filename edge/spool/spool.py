@@ -286,18 +286,22 @@ class Spool:
         if not kept:
             return
         booted_ms, now_ms = self._booted_ms(), self._now_ms()
-        if booted_ms and file.is_virgin and is_since_boot(file.base_epoch):
-            # Made before UTC was known, with an epoch that another one may have had.
-            file.renew(now_ms)
+        self._date_epoch(file)
         self.evicted_batches += file.append(kept, now_ms, self._declare, booted_ms=booted_ms, forget=forget)
         if booted_ms is None:
             self._chores_at = min(self._chores_at, time.monotonic())
+
+    def _date_epoch(self, file: SpoolFile) -> None:
+        """Gives a file that was made before UTC was known, with an epoch that may have been before, one that is new."""
+        if self._booted_ms() and file.is_virgin and is_since_boot(file.base_epoch):
+            file.renew(self._now_ms())
 
     def _do_chores(self, file: SpoolFile) -> SpoolError | None:
         if self._closing or self._chores_at > time.monotonic():
             return None
         wait_s = _RETRY_S
         try:
+            self._date_epoch(file)
             is_news, wait_s = self._chores.run(file)
             self.undated_batches = file.undated
             if is_news:

@@ -105,7 +105,7 @@ def check(kept: list[Batch], readings: list[StoredBatch], gaps: list[tuple[str, 
     for device, payload, from_ms, to_ms in known - set(found):
         by_gap = any(d == device and g.from_ms <= from_ms and to_ms <= g.to_ms for d, g in gaps)
         by_agent = beginning.epoch == MADE_MS and beginning.last_sampled.get(device, 0) <= from_ms
-        assert by_gap or by_agent, f"{decode(payload).metrics[0].value} is lost in silence"
+        assert by_gap or by_agent, f"{decode(payload).metrics[0].value!r} is lost in silence"
 
 
 def test_a_file_that_has_lost_one_table_gives_all_the_others(tmp_path: Path) -> None:
