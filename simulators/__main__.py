@@ -16,6 +16,7 @@ import yaml
 from rich.console import Console
 
 from contract.config import ConfigError, read_config
+from simulators.camera.demand import demand_incident
 from simulators.errors import SimulatorError
 from simulators.plant.line_config import LineConfig
 from simulators.reconcile_report import as_json, show
@@ -65,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="name_of_command", metavar="COMMAND", required=True)
     _add_serve(commands.add_parser("serve", help="run the simulators of a scenario until SIGTERM or SIGINT"))
     _add_points(commands.add_parser("points", help="print a plant's points as an edge configuration has them"))
-    _add_fault(commands.add_parser("fault", help="put a fault into a running plant or bus"))
+    _add_fault(
+        commands.add_parser("fault", help="put a fault into a running plant or bus, or an incident before a camera")
+    )
     _add_counts(commands.add_parser("counts", help="print what a running plant or bus was asked, as JSON"))
     _add_reconcile(commands.add_parser("reconcile", help="hold ledgers against what the database has"))
     return parser
@@ -87,8 +90,10 @@ def _add_points(parser: argparse.ArgumentParser) -> None:
 
 def _add_fault(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("addresses", type=Path, metavar="ADDRESSES.json", help="the file that `serve` wrote")
-    parser.add_argument("name", metavar="NAME", help="the plant's or bus's name in it")
-    parser.add_argument("kind", metavar="KIND", help="leak, bearing_wear, stuck_sensor, comms_error, busy, ...")
+    parser.add_argument("name", metavar="NAME", help="the plant's, bus's or camera's name in it")
+    parser.add_argument(
+        "kind", metavar="KIND", help="leak, bearing_wear, comms_error, busy, ..., intrusion, frozen, ..."
+    )
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="such as duration_s=30 tank=1 unit_id=2")
     parser.set_defaults(command=_fault)
 
@@ -133,6 +138,9 @@ def _points(args: argparse.Namespace) -> int:
 
 
 def _fault(args: argparse.Namespace) -> int:
+    if (url := _camera_url(args.addresses, args.name)) is not None:
+        print(demand_incident(url, args.kind, _settings(args.settings)))
+        return 0
     answer = _ask(_control_address(args.addresses, args.name), {"kind": args.kind, **_settings(args.settings)})
     if "error" in answer:
         raise SimulatorError(answer["error"])
@@ -165,6 +173,14 @@ def _control_address(path: Path, name: str) -> tuple[str, int]:
         return found["host"], found["control_port"]
     except (OSError, ValueError, KeyError) as exc:
         raise SimulatorError(f"{path}: has no plant {name!r} that runs: {exc!r}") from exc
+
+
+def _camera_url(path: Path, name: str) -> str | None:
+    try:
+        found = json.loads(path.read_text())[name]
+        return str(found["url"]) if "mjpeg" in found else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # whoever asks for a plant says what is wrong
 
 
 def _settings(words: Sequence[str]) -> dict[str, Any]:
