@@ -19,10 +19,9 @@ from edge.schedule import backoff_s
 from edge.uplink.link import LOST, TOO_LARGE, delivered, spell_puback
 from edge.uplink.outgoing import Outgoing
 from edge.uplink.pace import Pace
-from edge.uplink.progress import LaneProgress
+from edge.uplink.progress import lanes
 from edge.uplink.seldom import Seldom
 from edge.uplink.turns import Bucket, Rate, Turns
-from edge.uplink.window import Patience, SendWindow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _READ_AT_ONCE: Final = 64
-_IMAGE_WINDOW: Final = 4
 _REPLAYED: Final = frozenset({Lane.BACKFILL, Lane.IMAGE})
 _RETRY_BASE_S: Final = 0.5
 _RETRY_CAP_S: Final = 15.0
@@ -74,10 +72,7 @@ class Delivery:
         self._seq = seq
         self._reach = reach
         self._wake = wake
-        self._lanes = {
-            lane: LaneProgress(SendWindow(window), Patience(config.resend_after_s, config.resend_max_s))
-            for lane, window in _windows(config).items()
-        }
+        self._lanes = lanes(config)
         self._turns = Turns(_rates(config))
         self._outgoing = Outgoing(config.historical_after_s)
         self._pace = Pace()
@@ -284,15 +279,6 @@ class Delivery:
 def retry_s(failures: int) -> float:
     """Seconds after which what failed so many times in a row is tried again."""
     return backoff_s(failures, random.random(), base_s=_RETRY_BASE_S, cap_s=_RETRY_CAP_S)  # noqa: S311 - no secret
-
-
-def _windows(config: MqttConfig) -> dict[Lane, int]:
-    return {
-        Lane.ALARM: config.window,
-        Lane.LIVE: config.window,
-        Lane.BACKFILL: config.backfill_window,
-        Lane.IMAGE: min(config.backfill_window, _IMAGE_WINDOW),
-    }
 
 
 def _rates(config: MqttConfig) -> dict[Lane, Rate]:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from edge.lane import Lane
+from edge.uplink.window import Patience, SendWindow
 
 if TYPE_CHECKING:
     from edge.spool import Extent
-    from edge.uplink.window import Patience, SendWindow
+    from edge.uplink.config import MqttConfig
+
+_IMAGE_WINDOW: Final = 4
 
 
 @dataclass(slots=True)
@@ -89,3 +94,17 @@ class LaneProgress:
         # A run before this one may have sent a window full, and died before it heard of the marks.
         self._earlier_through = min(extent.next_no - 1, extent.oldest - 1 + self.window.limit)
         self._trying = False
+
+
+def lanes(config: MqttConfig) -> dict[Lane, LaneProgress]:
+    """A beginning for every lane, the most urgent first."""
+    windows = {
+        Lane.ALARM: config.window,
+        Lane.LIVE: config.window,
+        Lane.BACKFILL: config.backfill_window,
+        Lane.IMAGE: min(config.backfill_window, _IMAGE_WINDOW),
+    }
+    return {
+        lane: LaneProgress(SendWindow(window), Patience(config.resend_after_s, config.resend_max_s))
+        for lane, window in windows.items()
+    }

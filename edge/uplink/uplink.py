@@ -124,7 +124,8 @@ class Uplink:
         will = (self._identity.death_topic, death(self._bd_seq, self._now_ms()))
         if self._host is not None:
             self._host.await_anew()
-        link = await Link.connect(self._config, self._client_id, will, self._receiver.inbox.offer)
+        client_id = self._config.client_id or f"{self._identity.group}-{self._identity.node}"
+        link = await Link.connect(self._config, client_id, will, self._receiver.inbox.offer)
         try:
             link.lost.add_done_callback(lambda _: self._news.set())
             await self._subscribe(link)
@@ -277,10 +278,6 @@ class Uplink:
         if not self._draining or self._spool.buffered:
             return False
         return not any(extent.depth for extent in (await self._spool.extents()).values())
-
-    @property
-    def _client_id(self) -> str:
-        return self._config.client_id or f"{self._identity.group}-{self._identity.node}"
 
     def _tell_connected(self) -> None:
         logger.info("delivering to %s:%d", self._config.host, self._config.port)
