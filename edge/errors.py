@@ -5,6 +5,7 @@ EdgeError
 ├── SpoolError    the spool cannot keep what it is given
 │   └── CorruptSpoolError   its file cannot be read any more
 │       └── GarbledBatchError   one batch in it is not what was written
+├── ModelError    a model that cannot be served: its files, its manifest or what it does are at fault
 └── UplinkError   the broker cannot be reached, refuses, or has gone
 """
 
@@ -33,6 +34,10 @@ class GarbledBatchError(CorruptSpoolError):
     def __init__(self, table: str, batch_no: int) -> None:
         super().__init__(f"batch {batch_no} of {table} is garbled")
         self.batch_no = batch_no
+
+
+class ModelError(EdgeError):
+    """A model that cannot be served; the message says what of it is wrong."""
 
 
 class UplinkError(EdgeError):
