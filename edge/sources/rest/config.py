@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import asynccontextmanager
 from math import ceil
 from pathlib import Path  # noqa: TC003 - pydantic reads the annotation at run time
@@ -158,9 +159,8 @@ class RestConfig(SourceConfig):
     def _loaded(self) -> Api:
         if self.preset is not None:
             return load_preset(self.preset)
-        return load_api(self.preset_file) if self.preset_file is not None else self._checked_api()
-
-    def _checked_api(self) -> Api:
+        if self.preset_file is not None:
+            return load_api(self.preset_file)
         assert self.api is not None
         return self.api
 
@@ -202,8 +202,8 @@ class RestConfig(SourceConfig):
         known = {metric.name for request in self._api.requests for metric in request.metrics}
         if unknown := [name for name in self.only or () if name not in known]:
             raise ValueError(f"only: no metric {', '.join(unknown)}; there are {', '.join(sorted(known))}")
-        names = [info.name for info in self.metrics()]
-        if twice := sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []:
+        names = Counter(info.name for info in self.metrics())
+        if twice := [name for name, count in names.items() if count > 1]:
             raise ValueError(f"metrics would stand twice: {', '.join(twice[:5])}")
 
     def _values(self) -> dict[str, str]:

@@ -37,6 +37,8 @@ _MAX_REDIRECTS: Final = 3
 _REFUSING: Final = frozenset({401, 402, 403})
 _THROTTLING: Final = 429
 _LONGEST_COUNT: Final = 16
+_LONGEST_TAG: Final = 256
+_BRIEF_S: Final = 61.0
 
 
 class RestError(SourceError):
@@ -99,7 +101,9 @@ class Connection:
             raise Deferred(f"{self._key.hide(url)}: {reason}", is_brief=False)
         wait_s = self._budget.wait_s(now_s)
         if now_s + wait_s >= deadline_s:
-            raise Deferred(f"{self._key.hide(url)}: the rate limit has room in {wait_s:.3g} s", is_brief=True)
+            raise Deferred(
+                f"{self._key.hide(url)}: the rate limit has room in {wait_s:.3g} s", is_brief=wait_s <= _BRIEF_S
+            )
         await asyncio.sleep(wait_s)
         self._budget.spend(now_s + wait_s, self._now_ms())
 
@@ -158,10 +162,7 @@ class Connection:
             self.not_modified += 1
             return Page(url, b"", {}, is_unmodified=True)
         if status == _OK:
-            names = {"ETag": "If-None-Match", "Last-Modified": "If-Modified-Since"}
-            return Page(
-                url, body, {ask: response.headers[name] for name, ask in names.items() if name in response.headers}
-            )
+            return Page(url, body, _validators(response.headers))
         error = f"{self._key.hide(url)}: HTTP {status} {response.reason_phrase}: {self._key.hide(reason_in(body))}"
         wait_s = retry_after_s(response.headers, self._now_ms())
         if status == _THROTTLING or wait_s is not None:
@@ -191,6 +192,13 @@ class Connection:
         self.allowance_left = (
             float(found) if found.isascii() and found.isdecimal() and len(found) < _LONGEST_COUNT else None
         )
+
+
+def _validators(headers: Mapping[str, str]) -> dict[str, str]:
+    """What asks for the same again only if it has changed; nothing that cannot be sent back as it came."""
+    names = {"etag": "If-None-Match", "last-modified": "If-Modified-Since"}
+    found = {ask: headers.get(name, "") for name, ask in names.items()}
+    return {ask: value for ask, value in found.items() if 0 < len(value) <= _LONGEST_TAG and value.isascii()}
 
 
 def retry_after_s(headers: Mapping[str, str], now_ms: int) -> float | None:

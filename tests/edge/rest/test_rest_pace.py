@@ -83,6 +83,18 @@ def test_what_a_poll_cannot_ask_in_time_is_asked_by_the_next(gauges: Any, script
     assert [asked.path for asked in scripted_api.asked] == ["/v1/a", "/v1/b", "/v1/c"]
 
 
+def test_a_wait_that_is_long_is_told(gauges: Any, scripted_api: Any) -> None:
+    scripted_api.script = lambda _: row()
+    config = gauges.config(limits={"per_hour": 1}, symbols=["a"], interval_s=3600)
+
+    async def polls(source: RestSource) -> None:
+        assert await source.poll()
+        with pytest.raises(SourceError, match="the rate limit has room in 3.6e"):
+            await source.poll()
+
+    gauges.run(config, polls)
+
+
 def test_requests_go_round_the_symbols(gauges: Any, scripted_api: Any) -> None:
     scripted_api.script = lambda _: row()
 

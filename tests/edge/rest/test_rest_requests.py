@@ -84,6 +84,17 @@ def test_what_has_not_changed_is_not_sent_again(gauges: Any, scripted_api: Any, 
     assert (details["not_modified"], details["last_status"], details["requests"]) == (2.0, "304", 4.0)
 
 
+@pytest.mark.parametrize("tag", ["\xe4\xb6", "x" * 300])
+def test_a_tag_that_cannot_be_sent_back_is_not(gauges: Any, scripted_api: Any, said: Any, tag: str) -> None:
+    scripted_api.script = lambda _: said(row(t=T0 + len(scripted_api.asked)), 200, {"ETag": tag})
+
+    async def polls(source: RestSource) -> list[int]:
+        return [len(await source.poll()) for _ in range(2)]
+
+    assert gauges.run(gauges.config(symbols=["a"]), polls) == [1, 1]
+    assert "if-none-match" not in scripted_api.asked[1].headers
+
+
 def test_a_redirect_on_the_same_server_is_followed_and_to_another_refused(
     gauges: Any, scripted_api: Any, said: Any
 ) -> None:
