@@ -101,9 +101,8 @@ class Connection:
             raise Deferred(f"{self._key.hide(url)}: {reason}", is_brief=False)
         wait_s = self._budget.wait_s(now_s)
         if now_s + wait_s >= deadline_s:
-            raise Deferred(
-                f"{self._key.hide(url)}: the rate limit has room in {wait_s:.3g} s", is_brief=wait_s <= _BRIEF_S
-            )
+            reason = f"{self._key.hide(url)}: the rate limit has room in {wait_s:.1f} s"
+            raise Deferred(reason, is_brief=wait_s <= _BRIEF_S)
         await asyncio.sleep(wait_s)
         self._budget.spend(now_s + wait_s, self._now_ms())
 
