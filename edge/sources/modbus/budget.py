@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Of the interval, what is spent at most in waiting for units that did not answer last time.
 SILENT_SHARE: Final = 0.15
+# Of a poll's time-out: one that meets many dead units ends by itself and delivers what the living ones said.
+POLL_SHARE: Final = 0.9
 _RTU_EXTRA: Final = 3  # unit before a message, CRC behind it
 _SHORTEST_GAP_S: Final = 0.00175
 _FAST_BAUD: Final = 19_200

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from contract.config import Config
 from edge.sources.base import SourceConfig
 from edge.sources.modbus.blocks import Forbidden  # noqa: TC001 - pydantic reads the annotations at run time
-from edge.sources.modbus.budget import SILENT_SHARE, Ask, LineTiming, Occupancy, counted, occupancy
+from edge.sources.modbus.budget import POLL_SHARE, SILENT_SHARE, Ask, LineTiming, Occupancy, counted, occupancy
 from edge.sources.modbus.framing import read_request
 from edge.sources.modbus.learning import UnitPlan
 from edge.sources.modbus.line import ModbusLine
@@ -146,8 +146,9 @@ class ModbusConfig(LineConfig, SourceConfig):
             if twice:
                 raise ValueError(f"{what} {twice[0]} stands here twice")
         taken = self.occupancy()  # raises ValueError for a point that cannot be read
-        if taken.total_s > self.interval_s:
-            raise ValueError(f"interval_s {self.interval_s:g} is too short: {taken.arithmetic(self.timing)}")
+        for key, seconds, usable in (("interval_s", self.interval_s, 1.0), ("timeout_s", self.timeout_s, POLL_SHARE)):
+            if taken.total_s > seconds * usable:
+                raise ValueError(f"{key} {seconds:g} is too short: {taken.arithmetic(self.timing)}")
         return self
 
     def unit_plan(self, unit: UnitConfig) -> UnitPlan:

@@ -10,7 +10,7 @@ from edge.errors import SourceError
 from edge.sources.base import Source
 from edge.sources.modbus.asking import Asking, Poll
 from edge.sources.modbus.blocks import Block
-from edge.sources.modbus.budget import SILENT_SHARE
+from edge.sources.modbus.budget import POLL_SHARE, SILENT_SHARE
 from edge.sources.modbus.faults import ModbusFault, NoAnswer
 from edge.sources.modbus.framing import read_request, write_coil_request, write_registers_request
 from edge.sources.modbus.unit import Unit
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Of a poll's time-out: one that meets many dead units ends by itself and delivers what the living ones said.
-_BUDGET: Final = 0.9
-# Of that, for one answer at most: the first unit that is dead must not use it up.
+# Of a poll's time, for one answer at most: the first unit that is dead must not use it up.
 _ONE_REQUEST: Final = 0.3
 
 
@@ -58,7 +56,7 @@ class ModbusSource(Source):
     async def poll(self) -> list[Reading]:
         """Every point of every unit, once; raises SourceError when the line is down or no unit answers at all."""
         started = asyncio.get_running_loop().time()
-        budget_s = self._config.timeout_s * _BUDGET
+        budget_s = self._config.timeout_s * POLL_SHARE
         request_timeout_s = min(self._config.request_timeout_s, budget_s * _ONE_REQUEST)
         poll = Poll(self._line, self._now_ms, started + budget_s, request_timeout_s)
         self._is_polling = True
@@ -101,7 +99,7 @@ class ModbusSource(Source):
                 break
             wait_s = poll.request_timeout_s
             if anybody:
-                rest_s = _BUDGET * self._config.interval_s - (now - started)
+                rest_s = POLL_SHARE * self._config.interval_s - (now - started)
                 wait_s = min(wait_s, asking.unit.probe_wait_s(share_s - (now - begun), rest_s))
             await asking.probe(wait_s)
 

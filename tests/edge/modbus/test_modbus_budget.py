@@ -51,6 +51,8 @@ def test_a_plan_that_cannot_fit_is_refused_with_the_arithmetic(kit: Any) -> None
         " + pauses = 192 ms + 12 answers after 30 ms = 360 ms: 3.58 s"
     )
     assert config(of_units, max_registers=100, interval_s=4, **SERIAL).occupancy().requests == 12
+    with pytest.raises(ConfigError, match=r"timeout_s 3 is too short: 12 requests"):
+        config(of_units, max_registers=100, interval_s=4, timeout_s=3, **SERIAL)
 
 
 def test_a_serial_line_behind_a_gateway_has_a_budget_too(kit: Any) -> None:

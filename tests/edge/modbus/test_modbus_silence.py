@@ -339,3 +339,39 @@ def test_what_is_no_modbus_ends_the_connection(kit: Any) -> None:
             assert kit.shown(await source.poll()) == {"a": 1}
 
     kit.on_line(test)
+
+
+def test_a_pause_is_kept_before_the_unit_that_needs_it(kit: Any) -> None:
+    async def test(line: Any) -> None:
+        line.units[1] = line.units[2] = {0: 1, 50: 2}
+        asked: dict[int, list[float]] = {1: [], 2: []}
+
+        async def answer(unit: int, function: int, address: int, count: int) -> bytes | None:
+            asked[unit].append(time.monotonic())
+            return await line.honest(unit, function, address, count)
+
+        line.answer = answer
+        points = [{"name": "0", "address": 0}, {"name": "50", "address": 50}]
+        hasty, slow = (
+            kit.units(**{f"u{unit}": [point | {"name": f"{unit}/{point['name']}"} for point in points]})[0]
+            for unit in (1, 2)
+        )
+        async with kit.config(line, [hasty, slow | {"pause_s": 0.1}]).open(kit.now) as source:
+            assert kit.shown(await source.poll()) == {"1/0": 1, "1/50": 2, "2/0": 1, "2/50": 2}
+        assert asked[1][1] - asked[1][0] < 0.1
+        assert min(asked[2][0] - asked[1][1], asked[2][1] - asked[2][0]) >= 0.1
+
+    kit.on_line(test)
+
+
+def test_a_dead_unit_never_uses_up_the_time_of_a_poll(kit: Any) -> None:
+    async def test(line: Any) -> None:
+        async def answer(unit: int, function: int, address: int, count: int) -> bytes | None:
+            return None if unit == 1 else await line.honest(unit, function, address, count)
+
+        line.answer, line.units[2] = answer, {0: 2}
+        of_units = kit.units(u1=[{"name": "a", "address": 0}], u2=[{"name": "b", "address": 0}])
+        async with kit.config(line, of_units, request_timeout_s=9, timeout_s=1).open(kit.now) as source:
+            assert kit.shown(await source.poll()) == {"a": "bad", "b": 2}
+
+    kit.on_line(test)

@@ -93,6 +93,30 @@ def test_a_write_goes_before_the_reads_that_are_still_to_come(kit: Any) -> None:
     kit.on_line(test)
 
 
+def test_a_write_goes_before_a_read_that_waited_already(kit: Any) -> None:
+    async def test(line: Any) -> None:
+        line.units[1] = {0: 1, 5: 0, 90: 4}
+        reading, writing = asyncio.Event(), asyncio.Event()
+
+        async def slow(unit: int, function: int, address: int, count: int) -> bytes | None:
+            (writing if function == 6 else reading).set()
+            await asyncio.sleep(0.02)
+            return await line.honest(unit, function, address, count)
+
+        line.answer = slow
+        points = [{"name": "a", "address": 0}, {"name": "b", "address": 90}, NUMBER | {"name": "set", "address": 5}]
+        async with kit.config(line, kit.units(u1=points)).open(kit.now) as source:
+            polling = asyncio.create_task(source.poll())
+            await reading.wait()
+            first = asyncio.create_task(source.write("set", 1))
+            await writing.wait()
+            await source.write("set", 2)
+            await asyncio.gather(polling, first)
+        assert [function for _, function, *_ in line.requests[:5]] == [4, 6, 3, 6, 3]
+
+    kit.on_line(test)
+
+
 def test_a_write_that_is_given_up_while_it_waits_gives_its_turn_on(kit: Any) -> None:
     async def test(line: Any) -> None:
         line.units[1] = {0: 1, 5: 0, 90: 4}
@@ -165,5 +189,40 @@ def test_a_released_line_is_released_after_a_write_too(kit: Any) -> None:
             await source.poll()
             await asyncio.wait_for(line.writers[1].wait_closed(), 5)
         assert line.connections == 2
+
+    kit.on_line(test)
+
+
+def test_a_write_that_cannot_be_read_back_says_that_it_was_written(kit: Any) -> None:
+    async def test(line: Any) -> None:
+        async def secretive(unit: int, function: int, address: int, count: int) -> bytes | None:
+            return bytes([0x83, 2]) if function == 3 else await line.honest(unit, function, address, count)
+
+        line.answer = secretive
+        of_units = kit.units(u1=[NUMBER | {"name": "set", "address": 5}])
+        async with kit.config(line, of_units).open(kit.now) as source:
+            with pytest.raises(SourceError, match="written, but not read back: illegal address"):
+                await source.write("set", 7)
+
+    kit.on_line(test)
+
+
+def test_a_write_ends_when_the_source_is_closed(kit: Any) -> None:
+    async def test(line: Any) -> None:
+        asked = asyncio.Event()
+
+        async def silent(*_: int) -> bytes | None:
+            asked.set()
+            return None
+
+        line.answer = silent
+        of_units = kit.units(u1=[NUMBER | {"name": "set", "address": 5}])
+        async with kit.config(line, of_units, request_timeout_s=30, timeout_s=300).open(kit.now) as source:
+            writes = [asyncio.create_task(source.write("set", value)) for value in (7, 8)]
+            await asked.wait()
+        for write in writes:
+            with pytest.raises(SourceError, match="the line was closed"):
+                await asyncio.wait_for(write, 5)
+        assert line.connections == 1
 
     kit.on_line(test)
