@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import re
 import sqlite3
 import time
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 # A large spool is not read through at every start: what is spoilt beyond is found when it is met.
 _CHECK_S: Final = 5.0
 _CHECK_STEPS: Final = 10_000
+_MOST_LOG_BYTES: Final = 4 << 20
+_LEAST_LOG_BYTES: Final = 1 << 16
+_LOG_SHARE: Final = 64
 
 
 def connect(path: Path, *, is_new: bool = False) -> sqlite3.Connection:
@@ -36,7 +40,10 @@ def connect(path: Path, *, is_new: bool = False) -> sqlite3.Connection:
         # NORMAL would lose the last commits when the power fails.
         db.execute("pragma synchronous = full")
         db.execute("pragma cache_size = -1024")
-        db.execute("pragma journal_size_limit = 4194304")
+        log_bytes = most_log_bytes(path)
+        page_bytes = db.execute("pragma page_size").fetchone()[0]
+        db.execute(f"pragma wal_autocheckpoint = {log_bytes // page_bytes}")
+        db.execute(f"pragma journal_size_limit = {log_bytes}")
         version = db.execute("pragma user_version").fetchone()[0]
         if version not in range(FORMAT + 1):
             raise CorruptSpoolError(f"spool {path}: has format {version}, this agent knows {FORMAT}")
@@ -48,6 +55,12 @@ def connect(path: Path, *, is_new: bool = False) -> sqlite3.Connection:
             bring_up(db, version)
         undo.pop_all()
         return db
+
+
+def most_log_bytes(path: Path) -> int:
+    """How large the log beside a spool's file may grow before it is written into the file: little on a small disk."""
+    disk = os.statvfs(path.parent)
+    return min(_MOST_LOG_BYTES, max(_LEAST_LOG_BYTES, disk.f_blocks * disk.f_frsize // _LOG_SHARE))
 
 
 def _check(db: sqlite3.Connection) -> str:

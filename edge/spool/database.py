@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from edge.errors import SpoolError
-from edge.spool.connection import connect, translated
+from edge.spool.connection import connect, most_log_bytes, translated
 from edge.spool.notes import Notes
 
 if TYPE_CHECKING:
@@ -59,8 +59,12 @@ class Database:
             return max_bytes
         disk = os.statvfs(self.path.parent)
         reserve_bytes = min(min_free_bytes, disk.f_blocks * disk.f_frsize // _FREE_SHARE)
-        spare_bytes = disk.f_bavail * disk.f_frsize - reserve_bytes
-        return min(max_bytes, self._pragma("page_count") * self._page_bytes + max(0, spare_bytes))
+        log = self.path.with_name(f"{self.path.name}-wal")
+        # One commit may take it beyond its bound.
+        log_growth_bytes = max(0, 2 * most_log_bytes(self.path) - log.stat().st_size)
+        spare_bytes = disk.f_bavail * disk.f_frsize - reserve_bytes - log_growth_bytes
+        now_bytes = self._pragma("page_count") * self._page_bytes
+        return min(max_bytes, max(now_bytes, self.path.stat().st_size + spare_bytes))
 
     def give_disk_back(self) -> None:
         """Makes the file smaller after an outage, a little at a time."""

@@ -100,6 +100,8 @@ class Spool:
         self._devices = tuple(devices)
         self._changed = threading.Condition()
         self._buffer = Buffer(limits.buffer_bytes, booted_ms)
+        # How many batches are being committed.
+        self._in_hand = 0
         self._durable: dict[int, int] = {}
         self._away = False
         self._calls: deque[Callable[[SpoolFile], SpoolError | None]] = deque()
@@ -144,7 +146,8 @@ class Spool:
     @property
     def buffered(self) -> int:
         """How many batches wait in memory for the disk."""
-        return len(self._buffer)
+        with self._changed:
+            return len(self._buffer) + self._in_hand
 
     @property
     def dropped_batches(self) -> int:
@@ -237,6 +240,7 @@ class Spool:
         """Waits for something to do and does it; returns the file to go on with."""
         batches, calls = self._wait()
         committed = None if batches is None else self._commit(file, batches)
+        self._in_hand = 0
         faults = [committed, *(call(file) for call in calls), self._do_chores(file)]
         corrupt = next((fault for fault in faults if isinstance(fault, CorruptSpoolError)), None)
         return self._begin_anew(file, corrupt) if corrupt else file
@@ -252,7 +256,9 @@ class Spool:
             if not self._closing and self._commit_at > time.monotonic():
                 return None, calls
             self._commit_at = math.inf
-            return self._buffer.take(), calls
+            batches = self._buffer.take()
+            self._in_hand = len(batches)
+            return batches, calls
 
     def _commit(self, file: SpoolFile, batches: list[Batch]) -> SpoolError | None:
         """Commits batches and what was dropped before them; puts them back where the disk does not take them."""
@@ -323,6 +329,7 @@ class Spool:
         with self._changed:
             for epoch, number in durable.items():
                 self._durable[epoch] = max(number, self._durable.get(epoch, 0))
+            self._in_hand = 0
             self._buffer.put_back(batches, lost)
             self._commit_at = time.monotonic() + _RETRY_S
 
