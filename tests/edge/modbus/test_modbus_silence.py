@@ -183,7 +183,7 @@ def test_one_dead_unit_of_ten_costs_the_others_no_time(kit: Any) -> None:
         dead = {3}
 
         async def answer(unit: int, function: int, address: int, count: int) -> bytes | None:
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.001)
             return None if unit in dead else await line.honest(unit, function, address, count)
 
         line.answer = answer
@@ -191,7 +191,7 @@ def test_one_dead_unit_of_ten_costs_the_others_no_time(kit: Any) -> None:
         of_units = kit.units(
             **{f"u{u}": [{"name": f"p{u}/{a}", "address": a} for a in range(0, 100, 20)] for u in range(1, 11)}
         )
-        interval_s = 0.3
+        interval_s = 0.4
         config = kit.config(line, of_units, interval_s=interval_s, request_timeout_s=1, timeout_s=5)
         async with config.open(kit.now) as source:
             await source.poll()
@@ -203,7 +203,7 @@ def test_one_dead_unit_of_ten_costs_the_others_no_time(kit: Any) -> None:
                 assert {metric: value for metric, value in shown.items() if value != "bad"} == {
                     f"p{u}/{a}": u for u in range(1, 11) if u != 3 for a in range(0, 100, 20)
                 }
-                # 45 answers of 2 ms, and a probe of at most 15 % of the interval.
+                # 45 answers of 1 ms, and a probe of at most 15 % of the interval.
                 assert took_s < 0.9 * interval_s
                 await asyncio.sleep(interval_s - took_s)
             probes = [at for at, (unit, *_) in enumerate(line.requests) if unit == 3]
