@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -14,19 +13,21 @@ from edge.cli.poll_once import POLL_ONCE
 from edge.cli.probe import PROBE
 from edge.cli.profiles import PROFILES
 from edge.cli.run import RUN
+from edge.cli.status import STATUS
 from edge.errors import EdgeError
+from edge.logs import configure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # A new command is a file in edge/cli/ and a name here.
-COMMANDS: Final = (RUN, CHECK, POLL_ONCE, PROFILES, PROBE)
+COMMANDS: Final = (RUN, STATUS, CHECK, POLL_ONCE, PROFILES, PROBE)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code."""
     args = _parser().parse_args(argv)
-    _log(verbose=args.verbose)
+    configure(args.log_format, verbose=args.verbose)
     try:
         code: int = args.run(args)
     except ConfigError as exc:
@@ -41,22 +42,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m edge", description="Headwater's agent on the device.")
     parser.add_argument("-v", "--verbose", action="store_true", help="tell every detail")
+    parser.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="log lines for people, or a JSON object each"
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
         subparser = commands.add_parser(command.name, help=command.what, description=command.what)
         command.add_arguments(subparser)
         subparser.set_defaults(run=command.run)
     return parser
-
-
-def _log(*, verbose: bool) -> None:
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-    )
-    if not verbose:
-        for chatty in ("httpx", "httpcore", "pymodbus"):
-            logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 if __name__ == "__main__":

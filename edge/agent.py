@@ -15,6 +15,7 @@ from edge.batch import NODE, batches_of_poll, gap_batch
 from edge.clock import AnchoredClock
 from edge.commands import Commands
 from edge.errors import EdgeError, SourceError, SpoolError
+from edge.estimate import outage_hours
 from edge.health import LOOPBACK, health_page
 from edge.identity import identity_of
 from edge.intake import Intake
@@ -67,6 +68,7 @@ class Agent:
         self._reloading = asyncio.Lock()
         self._reload_asked: asyncio.Task[str | None] | None = None
         self._reloads = 0
+        self._outage_s = outage_hours(config) * 3600
         self._answered_ms = 0
         loop = asyncio.get_running_loop()
         limits = SpoolLimits(
@@ -254,6 +256,7 @@ class Agent:
             self._uplink.introduce(identity)
         await self._roster.change(self._config.sources)
         self._reloads += 1
+        self._outage_s = outage_hours(self._config) * 3600
         left = f"restart needed for: {', '.join(fixed)}" if fixed else None
         logger.info(
             "the configuration is read again: %d sources; %s", len(self._config.sources), left or "all taken in"
@@ -277,7 +280,7 @@ class Agent:
             "stuck": list(self._watchdog.stuck),
             "clock": report_clock(self._clock),
             "uplink": report_uplink(self._uplink.status),
-            "spool": await report_spool(self._spool, self._config.spool.max_bytes),
+            "spool": await report_spool(self._spool, self._config.spool.max_bytes, self._outage_s),
             "sources": report_sources(self._roster.pollers, self._intake),
             "commands": {"done": commands.done, "refused": commands.refused, "unanswered": commands.unanswered},
             "reloads": self._reloads,

@@ -80,6 +80,9 @@ def _spool(report: Mapping[str, Any]) -> Iterator[_Family]:
         if content["oldest_at"] is not None:
             oldest.add(max(0.0, (now_ms - content["oldest_at"]) / _MS_PER_S), lane=lane)
     yield from (batches, size, oldest)
+    yield _ours("spool_outage_left_seconds", "How long an outage the room that is left holds, by estimate.").add(
+        spool["outage_left_s"]
+    )
     yield _ours("spool_max_bytes", "Disk that the spool may take.").add(spool["max_bytes"])
     yield _ours("spool_buffered_batches", "Batches in memory that wait for the disk.").add(spool["buffered"])
     yield _ours("spool_evicted_batches_total", "Batches lost for want of room on disk.").add(spool["evicted"])

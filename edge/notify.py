@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 _US_PER_S: Final = 1_000_000
 _NS_PER_US: Final = 1000
+# For the words that systemd waits for; the others come again.
+_PATIENCE_S: Final = 0.5
 
 
 class Notifier:
@@ -28,6 +30,7 @@ class Notifier:
         self.watchdog_s = watchdog_s
         # A leading @ stands for the NUL of an abstract socket.
         self._address = f"\0{address[1:]}" if address is not None and address.startswith("@") else address
+        self._told = ""
         self._told_failure = False
 
     @classmethod
@@ -37,11 +40,14 @@ class Notifier:
 
     def ready(self) -> None:
         """We have started, or have reloaded."""
-        self._send("READY=1")
+        self._send("READY=1", _PATIENCE_S)
 
     def status(self, text: str) -> None:
-        """One line for `systemctl status`."""
-        self._send("STATUS=" + " ".join(text.split()))
+        """One line for `systemctl status`, told when it changes."""
+        line = " ".join(text.split())
+        if line != self._told:
+            self._told = line
+            self._send(f"STATUS={line}")
 
     def alive(self) -> None:
         """Feeds the watchdog."""
@@ -50,19 +56,22 @@ class Notifier:
 
     def reloading(self) -> None:
         """A reload begins; `ready` ends it."""
-        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // _NS_PER_US}")
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // _NS_PER_US}", _PATIENCE_S)
 
     def stopping(self) -> None:
         """An orderly end begins."""
-        self._send("STOPPING=1")
+        self._send("STOPPING=1", _PATIENCE_S)
 
-    def _send(self, message: str) -> None:
+    def _send(self, message: str, patience_s: float = 0.0) -> None:
+        """Tells; what systemd does not take in time, for it has much else to hear, is left out."""
         if self._address is None:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-                sender.settimeout(0)
+                sender.settimeout(patience_s)
                 sender.sendto(message.encode(errors="replace"), self._address)
+        except (BlockingIOError, TimeoutError):
+            pass
         except (OSError, ValueError) as exc:  # ValueError: an address with a NUL
             if not self._told_failure:
                 logger.warning("systemd cannot be told (NOTIFY_SOCKET): %s", exc)

@@ -81,6 +81,7 @@ class Poller:
         self._tick = self._schedule.first
         self._open: Source | None = None
         self._told_of = {"source": source.name}
+        self._opened_s = math.inf
         self._due_s = math.inf
         self._task: asyncio.Task[None] | None = None
         self._is_cut = False
@@ -160,7 +161,7 @@ class Poller:
         stack = contextlib.AsyncExitStack()
         async with self._in_time():
             source = await stack.enter_async_context(self.source.open(self._now_ms))
-        self._open = source
+        self._open, self._opened_s = source, time.monotonic()
         try:
             yield source
         finally:
@@ -188,15 +189,20 @@ class Poller:
         return Poll(self.source.name, readings, started_ms, self._now_ms())
 
     def _succeeded(self, poll: Poll) -> None:
-        if self._failures_in_a_row:
-            failures = self._failures_in_a_row
-            logger.info("%s: works again after %d failed polls", self.source.name, failures, extra=self._told_of)
-        self._failures_in_a_row = 0
-        self.status.state, self.status.error = "ok", None
+        if self._works(poll):
+            if self._failures_in_a_row:
+                failures = self._failures_in_a_row
+                logger.info("%s: works again after %d failed polls", self.source.name, failures, extra=self._told_of)
+            self._failures_in_a_row = 0
+            self.status.state, self.status.error = "ok", None
         self._forget_cut()
         self._finish(poll)
         self._tick = self._schedule.after(self._tick, time.monotonic_ns())
         self.status.skipped_ticks += self._tick.skipped
+
+    def _works(self, poll: Poll) -> bool:
+        """Whether it has shown that it works: a camera that is away brings nothing for a while, and then fails."""
+        return bool(poll.readings) or time.monotonic() - self._opened_s > 2 * self.source.timeout_s
 
     def _failed(self, error: str) -> None:
         if not self._failures_in_a_row:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 OK: Final = 0
 FAILURE: Final = 1
 WRONG_USE: Final = 2
+_KIB: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ def takes_config(parser: ArgumentParser) -> None:
 
 
 def load(path: Path) -> AgentConfig:
-    """The configuration in a file, its password at hand; raises ConfigError."""
+    """The configuration in a file, the broker's password at hand; raises ConfigError."""
     config = read_config(path, AgentConfig)
     try:
         config.mqtt.password()
@@ -43,8 +44,21 @@ def load(path: Path) -> AgentConfig:
     return config
 
 
-def print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Prints rows with their columns aligned; the first are the headings."""
+def shown_bytes(size: float) -> str:
+    """A size as people read it."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < _KIB or unit == "GiB":
+            break
+        size /= _KIB
+    return f"{size:.0f} B" if unit == "B" else f"{size:.3g} {unit}"
+
+
+def print_table(
+    rows: Sequence[Sequence[str]], paint: Callable[[Sequence[str], str], str] = lambda _row, cell: cell
+) -> None:
+    """Prints rows with their columns aligned; the first are the headings. `paint` may colour a cell of a row."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        cells[-1] = row[-1]
+        print("  ".join(paint(row, cell) for cell in cells).rstrip())

@@ -19,6 +19,7 @@ REPORT: Final[dict[str, Any]] = {
     "uplink": {"connected": True, "away": False, "unacknowledged": 3, "connections": 2, "error": None},
     "spool": {
         "max_bytes": 1 << 28,
+        "outage_left_s": 3600,
         "buffered": 0,
         "evicted": 1,
         "dropped": 0,

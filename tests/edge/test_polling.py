@@ -168,6 +168,40 @@ def test_one_source_never_delays_another(eventually: Any) -> None:
     assert polls["dead"] == []
 
 
+def test_a_source_that_brings_nothing_and_then_fails_again_has_not_recovered(
+    eventually: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A camera that is away: its process runs, no frame comes, and after a while it says so."""
+    caplog.set_level("INFO")
+    away = ("fail", "nothing", "nothing", "fail", "nothing", "fail", "ok")
+    config = ScriptedConfig(name="s", interval_s=0.02, script=away)
+    _, pollers = run(
+        [config], lambda p: any(poll.readings and poll.readings[0].value is not None for poll in p["s"]), eventually
+    )
+    told = [record.message for record in caplog.records if record.name == "edge.polling"]
+    assert [line.partition(";")[0] for line in told] == [
+        "s: s: unit 3 does not answer",
+        "s: works again after 3 failed polls",
+    ]
+    assert pollers["s"].status.state == "ok"
+
+
+def test_a_source_that_has_nothing_to_say_for_long_works_all_the_same(eventually: Any) -> None:
+    """An exchange that is closed: each request is answered, and brings nothing new."""
+    config = ScriptedConfig(name="s", interval_s=0.02, timeout_s=0.1, script=("fail", "nothing"))
+
+    async def scenario() -> None:
+        poller = Poller(config, lambda _: None, AnchoredClock().now_ms)
+        task = asyncio.create_task(poller.run())
+        await eventually(lambda: poller.status.state == "failing", "the failure")
+        await eventually(lambda: poller.status.state == "ok", "the recovery")
+        assert poller.status.polls > 5
+        poller.stop()
+        await task
+
+    asyncio.run(scenario())
+
+
 def test_a_slow_source_skips_ticks_and_counts_them(eventually: Any) -> None:
     config = ScriptedConfig(name="s", interval_s=0.1, script=("slow",))
     polls, pollers = run([config], lambda p: len(p["s"]) >= 3, eventually)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from hypothesis import given
+import random
+
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.schedule import BACKOFF_CAP_S, Schedule, backoff_s
@@ -49,3 +51,30 @@ def test_backoff_is_capped_and_never_less_than_half(failures: int, luck: float) 
 
 def test_backoff_doubles() -> None:
     assert [backoff_s(n, 0.0, base_s=0.5, cap_s=15) for n in range(1, 8)] == [0.5, 1, 2, 4, 8, 15, 15]
+
+
+@given(
+    st.sampled_from([30.0, 60.0, 7.3, 100 / 3]),
+    st.lists(st.tuples(st.integers(0, 2_592_000), st.floats(0, 7200)), max_size=20),
+    st.integers(0, 2**32),
+)
+@settings(max_examples=10, deadline=None)
+def test_a_month_of_polls_never_drifts(interval_s: float, outages: list[tuple[int, float]], seed: int) -> None:
+    """Polls that take up to nine tenths of the interval, and hangs of up to two hours: every tick is on the grid."""
+    luck = random.Random(seed)
+    month_ns, origin_ns = 30 * 86_400 * 10**9, 123_456_789
+    schedule = Schedule.starting(origin_ns, interval_s)
+    hangs = sorted((origin_ns + at_s * 10**9, int(length_s * 10**9)) for at_s, length_s in outages)
+    tick, now_ns, polls, skipped = schedule.first, origin_ns, 0, 0
+    while tick.due_ns < origin_ns + month_ns:
+        assert tick.due_ns == origin_ns + tick.index * schedule.interval_ns
+        now_ns = max(now_ns, tick.due_ns) + int(luck.random() * 0.9 * schedule.interval_ns)
+        while hangs and hangs[0][0] <= now_ns:
+            now_ns += hangs.pop(0)[1]
+        polls += 1
+        tick = schedule.after(tick, now_ns)
+        skipped += tick.skipped
+    assert polls + skipped == tick.index, "each tick of the month was kept or counted"
+    assert tick.index == -(-month_ns // schedule.interval_ns) or outages
+    if not outages:
+        assert skipped == 0
