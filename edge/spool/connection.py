@@ -39,6 +39,8 @@ def connect(path: Path, *, is_new: bool = False) -> sqlite3.Connection:
         db.execute("pragma journal_mode = wal")
         # NORMAL would lose the last commits when the power fails.
         db.execute("pragma synchronous = full")
+        # Debian's SQLite overwrites what is deleted: twice the wear of a memory card.
+        db.execute("pragma secure_delete = off")
         db.execute("pragma cache_size = -1024")
         log_bytes = most_log_bytes(path)
         page_bytes = db.execute("pragma page_size").fetchone()[0]
