@@ -25,6 +25,8 @@ class Database:
     def __init__(self, path: Path, *, is_new: bool = False) -> None:
         self.path = path
         self.sql = connect(path, is_new=is_new)
+        self._log = path.with_name(f"{path.name}-wal")
+        self._most_log_bytes = most_log_bytes(path)
         try:
             with translated(path):
                 self.notes = Notes(self.sql)
@@ -59,9 +61,8 @@ class Database:
             return max_bytes
         disk = os.statvfs(self.path.parent)
         reserve_bytes = min(min_free_bytes, disk.f_blocks * disk.f_frsize // _FREE_SHARE)
-        log = self.path.with_name(f"{self.path.name}-wal")
         # One commit may take it beyond its bound.
-        log_growth_bytes = max(0, 2 * most_log_bytes(self.path) - log.stat().st_size)
+        log_growth_bytes = max(0, 2 * self._most_log_bytes - self._log.stat().st_size)
         spare_bytes = disk.f_bavail * disk.f_frsize - reserve_bytes - log_growth_bytes
         now_bytes = self._pragma("page_count") * self._page_bytes
         return min(max_bytes, max(now_bytes, self.path.stat().st_size + spare_bytes))

@@ -42,7 +42,7 @@ def evict(
         for device, (from_ms, to_ms) in table.spans_through(through).items():
             widen(lost[table.name], device, Gap(from_ms, to_ms, reason))
         evicted += table.delete_through(through)
-    return evicted, list(lost.items())
+    return evicted, [entry for entry in lost.items() if entry[1]]
 
 
 def widen(gaps: Gaps, device: str, gap: Gap) -> None:
