@@ -95,11 +95,16 @@ class Poller:
         """No new poll begins; one in flight ends within its time-out, and `run` returns after it."""
         self._stopping.set()
 
-    def cut(self) -> None:
-        """Cuts off what the source is at, which does not keep to its time-out; it is opened again later."""
-        if self._task is not None and not self._is_cut:
-            self._is_cut = True
-            self._task.cancel()
+    def cut(self) -> bool:
+        """Cuts off what the source is at, which does not keep to its time-out; False where that was done already.
+
+        It is opened again later.
+        """
+        if self._task is None or self._is_cut:
+            return False
+        self._is_cut = True
+        self._task.cancel()
+        return True
 
     async def run(self) -> None:
         """Polls; returns only after `stop`. Whatever a source raises is told, waited out, and tried again."""

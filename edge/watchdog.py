@@ -65,8 +65,10 @@ class Watchdog:
         if time.monotonic() - self._spool_answered_s > 2 * self._stuck_after_s:
             stuck.append("spool")
         for name, poller in self._pollers().items():
-            if poller.overdue_s > self._stuck_after_s:
-                poller.cut()
+            if poller.overdue_s > self._stuck_after_s and poller.cut():
+                logger.warning(
+                    "%s hangs beyond its time-out: cut off, to be opened again", name, extra={"source": name}
+                )
             if poller.overdue_s > 2 * self._stuck_after_s:
                 stuck.append(f"source {name}")
         self._tell_change(tuple(stuck))

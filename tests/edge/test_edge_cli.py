@@ -16,12 +16,13 @@ from contract.config import ConfigError, parse_config
 from contract.datatypes import DataType
 from edge.__main__ import COMMANDS, main
 from edge.batch import batches_of_poll
-from edge.config import AgentConfig, MqttConfig
+from edge.config import AgentConfig
 from edge.estimate import cost_of
 from edge.preflight import is_host
 from edge.reading import MetricInfo, Reading
 from edge.reporting import ReportRule
 from edge.spool import Spool, SpoolLimits
+from edge.uplink import MqttConfig
 
 EXAMPLES = sorted(Path("edge/examples").glob("*.yaml"))
 DOCS = Path("docs/edge.md").read_text(encoding="utf-8")

@@ -165,7 +165,8 @@ def test_json_is_what_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_another_page_is_no_agent(capsys: pytest.CaptureFixture[str]) -> None:
-    for other in ({}, [], "x", {"node": 1}):
+    others: tuple[object, ...] = ({}, [], "x", {"node": 1})
+    for other in others:
         with page(other) as url:
             assert main(["status", "--url", url]) == 1
         assert "no agent's health page" in capsys.readouterr().out

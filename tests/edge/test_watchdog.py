@@ -108,7 +108,9 @@ async def watched(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def test_a_source_that_ignores_its_timeout_is_cut_off_and_goes_on(eventually: Any) -> None:
+def test_a_source_that_ignores_its_timeout_is_cut_off_and_goes_on(
+    eventually: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     async def scenario() -> None:
         config = DeafConfig(name="s", interval_s=0.02, timeout_s=0.05)
         async with watched(config) as (watchdog, systemd, pollers, polls):
@@ -120,6 +122,7 @@ def test_a_source_that_ignores_its_timeout_is_cut_off_and_goes_on(eventually: An
             await eventually(lambda: systemd.fed > fed, "the watchdog is fed")
 
     asyncio.run(scenario())
+    assert caplog.text.count("s hangs beyond its time-out: cut off") == 1
 
 
 def test_a_source_that_ignores_everything_is_stuck_and_systemd_hears_no_more(
