@@ -2,103 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import re
 import shutil
 import signal
-import socket
-import subprocess
-import sys
-import threading
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml
 
 from contract.delivery import GAP, Gap
 from contract.sparkplug import Quality
 from contract.topics import MessageType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from stack import Mosquitto
 
 GROUP = "agents"
-
-
-@dataclass
-class AgentProcess:
-    config_path: Path
-    log_path: Path
-    process: subprocess.Popen[bytes]
-
-    def log(self) -> str:
-        return self.log_path.read_text()
-
-    @property
-    def health_port(self) -> int:
-        found = re.search(r"health page at http://127.0.0.1:(\d+)/healthz", self.log())
-        assert found, self.log()
-        return int(found[1])
-
-    def health(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}/healthz", timeout=5) as answer:
-            report: dict[str, Any] = json.load(answer)
-        return report
-
-    def end(self, number: int = signal.SIGTERM, timeout_s: float = 30.0) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(timeout_s)
-
-
-@pytest.fixture
-def start_agent(
-    broker: Mosquitto, weather_api: tuple[Any, str], tmp_path: Path, wait_for: Any
-) -> Iterator[Callable[..., AgentProcess]]:
-    agents: list[AgentProcess] = []
-
-    def start(**more: Any) -> AgentProcess:
-        document = {
-            "group": GROUP,
-            "node": "edge-1",
-            "state_dir": str(tmp_path / "state"),
-            "mqtt": {"host": "127.0.0.1", "port": broker.port, "resend_after_s": 0.5, "resend_max_s": 2},
-            "health": {"port": 0},
-            "health_interval_s": 0.5,
-            "sources": [
-                {
-                    "type": "rest",
-                    "name": "weather",
-                    "preset": "open-meteo",
-                    "limits": {},
-                    "interval_s": 0.1,
-                    "base_url": weather_api[1],
-                    "latitude": 48,
-                    "longitude": 11,
-                    "only": ["temperature_2m"],
-                }
-            ],
-        } | more
-        path = tmp_path / "edge.yaml"
-        path.write_text(yaml.safe_dump(document))
-        log_path = tmp_path / f"agent-{len(agents)}.log"
-        with log_path.open("wb") as log:
-            process = subprocess.Popen([sys.executable, "-m", "edge", "run", str(path)], stderr=log)
-        agent = AgentProcess(path, log_path, process)
-        agents.append(agent)
-        wait_for(lambda: "health page" in agent.log() or process.poll() is not None, "the agent runs")
-        return agent
-
-    yield start
-    for agent in agents:
-        agent.process.kill()
-        agent.process.wait()
 
 
 def stored(bridge: Any) -> list[tuple[int, float]]:
@@ -124,7 +46,7 @@ def gaps(bridge: Any) -> list[Gap]:
 def test_all_that_was_served_arrives_and_a_stop_delivers_the_rest(
     broker: Mosquitto,
     new_bridge: Callable[..., Any],
-    start_agent: Callable[..., AgentProcess],
+    start_agent: Callable[..., Any],
     weather_api: tuple[Any, str],
     wait_for: Any,
 ) -> None:
@@ -148,79 +70,10 @@ def test_all_that_was_served_arrives_and_a_stop_delivers_the_rest(
     assert 0 < names["Health/Memory"] < 90
 
 
-@contextlib.contextmanager
-def listening(path: Path) -> Iterator[list[str]]:
-    """What is said on a datagram socket, as systemd has one, line by line."""
-    heard: list[str] = []
-    ended = threading.Event()
-
-    def listen() -> None:
-        while not ended.is_set():
-            with contextlib.suppress(TimeoutError):
-                heard.extend(listener.recv(4096).decode().splitlines())
-
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
-        listener.bind(str(path))
-        listener.settimeout(0.05)
-        thread = threading.Thread(target=listen)
-        thread.start()
-        try:
-            yield heard
-        finally:
-            ended.set()
-            thread.join()
-
-
-def test_systemd_hears_how_the_agent_fares_and_sighup_reads_the_file_again(
-    start_agent: Callable[..., AgentProcess],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    wait_for: Any,
-) -> None:
-    with listening(tmp_path / "notify") as heard:
-
-        def hears(word: str) -> bool:
-            return any(line.startswith(word) for line in list(heard))
-
-        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        monkeypatch.setenv("WATCHDOG_USEC", "600000")
-        agent = start_agent(drain_timeout_s=0)
-        wait_for(lambda: hears("READY=1"), "ready")
-        wait_for(lambda: hears("STATUS=1 of 1 sources ok"), "what it does")
-        wait_for(lambda: hears("WATCHDOG=1"), "the watchdog is fed")
-        heard.clear()
-        document = yaml.safe_load(agent.config_path.read_text())
-        agent.config_path.write_text(yaml.safe_dump(document | {"sources": []}))
-        agent.process.send_signal(signal.SIGHUP)
-        wait_for(lambda: "refused, the old one goes on" in agent.log(), "the wrong one is refused")
-        other = document["sources"][0] | {"name": "other"}
-        document["mqtt"]["window"] = 7
-        agent.config_path.write_text(yaml.safe_dump(document | {"sources": [*document["sources"], other]}))
-        agent.process.send_signal(signal.SIGHUP)
-        wait_for(lambda: "other" in agent.health()["sources"], "the new source")
-        assert "2 sources; restart needed for: mqtt" in agent.log()
-        assert hears("RELOADING=1")
-        assert hears("MONOTONIC_USEC=")
-        assert hears("READY=1")
-        with urllib.request.urlopen(f"http://127.0.0.1:{agent.health_port}/metrics", timeout=5) as answer:
-            assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
-            assert b'headwater_edge_source_up{source="weather"} 1\n' in answer.read()
-        done = subprocess.run(
-            [sys.executable, "-m", "edge", "status", "--url", f"http://127.0.0.1:{agent.health_port}"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 1, "no bridge takes its births"
-        assert re.search(r"^weather +ok ", done.stdout, re.MULTILINE), done.stdout
-        assert agent.end() == 0
-        wait_for(lambda: hears("STOPPING=1"), "the end")
-
-
 def test_a_killed_agent_loses_nothing_it_had_spooled_and_declares_the_rest(
     broker: Mosquitto,
     new_bridge: Callable[..., Any],
-    start_agent: Callable[..., AgentProcess],
+    start_agent: Callable[..., Any],
     weather_api: tuple[Any, str],
     wait_for: Any,
 ) -> None:
@@ -242,7 +95,7 @@ def test_a_killed_agent_loses_nothing_it_had_spooled_and_declares_the_rest(
 
 
 def test_a_stopped_agent_declares_the_pause(
-    broker: Mosquitto, new_bridge: Callable[..., Any], start_agent: Callable[..., AgentProcess], wait_for: Any
+    broker: Mosquitto, new_bridge: Callable[..., Any], start_agent: Callable[..., Any], wait_for: Any
 ) -> None:
     bridge = new_bridge(broker.port, GROUP)
     agent = start_agent()
@@ -257,7 +110,7 @@ def test_a_stopped_agent_declares_the_pause(
 def test_broker_killed_and_wiped_while_the_source_goes_on(
     broker: Mosquitto,
     new_bridge: Callable[..., Any],
-    start_agent: Callable[..., AgentProcess],
+    start_agent: Callable[..., Any],
     weather_api: tuple[Any, str],
     wait_for: Any,
 ) -> None:
@@ -278,7 +131,7 @@ def test_broker_killed_and_wiped_while_the_source_goes_on(
 def test_a_failing_source_is_shown_and_recovers(
     broker: Mosquitto,
     new_bridge: Callable[..., Any],
-    start_agent: Callable[..., AgentProcess],
+    start_agent: Callable[..., Any],
     weather_api: tuple[Any, str],
     wait_for: Any,
 ) -> None:
@@ -297,7 +150,7 @@ def test_a_failing_source_is_shown_and_recovers(
 
 
 def test_without_a_broker_a_stop_waits_no_longer_than_it_may_and_a_second_signal_not_at_all(
-    broker: Mosquitto, start_agent: Callable[..., AgentProcess], weather_api: tuple[Any, str], wait_for: Any
+    broker: Mosquitto, start_agent: Callable[..., Any], weather_api: tuple[Any, str], wait_for: Any
 ) -> None:
     broker.stop()
     agent = start_agent(drain_timeout_s=0.5)
@@ -310,9 +163,7 @@ def test_without_a_broker_a_stop_waits_no_longer_than_it_may_and_a_second_signal
     assert agent.end(timeout_s=15) == 0
 
 
-def test_a_second_agent_on_the_same_state_is_refused(
-    broker: Mosquitto, start_agent: Callable[..., AgentProcess]
-) -> None:
+def test_a_second_agent_on_the_same_state_is_refused(broker: Mosquitto, start_agent: Callable[..., Any]) -> None:
     assert broker.running
     first = start_agent()
     second = start_agent()
@@ -324,7 +175,7 @@ def test_a_second_agent_on_the_same_state_is_refused(
 def test_a_spoilt_spool_is_no_failed_start(
     broker: Mosquitto,
     new_bridge: Callable[..., Any],
-    start_agent: Callable[..., AgentProcess],
+    start_agent: Callable[..., Any],
     tmp_path: Path,
     wait_for: Any,
 ) -> None:
@@ -338,7 +189,7 @@ def test_a_spoilt_spool_is_no_failed_start(
     assert (tmp_path / "state" / "spool-1000.db.corrupt").exists()
 
 
-def test_the_health_page_knows_one_path_and_bounds_what_it_reads(start_agent: Callable[..., AgentProcess]) -> None:
+def test_the_health_page_knows_one_path_and_bounds_what_it_reads(start_agent: Callable[..., Any]) -> None:
     agent = start_agent()
     port = agent.health_port
     with pytest.raises(urllib.error.HTTPError) as caught:
@@ -354,7 +205,7 @@ def test_the_health_page_knows_one_path_and_bounds_what_it_reads(start_agent: Ca
 def test_kills_of_every_kind_in_turn_lose_nothing_that_is_not_declared(
     broker: Mosquitto,
     new_bridge: Callable[..., Any],
-    start_agent: Callable[..., AgentProcess],
+    start_agent: Callable[..., Any],
     weather_api: tuple[Any, str],
     wait_for: Any,
 ) -> None:
