@@ -40,6 +40,8 @@ _VEILED_CONTRAST: Final = 0.4
 _SAME_SHAPE: Final = 0.5
 _EDGES_LEFT: Final = 0.4
 _SAME_EDGES: Final = 0.3
+_OTHER_EDGES: Final = 0.15
+_MUCH_DETAIL: Final = 1.6  # a crowd, or rain: more edges than there were
 _DETAIL_LEFT: Final = 0.5
 _SHIFT: Final = 0.015
 _SHIFT_RESPONSE: Final = 0.08
@@ -137,7 +139,8 @@ def kind_of(found: Likeness, shift: Callable[[], float]) -> Tamper:
     if found.detail < _DETAIL_LEFT:
         strange = found.shape < _SAME_SHAPE or found.contrast < _VEILED_CONTRAST
         return Tamper.COVERED if strange else Tamper.BLURRED
-    if found.same_edges < _SAME_EDGES and (found.shape < _SAME_SHAPE or shift() >= _SHIFT):
+    is_turned = found.same_edges < _OTHER_EDGES and found.detail < _MUCH_DETAIL
+    if is_turned or (found.same_edges < _SAME_EDGES and (found.shape < _SAME_SHAPE or shift() >= _SHIFT)):
         return Tamper.MOVED
     # Its own edges at the old places are weak, but nothing tells of another view: rain, headlights, a crowd.
     return Tamper.NONE
@@ -200,7 +203,7 @@ class TamperWatch:
         frozen = self._freeze.look(view, self._valid)
         seen = self._judge(view, at_s)
         self._at_s = at_s
-        if frozen:
+        if frozen and seen is not Tamper.COVERED:  # darkness without noise is the same picture again and again
             return self._held.look(Tamper.FROZEN, at_s, self._settings.frozen_after_s)
         return self._held.look(seen, at_s)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import pytest
 
@@ -75,6 +76,23 @@ def test_what_is_not_put_right_becomes_the_usual_view(yard: Yard) -> None:
 
 def test_a_glance_is_no_tampering(yard: Yard) -> None:
     assert changes(yard("lens_covered", seconds=(25, 3, 15))) == []
+
+
+def test_a_turned_camera_shows_other_edges_though_no_shift_explains_them(yard: Yard) -> None:
+    def turned() -> Iterator[tuple[float, Grey]]:
+        turn = cv2.getRotationMatrix2D((160, 120), 5, 1.1)
+        for at_s, grey in yard(seconds=(25, 20, 0)):
+            seen = grey if at_s < 0 else cv2.warpAffine(grey, turn, (320, 240), borderMode=cv2.BORDER_REFLECT)
+            yield at_s, np.asarray(seen, np.uint8)
+
+    ((_, said),) = changes(turned())
+    assert said is Tamper.MOVED
+
+
+def test_perfect_darkness_is_covered_and_not_frozen(yard: Yard) -> None:
+    dark = ((at_s, np.zeros_like(grey) if at_s >= 0 else grey) for at_s, grey in yard(seconds=(25, 30, 0)))
+    ((begun_s, said),) = changes(dark)
+    assert (said, begun_s <= 7) == (Tamper.COVERED, True)
 
 
 def test_a_view_that_shows_nothing_is_not_judged() -> None:
