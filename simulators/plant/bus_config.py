@@ -88,7 +88,7 @@ class BusConfig(LineConfig):
     @classmethod
     def _from_text(cls, found: Any) -> Any:  # noqa: ANN401 - whatever YAML held; the field checks it afterwards
         if not isinstance(found, str):
-            return found
+            return [found] if isinstance(found, int) else found
         spans = [part.strip().partition("-") for part in found.split(",")]
         if not all(low.isdecimal() and (high.isdecimal() or not dash) for low, dash, high in spans):
             raise ValueError("allowed are ids and spans of them, such as 1-10, 17")

@@ -116,14 +116,15 @@ class Session:
 
     def _send(self, sending: _Sending, extra_s: float = 0.0) -> None:
         """Send pieces until one has to wait; its timer goes on from there."""
-        at_ms = now_ms()
+        # Before they go: once they are out, the other side may be quicker than we are.
+        at_ms, now_s = now_ms(), self._loop.time()
         for delay_s, data in sending.pieces:
             if delay_s + extra_s > 0:
                 self._send_later(delay_s + extra_s, data, sending)
                 return
             self._put(data)
         if self._wire.is_open:
-            self._line.sent(sending.response, sending.asked_at_ms, at_ms, self._loop.time())
+            self._line.sent(sending.response, sending.asked_at_ms, at_ms, now_s)
         if sending.response.delivery.holds_line:
             self._is_sending = False
 

@@ -26,7 +26,6 @@ _MOST_SILENCES: Final = 24
 # Pauses that are tried, and how often in a row each has to do.
 _PAUSES_S: Final = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _REPEATS: Final = 5
-_SETTLING_S: Final = 0.5
 # The pause is known to a tenth of itself, or to a millisecond.
 _PAUSE_SHARE: Final = 0.1
 _PAUSE_LEAST_S: Final = 0.001
@@ -101,28 +100,24 @@ def find_pause(question: Question) -> Search[float | None]:
     """The shortest pause with which a question that is answered is answered each time; None where none does."""
     failed_s = None
     for pause_s in _PAUSES_S:
-        if (yield from _holds(question, pause_s, settled=failed_s is None)):
+        if (yield from _holds(question, pause_s)):
             return pause_s if failed_s is None else (yield from _narrow(question, failed_s, pause_s))
         failed_s = pause_s
     return None
 
 
-def _holds(question: Question, pause_s: float, *, settled: bool) -> Search[bool]:
-    """Whether a pause does; unless all is `settled`, there is a longer one after whatever went wrong before."""
-    for number in range(_REPEATS):
-        long = number == 0 and not settled
-        reply = yield replace(question, pause_s=max(pause_s, _SETTLING_S) if long else pause_s)
+def _holds(question: Question, pause_s: float) -> Search[bool]:
+    for _ in range(_REPEATS):
+        reply = yield replace(question, pause_s=pause_s)
         if reply is None or (isinstance(reply, Refused) and reply.code in _BUSY):
             return False
     return True
 
 
 def _narrow(question: Question, failed_s: float, held_s: float) -> Search[float]:
-    settled = True
     while held_s - failed_s > max(_PAUSE_LEAST_S, _PAUSE_SHARE * held_s):
         middle_s = (failed_s + held_s) / 2
-        settled = yield from _holds(question, middle_s, settled=settled)
-        if settled:
+        if (yield from _holds(question, middle_s)):
             held_s = middle_s
         else:
             failed_s = middle_s
