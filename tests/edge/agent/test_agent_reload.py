@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from contract.commands import ANSWER, COMMAND_ID, RELOAD, CommandAnswer
 from contract.config import ConfigError, parse_config
 from contract.datatypes import DataType
-from contract.sparkplug import Metric, Payload, decode, encode
-from contract.topics import MessageType, Topic
+from contract.sparkplug import decode
 from edge.agent import Agent
 from edge.config import AgentConfig
-from edge.errors import EdgeError, SourceError
+from edge.errors import EdgeError
 from edge.lane import Lane
 from edge.reading import MetricInfo, Reading
 from edge.reload import take_in
@@ -27,11 +25,10 @@ from edge.reporting import ReportRule
 from edge.sources.base import Source, SourceConfig
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
     from edge.sources.base import Clock
-    from stack import Mosquitto
 
 GROUP = "reloads"
 
@@ -41,11 +38,9 @@ class CountingConfig(SourceConfig):
 
     type: Literal["counting"] = "counting"
     takes_s: float = 0.0
-    also: str | None = None
 
     def metrics(self) -> Sequence[MetricInfo]:
-        more = [] if self.also is None else [MetricInfo(self.also, DataType.INT64)]
-        return [MetricInfo("n", DataType.INT64), MetricInfo("valve", DataType.DOUBLE, writable=True), *more]
+        return [MetricInfo("n", DataType.INT64)]
 
     @asynccontextmanager
     async def open(self, now_ms: Clock) -> AsyncIterator[CountingSource]:
@@ -75,11 +70,6 @@ class CountingSource(Source):
         given.setdefault(name, []).append(number)
         await asyncio.sleep(self._config.takes_s)
         return [Reading("n", DataType.INT64, number, self._now_ms())]
-
-    async def write(self, metric: str, value: Any) -> Reading:
-        if value < 0:
-            raise SourceError(f"{self._config.name}: {value:g} is below 0")
-        return Reading(metric, DataType.DOUBLE, float(value), self._now_ms())
 
 
 @pytest.fixture(autouse=True)
@@ -254,57 +244,3 @@ def test_a_stop_while_a_reload_waits_for_a_slow_source_ends_both(tmp_path: Path,
                 await agent.reload()
 
     asyncio.run(scenario())
-
-
-def test_commands_over_the_broker_reload_and_write_and_are_answered(
-    tmp_path: Path, broker: Mosquitto, new_bridge: Callable[..., Any], eventually: Any
-) -> None:
-    bridge = new_bridge(broker.port, GROUP)
-
-    def answers() -> dict[str | None, tuple[str | None, CommandAnswer]]:
-        found = {}
-        for message in bridge.batches():
-            for metric in message.payload.metrics:
-                if metric.name == ANSWER:
-                    answer = CommandAnswer.from_metric(metric)
-                    found[answer.command_id] = (message.topic.device, answer)
-        return found
-
-    def send(sent_id: str, name: str, value: Any, datatype: DataType, device: str | None = None) -> None:
-        at_ms = time.time_ns() // 1_000_000
-        metrics = (Metric(name, datatype, value, at_ms), Metric(COMMAND_ID, DataType.STRING, sent_id, at_ms))
-        kind = MessageType.NCMD if device is None else MessageType.DCMD
-        topic = str(Topic(GROUP, kind, "edge-1", device))
-        bridge._client.publish(topic, encode(Payload(at_ms, metrics)), qos=1)
-
-    async def scenario() -> None:
-        file = File(a_config(tmp_path, CountingConfig(name="a", interval_s=0.05), port=broker.port, drain_timeout_s=5))
-        async with running(file):
-            await eventually(lambda: bridge.of_type(MessageType.DBIRTH), "births")
-            send("w1", "valve", 0.5, DataType.DOUBLE, "a")
-            send("w2", "valve", -1.0, DataType.DOUBLE, "a")
-            send("w3", "n", 5, DataType.INT64, "a")
-            await eventually(lambda: {"w1", "w2", "w3"} <= answers().keys(), "answers to the writes")
-            assert answers()["w1"] == ("a", CommandAnswer("valve", done=True, command_id="w1", value=0.5))
-            assert answers()["w2"][1].reason == "a: -1 is below 0"
-            assert answers()["w3"][1].reason == "the configuration does not allow to write it"
-            read_back = [
-                metric.value for m in bridge.batches() for metric in m.payload.metrics if metric.name == "valve"
-            ]
-            assert read_back == [0.5]
-            also = CountingConfig(name="a", interval_s=0.05, also="more")
-            file.config = a_config(tmp_path, also, CountingConfig(name="b", interval_s=0.05), port=broker.port)
-            send("r1", RELOAD, value=True, datatype=DataType.BOOLEAN)
-            await eventually(lambda: "r1" in answers(), "the answer to the reload")
-            assert answers()["r1"] == (None, CommandAnswer(RELOAD, done=True, command_id="r1"))
-            births = bridge.of_type(MessageType.DBIRTH)
-            assert [birth.topic.device for birth in births] == ["a", "a", "b"]
-            assert "more" in {metric.name for metric in births[1].payload.metrics}
-            file.fault = "edge.yaml: is not YAML"
-            send("r2", RELOAD, value=True, datatype=DataType.BOOLEAN)
-            await eventually(lambda: "r2" in answers(), "the answer to the reload")
-            assert "the old one goes on: edge.yaml: is not YAML" in str(answers()["r2"][1].reason)
-
-    asyncio.run(scenario())
-    times = [metric.timestamp_ms for m in bridge.batches() for metric in m.payload.metrics if metric.name == ANSWER]
-    assert len(times) == len(set(times)), "each answer has a time of its own"
