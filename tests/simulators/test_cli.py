@@ -94,6 +94,9 @@ def test_a_fault_by_hand(scenario: Path, capsys: pytest.CaptureFixture[str]) -> 
             time.sleep(0.05)
         with ModbusTcpClient(addresses["plant"]["host"], port=addresses["plant"]["port"]) as client:
             assert client.read_coils(0, count=1, device_id=1).exception_code == 6
+        capsys.readouterr()
+        assert main(["counts", path, "plant"]) == 0
+        assert json.loads(capsys.readouterr().out)["by_unit"] == {"1": 1}
 
 
 def test_points_are_those_of_an_edge_config(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
