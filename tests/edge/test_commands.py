@@ -216,6 +216,7 @@ def test_writes_to_one_source_take_turns_and_wait_for_no_other(eventually: Calla
 def test_a_flood_is_bounded_in_memory_and_in_answers() -> None:
     async def scenario() -> None:
         plant = Plant()
+        started_s = time.monotonic()
         commands = Commands(plant, lambda: NOW_MS, 60)
         for n in range(5000):
             commands.submit("plant", a_command("valve", float(n)))
@@ -225,8 +226,9 @@ def test_a_flood_is_bounded_in_memory_and_in_answers() -> None:
         assert len(commands._waiting) == 1
         assert len(commands._waiting["plant"]) <= MAX_WAITING
         assert len(commands._answers) <= 256
-        assert len(plant.answers) <= 21
-        assert commands.unanswered > 10_000
+        elapsed_s = time.monotonic() - started_s
+        assert len(plant.answers) <= 20 + 5 * elapsed_s
+        assert commands.unanswered >= 10_000 - len(plant.answers)
         plant.gate.set()
         await commands.close()
         assert len(plant.written) <= 1, "what waits at a stop is refused"
@@ -245,7 +247,6 @@ def test_refusals_are_answered_again_after_a_flood(eventually: Callable[..., Awa
 
         while refused() < 20:
             pass
-        assert refused() <= 21
         await eventually(lambda: refused() > 22, "more answers")
 
     asyncio.run(scenario())
