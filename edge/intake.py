@@ -1,11 +1,8 @@
-"""The way of a poll into the spool, in one step: the gap before it, what is reported of it, and its lanes.
-
-On-device models will read here too: every poll passes, before anything is held back.
-"""
+"""The way of a poll into the spool, in one step: the gap before it, what is reported of it, and its lanes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from contract.delivery import Gap
 from edge.batch import batches_of_poll
@@ -17,8 +14,24 @@ if TYPE_CHECKING:
 
     from edge.batch import Batch
     from edge.polling import Poll
-    from edge.reading import Reading
-    from edge.sources.base import Clock, SourceConfig
+    from edge.reading import MetricInfo, Reading
+    from edge.reporting import ReportRule
+    from edge.sources.base import Clock
+
+
+class Device(Protocol):
+    """What readings are of: a source, or a model."""
+
+    @property
+    def name(self) -> str:
+        """The Sparkplug device."""
+
+    @property
+    def report(self) -> Sequence[ReportRule]:
+        """What is held back."""
+
+    def metrics(self) -> Sequence[MetricInfo]:
+        """What it may tell."""
 
 
 class Intake:
@@ -31,7 +44,7 @@ class Intake:
         self._ways: dict[str, _Way] = {}
         self._gaps: dict[str, Gap] = {}
 
-    def open(self, source: SourceConfig) -> None:
+    def open(self, source: Device) -> None:
         """From now on polls of this source come, by these rules."""
         self._ways[source.name] = _Way(source)
 
@@ -86,7 +99,7 @@ class Intake:
 class _Way:
     """What is known of one source."""
 
-    def __init__(self, source: SourceConfig) -> None:
+    def __init__(self, source: Device) -> None:
         metrics = source.metrics()
         self.reporter = Reporter(source.report, metrics)
         self._lanes = {metric.name: metric.lane for metric in metrics if metric.lane is not Lane.LIVE}

@@ -1,0 +1,1 @@
+"""What the models' process runs. Nothing here may import pydantic or asyncio: they would double its memory."""

@@ -1,0 +1,116 @@
+"""A model from its files to one that can be run: bytes checked, shapes checked, tried, and the fastest form chosen."""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from edge.inference.arithmetic import result_of, scaled, window_of
+from edge.inference.runtime import Net, NetError
+from edge.inference.settings import FORECAST, RECONSTRUCTION
+
+if TYPE_CHECKING:
+    from edge.inference.arithmetic import Bytes, Floats
+    from edge.inference.settings import FormSettings, ModelSettings
+
+_TRIALS: Final = 20
+_TRIALS_S: Final = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model that gave good results for windows that were made up; `us` is each form's median time."""
+
+    settings: ModelSettings
+    net: Net
+    form: str
+    us: dict[str, float]
+
+    def run(self, values: Floats, states: Bytes) -> Floats:
+        """The result for readings by step; raises NoWindowError and NetError."""
+        return _result(self.net, window_of(values, states, self.settings), self.settings)
+
+
+def load(settings: ModelSettings) -> LoadedModel:
+    """The model in that of its forms which is fastest here; raises NetError where none can be used."""
+    nets: dict[str, Net] = {}
+    us: dict[str, float] = {}
+    faults = []
+    for form in settings.forms:
+        try:
+            net = Net(_content(settings, form))
+            _check_shapes(net, settings)
+            us[form.form] = _try(net, settings)
+            nets[form.form] = net
+        except NetError as exc:
+            faults.append(f"{form.file}: {exc}")
+    if not nets:
+        raise NetError("; ".join(faults))
+    fastest = min(us, key=us.__getitem__)
+    return LoadedModel(settings, nets[fastest], fastest, us)
+
+
+def _content(settings: ModelSettings, form: FormSettings) -> bytes:
+    try:
+        with (Path(settings.directory) / form.file).open("rb") as file:
+            content = file.read(form.size_bytes + 1)
+    except OSError as exc:
+        raise NetError(f"cannot be read: {exc.strerror}") from exc
+    if len(content) != form.size_bytes:
+        found = "more" if len(content) > form.size_bytes else str(len(content))
+        raise NetError(f"has {found} bytes, the manifest says {form.size_bytes}")
+    if (digest := hashlib.sha256(content).hexdigest()) != form.sha256:
+        raise NetError(f"is not the file of the manifest: its SHA-256 is {digest[:12]}..., not {form.sha256[:12]}...")
+    return content
+
+
+def _check_shapes(net: Net, settings: ModelSettings) -> None:
+    wanted = (1, settings.length, settings.channels)
+    if net.input_shape != wanted:
+        raise NetError(f"takes {_shown(net.input_shape)}, the manifest says {_shown(wanted)}")
+    if settings.output == FORECAST:
+        allowed = {settings.out_shape, (int(np.prod(settings.out_shape)),)}
+    else:
+        allowed = {(settings.length, settings.channels) if settings.output == RECONSTRUCTION else (1,)}
+    if _squeezed(net.output_shape) not in {_squeezed(shape) for shape in allowed}:
+        expected = " or ".join(sorted(_shown((1, *shape)) for shape in allowed))
+        raise NetError(f"gives {_shown(net.output_shape)}, the manifest says {expected}")
+
+
+def _try(net: Net, settings: ModelSettings) -> float:
+    """The median time of windows around the mean, us; raises NetError where a result is no good."""
+    noise = np.random.default_rng(0).standard_normal((settings.length, settings.channels))
+    windows = [np.tile(settings.mean, (settings.length, 1)), np.asarray(settings.mean) + noise * settings.scale]
+    taken_us: list[float] = []
+    began_s = time.perf_counter()
+    while len(taken_us) < len(windows) or (len(taken_us) < _TRIALS and time.perf_counter() - began_s < _TRIALS_S):
+        before_ns = time.perf_counter_ns()
+        _result(net, windows[len(taken_us) % len(windows)].astype(np.float32), settings)
+        taken_us.append((time.perf_counter_ns() - before_ns) / 1000)
+    return statistics.median(taken_us)
+
+
+def _result(net: Net, window: Floats, settings: ModelSettings) -> Floats:
+    # What overflows is not finite, and found by that.
+    with np.errstate(all="ignore"):
+        model_input = scaled(window, settings)
+        result = result_of(net.run(model_input), window, model_input, settings)
+    if not np.isfinite(result).all():
+        raise NetError(
+            f"{np.count_nonzero(~np.isfinite(result))} of {result.size} numbers of its result are not finite"
+        )
+    return result
+
+
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(size for size in shape if size != 1)
+
+
+def _shown(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

@@ -1,0 +1,87 @@
+"""The agent's own copies of the models it runs: nobody changes them under it, and the last good one is at hand."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Final
+
+from contract.manifest import MANIFEST_FILE
+from edge.errors import ModelError
+from edge.models.package import Package, read_package
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_DIGEST_CHARACTERS: Final = 16
+# Beside the manifest, once the model has given a result.
+_PROVEN: Final = "proven"
+
+
+class Store:
+    """Copies of the models of one name, at most two; what its disk does not take is not kept."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def keep(self, package: Package) -> Package:
+        """The package in a copy of its own; raises ModelError where it cannot be copied."""
+        place = self._place(package.digest)
+        if package.directory == place:
+            return package
+        scratch = place.with_suffix(".part")
+        try:
+            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.mkdir(parents=True)
+            for name in (MANIFEST_FILE, *(each.file for each in package.manifest.files)):
+                if (package.directory / name).is_file():  # a form that is not there was not chosen
+                    shutil.copyfile(package.directory / name, scratch / name)
+            shutil.rmtree(place, ignore_errors=True)
+            scratch.rename(place)
+            kept = read_package(place)
+        except OSError as exc:
+            raise ModelError(f"cannot be kept in {self._directory}: {exc.strerror}") from exc
+        if kept.digest != package.digest:
+            raise ModelError("was changed while it was copied")
+        return kept
+
+    def prove(self, package: Package) -> None:
+        """It has given a result: it may come back when a later one fails."""
+        if package.directory == self._place(package.digest):
+            try:
+                (package.directory / _PROVEN).touch()
+            except OSError:
+                return  # without it there is one less to come back
+
+    def discard(self, package: Package) -> None:
+        """It is no good any more."""
+        shutil.rmtree(self._place(package.digest), ignore_errors=True)
+
+    def proven(self) -> list[Package]:
+        """Those that have given results, the newest first."""
+        found = []
+        for mark in sorted(self._directory.glob(f"*/{_PROVEN}"), key=_age, reverse=True):
+            try:
+                found.append(read_package(mark.parent))
+            except ModelError:
+                continue  # half written, or garbled since
+        return found
+
+    def prune(self, *wanted: Package | None) -> None:
+        """Deletes all but these."""
+        digests = {self._place(package.digest) for package in wanted if package is not None}
+        try:
+            others = [place for place in self._directory.iterdir() if place not in digests]
+        except OSError:
+            return
+        for place in others:
+            shutil.rmtree(place, ignore_errors=True)
+
+    def _place(self, digest: str) -> Path:
+        return self._directory / digest[:_DIGEST_CHARACTERS]
+
+
+def _age(mark: Path) -> int:
+    try:
+        return mark.stat().st_mtime_ns
+    except OSError:
+        return 0
