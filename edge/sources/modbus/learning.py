@@ -185,11 +185,13 @@ class Experience:
     def split_off(self, point: PointConfig) -> Piece:
         """A point has been read by itself: its own piece; the others of its block are still to be asked."""
         piece = next(piece for piece in self.pieces if point in piece.block.points)
-        rest = tuple(other for other in piece.block.points if other is not point)
-        if rest:
-            unit_id, table = piece.block.unit_id, piece.block.table
-            parts = Block(unit_id, table, (point,)), Block(unit_id, table, rest)
-            piece = self._part(piece, Split(piece.block, suspect=False), parts)[0]
+        points, unit_id, table = piece.block.points, piece.block.unit_id, piece.block.table
+        if len(points) > 1:
+            at = points.index(point)
+            # Around it, not across: what is read twice in one poll would be two values at one time.
+            parts = [part for part in ((point,), points[:at], points[at + 1 :]) if part]
+            split = Split(piece.block, suspect=False)
+            piece = self._part(piece, split, [Block(unit_id, table, part) for part in parts])[0]
         piece.answered, piece.silences = True, 0
         return piece
 
