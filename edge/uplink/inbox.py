@@ -1,8 +1,7 @@
-"""What the broker sends us: taken from paho's thread, and no more of it than the agent can work off."""
+"""What the broker sends us, and no more of it than the agent can work off."""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ class Incoming:
 
 
 class Inbox:
-    """Takes messages in any thread, and tells `on_news` of the first after each `take`.
+    """Takes messages, and tells `on_news` of the first after each `take`.
 
     What exceeds the rate is dropped, which bounds both memory and work: durable marks come again, and whoever commands
     so much gets no answer.
@@ -38,7 +37,6 @@ class Inbox:
     def __init__(self, on_news: Callable[[], object]) -> None:
         self.dropped = 0
         self._on_news = on_news
-        self._lock = threading.Lock()
         self._messages: deque[Incoming] = deque()
         self._count = Bucket(MESSAGES_PER_S, MESSAGES_PER_S * _BURST_S)
         self._bytes = Bucket(BYTES_PER_S, BYTES_PER_S * _BURST_S)
@@ -46,20 +44,17 @@ class Inbox:
     def offer(self, message: Incoming) -> None:
         """Takes a message, if there is room for it."""
         now_s = time.monotonic()
-        with self._lock:
-            if self._count.wait_s(now_s) or self._bytes.wait_s(now_s):
-                self.dropped += 1
-                return
-            self._count.take(1, now_s)
-            self._bytes.take(len(message.payload), now_s)
-            self._messages.append(message)
-            is_first = len(self._messages) == 1
-        if is_first:
+        if self._count.wait_s(now_s) or self._bytes.wait_s(now_s):
+            self.dropped += 1
+            return
+        self._count.take(1, now_s)
+        self._bytes.take(len(message.payload), now_s)
+        self._messages.append(message)
+        if len(self._messages) == 1:
             self._on_news()
 
     def take(self) -> list[Incoming]:
         """All that has come, oldest first."""
-        with self._lock:
-            messages = list(self._messages)
-            self._messages.clear()
+        messages = list(self._messages)
+        self._messages.clear()
         return messages

@@ -1,4 +1,4 @@
-"""One connection to the broker: paho's threads and callbacks made into asyncio futures.
+"""One connection to the broker: paho's callbacks made into asyncio futures.
 
 A connection that is lost is not repaired: a new Link, with a new paho client, takes its place. Paho would otherwise
 send its old messages again before the births of the new session.
@@ -7,7 +7,6 @@ send its old messages again before the births of the new session.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 from typing import TYPE_CHECKING, Final
@@ -21,6 +20,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from contract.config import ConfigError
 from edge.errors import UplinkError
 from edge.uplink.inbox import Incoming
+from edge.uplink.pump import Pump
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,7 +53,7 @@ def delivered(reason: int) -> bool:
 
 
 class Link:
-    """A connection, made by `connect`. `on_message` gets what comes, in paho's thread."""
+    """A connection, made by `connect`. `on_message` gets what comes; it must not use the link at once."""
 
     def __init__(self, config: MqttConfig, client_id: str, on_message: Callable[[Incoming], None]) -> None:
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -65,6 +65,7 @@ class Link:
         self._answers: dict[tuple[str, int], asyncio.Future[int]] = {}
         self._connack: asyncio.Future[int] = self._loop.create_future()
         self._client = self._new_client(client_id)
+        self._pump = Pump(self._client, self._lose)
         self._dialing: asyncio.Future[None] | None = None
 
     @classmethod
@@ -110,15 +111,17 @@ class Link:
         return self._expect("puback", info.mid)
 
     async def close(self, *, tell_will: bool = False) -> None:
-        """Says goodbye and ends paho's thread; unless asked to, the broker then does not tell the will."""
+        """Says goodbye and hangs up; unless asked to, the broker then does not tell the will."""
         if self._dialing is not None:
             # A thread cannot be cancelled, and what it opens must not outlive us.
             await asyncio.wait([self._dialing], timeout=_CLOSE_TIMEOUT_S)
+            if not self._dialing.done():
+                self._dialing.add_done_callback(lambda _: self._pump.stop())
         reason = ReasonCode(PacketTypes.DISCONNECT, identifier=_DISCONNECT_WITH_WILL) if tell_will else None
         self._client.disconnect(reason)
         if self._connack.done():
             await asyncio.wait([self.lost], timeout=_CLOSE_TIMEOUT_S)
-        await asyncio.to_thread(self._end_thread)
+        self._pump.stop()
         self._lose("closed")
 
     @property
@@ -148,6 +151,7 @@ class Link:
         try:
             self._dialing = asyncio.ensure_future(asyncio.to_thread(self._dial))
             await asyncio.shield(self._dialing)
+            self._pump.start()
             async with asyncio.timeout(self._config.connect_timeout_s):
                 reason = await self._connack
         except TimeoutError:
@@ -165,14 +169,6 @@ class Link:
         # No session is kept, as Sparkplug has it: a command that waited there and that paho cannot read would end
         # one connection after the other.
         self._client.connect(config.host, config.port, config.keepalive_s, clean_start=True, properties=properties)
-        self._client.loop_start()
-
-    def _end_thread(self) -> None:
-        # While messages are unanswered, paho's loop_stop waits for a broker that may hang; a dead socket ends it.
-        if isinstance(sock := self._client.socket(), socket.socket):
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-        self._client.loop_stop()
 
     def _expect(self, kind: str, mid: int) -> asyncio.Future[int]:
         answer: asyncio.Future[int] = self._loop.create_future()
@@ -195,45 +191,33 @@ class Link:
         for kind, mid in list(self._answers):
             self._answer(kind, mid, LOST)
 
-    def _greeted(self, reason: int, receive_maximum: int, maximum_packet_bytes: int) -> None:
-        self.receive_maximum = receive_maximum
-        self.max_payload_bytes = max(0, maximum_packet_bytes - _ENVELOPE_BYTES)
-        if not self._connack.done():
-            self._connack.set_result(reason)
-
-    # Called by paho, in its own thread.
-
-    def _tell(self, what: Callable[..., None], *args: object) -> None:
-        with contextlib.suppress(RuntimeError):  # the event loop has ended before paho did
-            self._loop.call_soon_threadsafe(what, *args)
+    # Called by paho, which holds its lock meanwhile.
 
     def _paho_connected(
         self, _client: paho.Client, _userdata: object, _flags: object, reason: ReasonCode, properties: Properties | None
     ) -> None:
-        self._tell(
-            self._greeted,
-            reason.value,
-            getattr(properties, "ReceiveMaximum", _DEFAULT_RECEIVE_MAXIMUM),
-            getattr(properties, "MaximumPacketSize", _DEFAULT_MAXIMUM_PACKET_BYTES),
-        )
+        self.receive_maximum = getattr(properties, "ReceiveMaximum", _DEFAULT_RECEIVE_MAXIMUM)
+        most_bytes = getattr(properties, "MaximumPacketSize", _DEFAULT_MAXIMUM_PACKET_BYTES)
+        self.max_payload_bytes = max(0, most_bytes - _ENVELOPE_BYTES)
+        if not self._connack.done():
+            self._connack.set_result(reason.value)
 
     def _paho_disconnected(
         self, _client: paho.Client, _userdata: object, _flags: object, reason: ReasonCode, _properties: object
     ) -> None:
-        self._tell(self._lose, str(reason))
+        self._lose(str(reason))
 
     def _paho_published(
         self, _client: paho.Client, _userdata: object, mid: int, reason: ReasonCode, _properties: object
     ) -> None:
-        self._tell(self._answer, "puback", mid, reason.value)
+        self._answer("puback", mid, reason.value)
 
     def _paho_subscribed(
         self, _client: paho.Client, _userdata: object, mid: int, reasons: list[ReasonCode], _properties: object
     ) -> None:
-        self._tell(self._answer, "suback", mid, max(reason.value for reason in reasons))
+        self._answer("suback", mid, max(reason.value for reason in reasons))
 
     def _paho_message(self, _client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
-        # Not by way of the event loop, which a flood would fill.
         self._on_message(Incoming(message.topic, bytes(message.payload), message.retain))
 
 

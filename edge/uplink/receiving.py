@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Takers:
-    """Who gets what; all are called in the event loop's thread."""
+    """Who gets what; all are called from the event loop itself, never from within paho."""
 
     mark: Callable[[DurableMark], None]
     rebirth: Callable[[], None]
@@ -36,21 +35,17 @@ class Takers:
 
 
 class Receiver:
-    """Takes messages in any thread by its `inbox`, and gives them to their takers. `host`: whose state is listened for.
+    """Takes messages by its `inbox`, and gives them to their takers. `host`: whose state is listened for.
 
     What cannot be read is told seldom: it may be a flood.
     """
 
     def __init__(self, host: PrimaryHost | None, takers: Takers) -> None:
-        self.inbox = Inbox(self._on_news)
+        self.inbox = Inbox(lambda: self._loop.call_soon(self._empty_inbox))
         self._host = host
         self._takers = takers
         self._loop = asyncio.get_running_loop()
         self._nonsense, self._excess = Seldom(), Seldom()
-
-    def _on_news(self) -> None:
-        with contextlib.suppress(RuntimeError):  # the event loop has ended before paho did
-            self._loop.call_soon_threadsafe(self._empty_inbox)
 
     def _empty_inbox(self) -> None:
         now_s = time.monotonic()
