@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _TEXT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-_CHATTY: Final = ("httpx", "httpcore", "pymodbus")
+_CHATTY: Final = ("httpx", "httpcore")
 _OWN: Final = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "held_back"})
 _PERIOD_S: Final = 60.0
 _PER_PERIOD: Final = 30
