@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from edge.spool.keeper import Beginning
 from edge.spool.sequence import Extent, StoredBatch
-from edge.spool.spool import Beginning, Spool, SpoolLimits
+from edge.spool.spool import Spool, SpoolLimits
 
 __all__ = ["Beginning", "Extent", "Spool", "SpoolLimits", "StoredBatch"]

@@ -12,7 +12,7 @@ from edge.spool.salvage import Salvage
 from edge.spool.wreck import Wreck
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from edge.sources.base import Clock
@@ -33,32 +33,46 @@ class Chores:
     def __init__(
         self, directory: Path, now_ms: Clock, booted_ms: Callable[[], int | None], declare: Declare, keep_bytes: int
     ) -> None:
+        self.evicted_batches = 0
         self._directory = directory
         self._now_ms = now_ms
         self._booted_ms = booted_ms
         self._declare = declare
         self._keep_bytes = keep_bytes
+        self._is_new = False
+        self._since: Mapping[str, int] | None = None
+        self._devices: Sequence[str] = ()
         self._salvage: tuple[Salvage, Wreck] | None = None
 
-    def begin(self, file: SpoolFile, since: Mapping[str, int] | None, devices: tuple[str, ...]) -> None:
-        """Notes in a file what is to be salvaged, and from when on readings may be missing; raises SpoolError.
+    def begin(self, since: Mapping[str, int] | None, devices: Sequence[str]) -> None:
+        """There is another file, and perhaps one that was set aside.
 
-        What is not known (`since`) is as old as the file that was set aside.
+        From when on (ms) readings of each device may be missing with that; None: since it was made.
         """
         self.close()
+        self._is_new, self._since, self._devices = True, since, devices
+
+    def _look_around(self, file: SpoolFile) -> None:
+        """Takes note of what is to be salvaged."""
         known = file.salvages()
         for name, epoch in wrecks(self._directory):
             if name not in known:
-                of_file = since if since is not None else dict.fromkeys((*devices, *file.last_sampled()), epoch)
-                file.note_salvage(Salvage(name, dict(of_file), self._now_ms()))
-        for name, _ in wrecks(self._directory)[:-_MOST_WRECKS]:
-            file.note_salvage(file.salvages()[name].given_up())
+                since = self._since
+                if since is None:
+                    since = dict.fromkeys((*self._devices, *file.last_sampled()), epoch)
+                known[name] = Salvage(name, dict(since), self._now_ms())
+                file.note_salvage(known[name])
+        for name in sorted(known)[:-_MOST_WRECKS]:
+            file.note_salvage(known[name].given_up())
 
     def run(self, file: SpoolFile) -> tuple[bool, float]:
         """Does a little; returns whether batches came into lanes, and after how many seconds there is more to do.
 
         Raises SpoolError.
         """
+        if self._is_new:
+            self._look_around(file)
+            self._is_new = False
         booted_ms = self._booted_ms()
         if file.undated and booted_ms is not None:
             return bool(file.date_some(booted_ms, self._now_ms(), self._declare)), _PAUSE_S
@@ -79,11 +93,12 @@ class Chores:
             return True
         haul = salvage.step(wreck)
         try:
-            file.take_over(haul, salvage, self._now_ms(), self._declare, booted_ms=booted_ms)
+            evicted = file.take_over(haul, salvage, self._now_ms(), self._declare, booted_ms=booted_ms)
         except SpoolError:
             # Read again later, from where the file knows that it has come.
             self.close()
             raise
+        self.evicted_batches += evicted
         return True
 
     def _finish(self, file: SpoolFile, salvage: Salvage) -> None:

@@ -34,8 +34,9 @@ def connect(path: Path, *, is_new: bool = False) -> sqlite3.Connection:
         db = undo.enter_context(contextlib.closing(sqlite3.connect(path, isolation_level=None)))
         # A garbled name is for the checksum to find, not for the decoder.
         db.text_factory = functools.partial(str, encoding="utf-8", errors="replace")
-        # auto_vacuum counts only before the first table, and before WAL writes the first page.
-        db.execute("pragma auto_vacuum = incremental")
+        if is_new:
+            # It counts only before the first table, and before WAL writes the first page; later it would be a write.
+            db.execute("pragma auto_vacuum = incremental")
         db.execute("pragma journal_mode = wal")
         # NORMAL would lose the last commits when the power fails.
         db.execute("pragma synchronous = full")

@@ -39,7 +39,7 @@ def poll(sampled_at_ms: int) -> Poll:
 
 
 def declared(agent: Agent) -> list[Gap]:
-    metrics = [metric for batch in agent._spool._buffer._batches for metric in decode(batch.payload).metrics]
+    metrics = [metric for batch in agent._spool._inbox._buffer._batches for metric in decode(batch.payload).metrics]
     return [Gap.from_metric(metric) for metric in metrics if metric.name == GAP]
 
 

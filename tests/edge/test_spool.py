@@ -294,7 +294,7 @@ def test_after_a_power_cut_the_batches_go_on_under_a_new_epoch(tmp_path: Path, m
 
     first, _ = asyncio.run(run(clean=False))
     assert asyncio.run(run(clean=False)) == (first, 2), "killed"
-    monkeypatch.setattr("edge.spool.spool.boot_id", lambda: "another boot")
+    monkeypatch.setattr("edge.spool.keeper.boot_id", lambda: "another boot")
     epoch, depth = asyncio.run(run(clean=False))
     assert epoch > first
     assert depth == 3

@@ -54,7 +54,7 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     device = Machine(tmp_path)
-    monkeypatch.setattr("edge.spool.spool.boot_id", lambda: device.boot_id)
+    monkeypatch.setattr("edge.spool.keeper.boot_id", lambda: device.boot_id)
     return device
 
 

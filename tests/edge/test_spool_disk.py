@@ -131,7 +131,7 @@ def test_a_disk_that_refuses_for_a_while(tmp_path: Path, call: str, error: str) 
 
         asyncio.run(main())
         """
-    ).replace("import asyncio,", "import edge.spool.spool; edge.spool.spool._RETRY_S = 0.02\nimport asyncio,")
+    ).replace("import asyncio,", "import edge.spool.keeper; edge.spool.keeper._RETRY_S = 0.02\nimport asyncio,")
     done = subprocess.run(
         [strace, "-f", "-o", "/dev/null", *refusing, sys.executable, "-c", script, str(tmp_path / "disk")],
         stdout=subprocess.PIPE,
@@ -168,6 +168,36 @@ def test_it_leaves_room_for_others(tmp_path: Path) -> None:
         size="8m",
     )
     assert "full" not in said
+
+
+def test_after_a_power_cut_a_full_disk_keeps_nobody_from_delivering(tmp_path: Path) -> None:
+    said = run_on_small_disk(
+        tmp_path,
+        """
+        import edge.spool.keeper
+
+        async def main():
+            spool = a_spool()
+            await spool.start()
+            put(spool, range(1, 21))
+            await spool.close(clean=False)
+            (DISK / "state" / "spool-5.db.wrecked").write_bytes(b"no database")
+            edge.spool.keeper.boot_id = lambda: "another boot"
+            fill_disk()
+            # Enough for SQLite's index of the log, which lies in memory that the disk lends, and for nothing else.
+            os.truncate(DISK / "ballast", (DISK / "ballast").stat().st_size - 32_768)
+            again = a_spool()
+            await again.start()
+            assert await numbers(again) == list(range(1, 21))
+            again.forget(BatchId((await again.extents())[Lane.LIVE].epoch, 20))
+            (DISK / "ballast").unlink()
+            await until(lambda: not list(DISK.glob("state/*.wrecked")), "what was set aside is seen to later")
+            await again.close(clean=True)
+
+        asyncio.run(main())
+        """,
+    )
+    assert "of spool-5.db.wrecked 0 batches were salvaged" in said
 
 
 def test_a_disk_that_is_full_at_the_start_says_so(tmp_path: Path) -> None:
