@@ -52,6 +52,7 @@ def test_clips_and_alarms_arrive_and_a_camera_that_goes_is_lost(
         "group": GROUP,
         "node": "edge-1",
         "state_dir": str(tmp_path / "state"),
+        "clock": {"wait_s": 0},
         "mqtt": {"host": "127.0.0.1", "port": mosquitto.port},
         "health": {"port": health},
         "sources": [gate],
