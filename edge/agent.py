@@ -21,6 +21,7 @@ from edge.identity import identity_of
 from edge.intake import Intake
 from edge.lane import Lane
 from edge.lock import alone_in
+from edge.models import Models
 from edge.node_metrics import measure
 from edge.notify import Notifier
 from edge.reading import Reading
@@ -84,13 +85,24 @@ class Agent:
             self._declare,
             lambda: _tell(loop, self._uplink.wake),
             booted_ms=self._clock.booted_ms,
-            devices=[source.name for source in config.sources],
+            devices=[*(source.name for source in config.sources), *(model.name for model in config.models)],
         )
         self._intake = Intake(self._spool.put, self._declare, self._clock.now_ms)
         self._births = 0
         self._roster = Roster(config.sources, self._keep, self._intake, self._clock.now_ms, jitter_s=config.jitter_s)
+        self._models = Models(
+            config.inference,
+            config.state_dir,
+            self._clock.now_ms,
+            intake=self._intake,
+            keep=self._keep,
+            metrics_of=self.metrics_of,
+            births_changed=self._introduce,
+        )
+        self._models.change(config.models)
         self._commands = Commands(self, self._clock.utc_ms, config.max_command_age_s)
-        self._uplink = Uplink(config.mqtt, identity_of(config), self._spool, self._clock.utc_ms, self._commands.submit)
+        identity = identity_of(config, self._models.metrics)
+        self._uplink = Uplink(config.mqtt, identity, self._spool, self._clock.utc_ms, self._commands.submit)
         self._watchdog = Watchdog(
             lambda: self._roster.pollers, self._spool.extents, self._notifier, config.stuck_after_s
         )
@@ -127,6 +139,7 @@ class Agent:
             uplink = group.create_task(self._supervised(self._uplink.run), name="uplink")
             health = group.create_task(self._supervised(self._measure_node), name="node metrics")
             watchdog = group.create_task(self._supervised(self._watch), name="watchdog")
+            models = group.create_task(self._supervised(self._models.run), name="models")
             self._notifier.ready()
             await self._stop_asked.wait()
             logger.info("stopping: polls in flight may end")
@@ -134,6 +147,9 @@ class Agent:
             await self._commands.close()
             async with self._reloading:
                 await self._roster.end()
+                models.cancel()
+                await asyncio.wait([models])
+                self._models.close()
             health.cancel()
             await self._drain(uplink)
             watchdog.cancel()
@@ -194,12 +210,13 @@ class Agent:
             self._births = self._uplink.status.births
             self._intake.forget()
         self._intake.keep(poll)
+        self._models.take(poll)
 
     def _foresee_gaps(self, beginning: Beginning) -> None:
         """Notes from when on readings may be missing; the first poll of each source will say until when."""
         reason = "agent stopped" if beginning.stopped_cleanly else "agent killed"
-        sources = self._roster.pollers
-        known = {name: at_ms for name, at_ms in beginning.last_sampled.items() if name in sources}
+        devices = {*self._roster.pollers, *self._models.metrics}
+        known = {name: at_ms for name, at_ms in beginning.last_sampled.items() if name in devices}
         self._intake.foresee({name: Gap(since_ms, since_ms, reason) for name, since_ms in known.items()})
 
     def _declare(self, device: str, gap: Gap) -> Batch:
@@ -250,11 +267,15 @@ class Agent:
             self._spool.put(batch)
 
     async def _take_in(self, new: AgentConfig) -> str | None:
-        before = identity_of(self._config)
+        before = identity_of(self._config, self._models.metrics)
         self._config, fixed = take_in(self._config, new)
-        if (identity := identity_of(self._config)) != before:
-            self._uplink.introduce(identity)
+        # Before the first reading of a new source.
+        if (now := identity_of(self._config, self._models.metrics)) != before:
+            self._uplink.introduce(now)
         await self._roster.change(self._config.sources)
+        self._models.change(self._config.models)
+        if identity_of(self._config, self._models.metrics) != now:
+            self._introduce()
         self._reloads += 1
         self._outage_s = outage_hours(self._config) * 3600
         left = f"restart needed for: {', '.join(fixed)}" if fixed else None
@@ -262,6 +283,9 @@ class Agent:
             "the configuration is read again: %d sources; %s", len(self._config.sources), left or "all taken in"
         )
         return left
+
+    def _introduce(self) -> None:
+        self._uplink.introduce(identity_of(self._config, self._models.metrics))
 
     async def _reload_and_tell(self) -> str | None:
         try:
@@ -282,6 +306,7 @@ class Agent:
             "uplink": report_uplink(self._uplink.status),
             "spool": await report_spool(self._spool, self._config.spool.max_bytes, self._outage_s),
             "sources": report_sources(self._roster.pollers, self._intake),
+            "models": self._models.report(),
             "commands": {"done": commands.done, "refused": commands.refused, "unanswered": commands.unanswered},
             "reloads": self._reloads,
             "process": report_process(),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path  # noqa: TC003 - pydantic reads the annotations at run time
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from contract.config import Config
 from contract.topics import check_identifier
+from edge.models.config import InferenceConfig, ModelConfig
 from edge.sources import AnySource  # noqa: TC001 - pydantic reads the annotations at run time
 from edge.uplink import MqttConfig  # noqa: TC001 - pydantic reads the annotations at run time
 
@@ -69,6 +70,8 @@ class AgentConfig(Config):
     spool: SpoolConfig = Field(default_factory=SpoolConfig, description="the spool")
     clock: ClockConfig = Field(default_factory=ClockConfig, description="the system's clock")
     sources: tuple[AnySource, ...] = Field(min_length=1, description="what is polled")
+    models: tuple[ModelConfig, ...] = Field(default=(), description="what is computed from their readings")
+    inference: InferenceConfig = Field(default_factory=InferenceConfig, description="the process that runs the models")
     jitter_s: float = Field(
         default=0.0, ge=0, le=60, description="up to so many seconds each poll is put off at random"
     )
@@ -90,3 +93,19 @@ class AgentConfig(Config):
         if twice:
             raise ValueError(f"source names must be unique, given more than once: {', '.join(twice)}")
         return sources
+
+    @model_validator(mode="after")
+    def _models_have_their_inputs(self) -> Self:
+        if not self.models:
+            return self
+        known = {source.name: {info.name for info in source.metrics()} for source in self.sources}
+        for model in self.models:
+            if model.name in known:
+                raise ValueError(f"models and sources must have different names, both have {model.name}")
+            for name in model.inputs:
+                source, metric = model.address(name)
+                if metric not in known.get(source, ()):
+                    raise ValueError(f"model {model.name}: input {name}: there is no {source}/{metric}")
+        if twice := [name for name, count in Counter(model.name for model in self.models).items() if count > 1]:
+            raise ValueError(f"model names must be unique, given more than once: {', '.join(twice)}")
+        return self

@@ -9,10 +9,13 @@ from edge.node_metrics import node_metrics
 from edge.uplink import NodeIdentity
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from edge.config import AgentConfig
+    from edge.reading import MetricInfo
 
 
-def identity_of(config: AgentConfig) -> NodeIdentity:
-    """The node, and every metric of its own and of its sources."""
-    devices = {source.name: source.metrics() for source in config.sources}
-    return NodeIdentity(config.group, config.node, {NODE: node_metrics(list(devices)), **devices})
+def identity_of(config: AgentConfig, models: Mapping[str, Sequence[MetricInfo]]) -> NodeIdentity:
+    """The node, and every metric of its own, of its sources and of its models."""
+    sources = {source.name: source.metrics() for source in config.sources}
+    return NodeIdentity(config.group, config.node, {NODE: node_metrics(list(sources)), **sources, **models})

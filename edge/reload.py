@@ -7,7 +7,7 @@ from typing import Final
 from edge.config import AgentConfig
 
 # The rest is built in once: the identity, the spool, the connection, the page.
-_TAKEN_IN: Final = frozenset({"sources", "health_interval_s", "drain_timeout_s"})
+_TAKEN_IN: Final = frozenset({"sources", "models", "health_interval_s", "drain_timeout_s"})
 
 
 def take_in(old: AgentConfig, new: AgentConfig) -> tuple[AgentConfig, list[str]]:
