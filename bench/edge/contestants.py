@@ -68,6 +68,7 @@ class Headwater(Contestant):
             "group": "bench",
             "node": f"every-{interval_s:g}",
             "state_dir": str(directory / "state"),
+            "clock": {"wait_s": 0},
             "mqtt": {"host": "127.0.0.1", "port": broker_port},
             "sources": self.sources(plant_port, interval_s),
         }

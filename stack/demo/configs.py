@@ -38,6 +38,8 @@ def edge(layout: Layout, node_no: int, sources: Sequence[Document]) -> Document:
         "group": GROUP,
         "node": f"edge-{node_no}",
         "state_dir": str(layout.state(f"edge-{node_no}")),
+        # A demo's machine may have been started a minute ago, and nobody sets its clock.
+        "clock": {"wait_s": 0},
         "mqtt": {"host": "127.0.0.1", "port": layout.ports.mqtt},
         "health": {"port": layout.ports.edge_health[node_no - 1]},
         "sources": list(sources),

@@ -30,6 +30,7 @@ def an_agent(state_dir: Path) -> Agent:
     place = {"preset": "open-meteo", "latitude": 1, "longitude": 2}
     weather = {"type": "rest", "name": "weather", "interval_s": 10, **place}
     document = {"group": "g", "node": "n", "state_dir": state_dir, "mqtt": {"host": "h"}, "sources": [weather]}
+    document |= {"clock": {"wait_s": 0}}
     return Agent(parse_config(document, AgentConfig, "edge.yaml"))
 
 

@@ -86,9 +86,11 @@ def test_what_the_spool_acknowledged_survives_every_power_cut(tmp_path: Path) ->
             assert fault == "ok", (cut, lane)
             assert next_no > before.acknowledged.get(lane, 0), (cut, lane)
             assert oldest <= max(1, before.acknowledged.get(lane, 0)), (cut, lane)
-            assert epoch == before.found.get(lane, (epoch,))[0], "the numbering goes on"
+            assert epoch > before.found.get(lane, (0,))[0], "the bridge may know more of the old one than is left"
         plain_lost += before.plain - run.plain_found
         total = sum(run.acknowledged.values())
-        print(f"cut {cut}: {total} batches acknowledged so far, none lost; plain file lost {plain_lost} lines")
+        print(
+            f"cut {cut}: {total} batches acknowledged so far, all before it found; a plain file lost {plain_lost} lines"
+        )
         before = run
     assert plain_lost > 0, "a cut that costs nothing even without fsync proves nothing"

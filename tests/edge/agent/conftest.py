@@ -60,6 +60,7 @@ def start_agent(
             "group": GROUP,
             "node": "edge-1",
             "state_dir": str(tmp_path / "state"),
+            "clock": {"wait_s": 0},
             "mqtt": {"host": "127.0.0.1", "port": broker.port, "resend_after_s": 0.5, "resend_max_s": 2},
             "health": {"port": 0},
             "health_interval_s": 0.5,
