@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 # The node itself, where a device is named.
 NODE: Final = ""
-# With names of ordinary length some 30 kB, far below what brokers and bridge take.
-MAX_METRICS: Final = 500
+# With names of ordinary length some 50 kB, far below what brokers and bridge take.
+MAX_METRICS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
