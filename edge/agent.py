@@ -46,6 +46,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _RESTART_S: Final = 1.0
+# What a stop waits for polls and writes in flight, however long they may take by their time-outs.
+_ENDING_S: Final = 15.0
+# A file on a share that is away can take for ever, and a stop waits for a reload.
+_READ_S: Final = 10.0
 
 
 class Agent:
@@ -67,7 +71,8 @@ class Agent:
         self._started_s = time.monotonic()
         self._stop_asked = asyncio.Event()
         self._reloading = asyncio.Lock()
-        self._reload_asked: asyncio.Task[str | None] | None = None
+        self._reload_task: asyncio.Task[None] | None = None
+        self._reload_wanted = False
         self._reloads = 0
         self._outage_s = outage_hours(config) * 3600
         self._answered_ms = 0
@@ -100,7 +105,7 @@ class Agent:
             births_changed=self._introduce,
         )
         self._models.change(config.models)
-        self._commands = Commands(self, self._clock.utc_ms, config.max_command_age_s)
+        self._commands = Commands(self, self._known_utc_ms, config.max_command_age_s)
         identity = identity_of(config, self._models.metrics)
         self._uplink = Uplink(config.mqtt, identity, self._spool, self._clock.utc_ms, self._commands.submit)
         self._watchdog = Watchdog(
@@ -113,8 +118,9 @@ class Agent:
 
     def reload_soon(self) -> None:
         """Asks for a reload, as SIGHUP does; what is wrong with the configuration is logged."""
-        if self._reload_asked is None or self._reload_asked.done():
-            self._reload_asked = asyncio.create_task(self._reload_and_tell(), name="reload")
+        self._reload_wanted = True
+        if self._reload_task is None or self._reload_task.done():
+            self._reload_task = asyncio.create_task(self._supervised(self._reload_while_wanted), name="reload")
 
     async def run(self) -> None:
         """Works until it is stopped and what was polled is delivered, or `drain_timeout_s` is over.
@@ -144,7 +150,8 @@ class Agent:
             await self._stop_asked.wait()
             logger.info("stopping: polls in flight may end")
             self._notifier.stopping()
-            await self._commands.close()
+            self._roster.hurry(_ENDING_S)
+            await self._commands.close(_ENDING_S)
             async with self._reloading:
                 await self._roster.end()
                 models.cancel()
@@ -248,9 +255,13 @@ class Agent:
                 raise EdgeError("the agent is stopping" if self._reread else "this agent has no configuration file")
             self._notifier.reloading()
             try:
-                return await self._take_in(await asyncio.to_thread(self._reread))
+                async with asyncio.timeout(_READ_S):
+                    new = await asyncio.to_thread(self._reread)
+                return await self._take_in(new)
             except ConfigError as exc:
                 raise EdgeError(f"the configuration is refused, the old one goes on: {exc}") from exc
+            except TimeoutError:
+                raise EdgeError(f"the configuration is not read within {_READ_S:g} s, the old one goes on") from None
             finally:
                 self._notifier.ready()
 
@@ -287,12 +298,14 @@ class Agent:
     def _introduce(self) -> None:
         self._uplink.introduce(identity_of(self._config, self._models.metrics))
 
-    async def _reload_and_tell(self) -> str | None:
-        try:
-            return await self.reload()
-        except EdgeError as exc:
-            logger.error("%s", exc)  # noqa: TRY400 - an operator has no use for the traceback
-            return None
+    async def _reload_while_wanted(self) -> None:
+        """Asked for once more while it is at it, perhaps after the file was read, it reads the file once more."""
+        while self._reload_wanted:
+            self._reload_wanted = False
+            try:
+                await self.reload()
+            except EdgeError as exc:
+                logger.error("%s", exc)  # noqa: TRY400 - an operator has no use for the traceback
 
     async def report(self) -> dict[str, object]:
         """What the health page shows."""

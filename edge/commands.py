@@ -32,13 +32,16 @@ logger = logging.getLogger(__name__)
 
 MAX_WAITING: Final = 16
 _MAX_IN_PAYLOAD: Final = 16
-_REMEMBERED: Final = 256
+# Far more than sources can carry out while a command is young enough to be repeated.
+_REMEMBERED: Final = 4096
 _MS_PER_S: Final = 1000
 # Refusals at the door, which cost a sender nothing: so many a second are answered, in bursts of as many seconds.
 _REFUSALS_PER_S: Final = 5.0
 _BURST_S: Final = 4.0
 _SHOWN_CHARACTERS: Final = 80
 _NAMED_CHARACTERS: Final = 256
+_REASON_CHARACTERS: Final = 500
+_STOPPING: Final = "the agent is stopping"
 
 
 class Commanded(Protocol):
@@ -66,7 +69,9 @@ class _Order:
     @property
     def key(self) -> int:
         """What two deliveries of one command have in common; a number, for a stranger's texts can be long."""
-        return hash((self.device, self.metric.name, self.metric.timestamp_ms, self.command_id, self.metric.value))
+        # The value as it is spelt: the hashes of -1 and -2 are one, and so are those of 1 and True.
+        value = repr(self.metric.value)
+        return hash((self.device, self.metric.name, self.metric.timestamp_ms, self.command_id, value))
 
     @property
     def shown(self) -> str:
@@ -98,6 +103,11 @@ class Commands:
     def submit(self, device: str, payload: Payload) -> None:
         """Takes a command to a device, or to `NODE`; returns at once, and what comes of it is answered."""
         sent_id = command_id(payload.metrics)
+        # Of a device that is not there nothing is kept: anybody could name a million of them.
+        if device != NODE and self._agent.metrics_of(device) is None:
+            name = next((metric.name for metric in payload.metrics if metric.name != COMMAND_ID), "")
+            self._refuse_at_door(NODE, name, sent_id, f"there is no device {_short(device)}")
+            return
         orders = [
             _Order(device, metric, sent_id) for metric in payload.metrics if metric.name not in {COMMAND_ID, REBIRTH}
         ]
@@ -111,33 +121,37 @@ class Commands:
             for order in orders:
                 self._take(order)
 
-    async def close(self) -> None:
-        """Refuses what waits, and lets what is being carried out end."""
+    async def close(self, within_s: float) -> None:
+        """Refuses what waits, and lets what is being carried out end, or cuts it off after so many seconds."""
         self._closing = True
+        for waiting in self._waiting.values():
+            while waiting:
+                self._settle(waiting.popleft(), reason=_STOPPING)
         if workers := list(self._workers.values()):
-            await asyncio.wait(workers)
+            _, late = await asyncio.wait(workers, timeout=within_s)
+            for worker in late:
+                worker.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     def _take(self, order: _Order) -> None:
         if order.key in self._answers:
             self._answer_again(order)
             return
-        known = order.device == NODE or self._agent.metrics_of(order.device) is not None
-        # Of a device that is not there nothing is kept: anybody could name a million of them.
-        waiting = self._waiting.setdefault(order.device, deque()) if known else deque[_Order]()
-        if reason := self._no_room(order, waiting, known=known):
-            self._refuse_at_door(order.device if known else NODE, order.metric.name, order.command_id, reason)
+        waiting = self._waiting.setdefault(order.device, deque())
+        if reason := self._no_room(waiting):
+            self._refuse_at_door(order.device, order.metric.name, order.command_id, reason)
             return
-        self._remember(order, None)
+        self._answers[order.key] = None
+        while len(self._answers) > _REMEMBERED:
+            self._answers.popitem(last=False)
         waiting.append(order)
         if order.device not in self._workers:
             worker = asyncio.create_task(self._work(order.device), name=f"commands {order.device}")
             self._workers[order.device] = worker
 
-    def _no_room(self, order: _Order, waiting: deque[_Order], *, known: bool) -> str | None:
-        if not known:
-            return f"there is no device {_short(order.device)}"
+    def _no_room(self, waiting: deque[_Order]) -> str | None:
         if self._closing:
-            return "the agent is stopping"
+            return _STOPPING
         return f"{MAX_WAITING} commands wait already" if len(waiting) >= MAX_WAITING else None
 
     async def _work(self, device: str) -> None:
@@ -150,33 +164,37 @@ class Commands:
             del self._workers[device], self._waiting[device]
 
     async def _carry_out(self, order: _Order) -> None:
-        read_back, reason = None, None
-        value: Value = None
         try:
             self._check(order)
             if order.device == NODE:
-                value = await self._agent.reload()
+                self._settle(order, await self._agent.reload())
             else:
                 read_back = await self._agent.write(order.device, order.metric.name, order.metric.value)
-                value = read_back.value
+                self._settle(order, read_back.value, read_back)
         except TimeoutError:
-            reason = "no answer in time: it is not known whether it was carried out"
+            self._settle(order, reason="no answer in time: it is not known whether it was carried out")
+        except asyncio.CancelledError:
+            self._settle(order, reason="the agent stopped: it is not known whether it was carried out")
+            raise
         except EdgeError as exc:
-            reason = str(exc)
+            self._settle(order, reason=str(exc))
         except Exception as exc:
             logger.exception("unexpected, please report; going on")
-            reason = f"unexpected {type(exc).__name__}: {exc}"
-        answer = CommandAnswer(
-            order.metric.name[:_NAMED_CHARACTERS], reason is None, order.command_id, _plain(value), reason
-        )
+            self._settle(order, reason=f"unexpected {type(exc).__name__}: {exc}")
+
+    def _settle(
+        self, order: _Order, value: Value = None, read_back: Reading | None = None, *, reason: str | None = None
+    ) -> None:
+        """Tells, remembers and answers what became of a command; `reason`: why it was not done."""
+        name, done = order.metric.name[:_NAMED_CHARACTERS], reason is None
+        cut = None if reason is None else reason[:_REASON_CHARACTERS]
+        answer = CommandAnswer(name, done, order.command_id, _plain(value), cut)
         self._tell(order, answer)
-        self._remember(order, answer)
+        self._answers[order.key] = answer
         self._agent.answer(order.device, answer, read_back)
 
     def _check(self, order: _Order) -> None:
         """Raises EdgeError for a command that must not be carried out."""
-        if self._closing:
-            raise EdgeError("the agent is stopping")
         if (utc_ms := self._utc_ms()) is None:
             raise EdgeError("the device does not yet know the time, and whether this is an old command")
         age_s = (utc_ms - order.metric.timestamp_ms) / _MS_PER_S
@@ -203,11 +221,6 @@ class Commands:
         """Delivered twice, carried out once: the broker repeats what it has no PUBACK for."""
         if (answer := self._answers[order.key]) is not None and self._may_answer():
             self._agent.answer(order.device, answer, None)
-
-    def _remember(self, order: _Order, answer: CommandAnswer | None) -> None:
-        self._answers[order.key] = answer
-        while len(self._answers) > _REMEMBERED:
-            self._answers.popitem(last=False)
 
     def _refuse_at_door(self, device: str, name: str, sent_id: str | None, reason: str) -> None:
         self.refused += 1

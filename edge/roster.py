@@ -46,6 +46,7 @@ class Roster:
         self._now_ms = now_ms
         self._jitter_s = jitter_s
         self._is_running = False
+        self._hurry = asyncio.Event()
         self._polled: dict[str, _Polled] = {}
         for source in sources:
             self._admit(source)
@@ -68,29 +69,45 @@ class Roster:
             tasks = [polled.task for polled in self._polled.values() if polled.task is not None]
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            if tasks:
+                await asyncio.wait(tasks, timeout=_ENDING_S)
 
     async def change(self, sources: Sequence[SourceConfig]) -> None:
         """Polls these from now on; returns when those that go have ended, each after its poll in flight."""
         wanted = {source.name: source for source in sources}
-        touched = [name for name, polled in self._polled.items() if polled.poller.source != wanted.get(name)]
-        touched += [name for name in wanted if name not in self._polled]
+        gone = [name for name in self._polled if name not in wanted]
+        new = [source for name, source in wanted.items() if name not in self._polled]
+        changed = [source for name, source in wanted.items() if name in self._polled and self._is_changed(source)]
         async with asyncio.TaskGroup() as group:
-            for name in touched:
-                group.create_task(self._replace(name, wanted.get(name)))
+            for source in changed:
+                group.create_task(self._replace([source.name], [source]))
+            # One that has only been renamed is on the line of one that goes.
+            group.create_task(self._replace(gone, new))
         self._polled = {name: self._polled[name] for name in wanted}
 
     async def end(self) -> None:
         """Ends every source after its poll in flight, and keeps what was held back of it."""
         await self.change(())
 
-    async def _replace(self, name: str, source: SourceConfig | None) -> None:
-        if (polled := self._polled.get(name)) is not None:
-            await _ended(polled)
-            self._intake.close(name)
-            del self._polled[name]
-        if source is not None:
+    def hurry(self, within_s: float) -> None:
+        """Polls in flight are waited for no longer than so many seconds from now, by a `change` in progress too."""
+        asyncio.get_running_loop().call_later(within_s, self._hurry.set)
+
+    def _is_changed(self, source: SourceConfig) -> bool:
+        return self._polled[source.name].poller.source != source
+
+    async def _replace(self, gone: Sequence[str], new: Sequence[SourceConfig]) -> None:
+        """Ends some, and then begins others."""
+        async with asyncio.TaskGroup() as group:
+            for name in gone:
+                group.create_task(self._dismiss(name))
+        for source in new:
             self._start(self._admit(source))
+
+    async def _dismiss(self, name: str) -> None:
+        await self._ended(self._polled[name])
+        self._intake.close(name)
+        del self._polled[name]
 
     def _admit(self, source: SourceConfig) -> _Polled:
         self._intake.open(source)
@@ -102,17 +119,19 @@ class Roster:
         if self._is_running:
             polled.task = asyncio.create_task(polled.poller.run(), name=f"poll {polled.poller.source.name}")
 
-
-async def _ended(polled: _Polled) -> None:
-    """Stops a poller; one that does not stop in its time is cancelled, and one that resists is left behind."""
-    if polled.task is None:
-        return
-    source = polled.poller.source
-    polled.poller.stop()
-    # A poll in flight, and the closing.
-    await asyncio.wait([polled.task], timeout=2 * source.timeout_s + _ENDING_S)
-    if not polled.task.done():
-        polled.task.cancel()
-        await asyncio.wait([polled.task], timeout=_ENDING_S)
-    if not polled.task.done():
-        logger.error("%s: does not end, and is left behind", source.name, extra={"source": source.name})
+    async def _ended(self, polled: _Polled) -> None:
+        """Stops a poller; one that does not stop in its time is cancelled, and one that resists is left behind."""
+        if polled.task is None:
+            return
+        source = polled.poller.source
+        polled.poller.stop()
+        hurry = asyncio.create_task(self._hurry.wait(), name="hurry")
+        # A poll in flight, and the closing.
+        timeout_s = 2 * source.timeout_s + _ENDING_S
+        await asyncio.wait([polled.task, hurry], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        if not polled.task.done():
+            polled.task.cancel()
+            await asyncio.wait([polled.task], timeout=_ENDING_S)
+        if not polled.task.done():
+            logger.error("%s: does not end, and is left behind", source.name, extra={"source": source.name})

@@ -7,8 +7,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import edge.agent
+from contract.commands import RELOAD
 from contract.config import parse_config
-from contract.sparkplug import Quality
+from contract.datatypes import DataType
+from contract.sparkplug import Metric, Payload, Quality
 from contract.topics import MessageType
 from edge.agent import Agent
 from edge.clock import AnchoredClock, MachineClock
@@ -38,6 +40,10 @@ class Device:
         )
         return AnchoredClock(wait_s, machine)
 
+    @property
+    def wall_ms(self) -> int:
+        return (time.time_ns() - DAY_NS) // 10**6
+
     def __init__(self) -> None:
         self.booted_ns = time.monotonic_ns() - 30 * 10**9
 
@@ -52,10 +58,14 @@ async def scenario(document: dict[str, Any], device: Device, bridge: Any, eventu
     report: Any = await agent.report()
     assert report["clock"]["state"] == "waiting"
     assert "may yet be set" in report["clock"]["explanation"]
+    metrics = (Metric(RELOAD, DataType.BOOLEAN, value=True, timestamp_ms=device.wall_ms),)
+    bridge.command("n", Payload(device.wall_ms, metrics))
+    await eventually(lambda: agent._commands.refused, "a command, of which nobody can say whether it is an old one")
     assert not bridge.batches(), "nothing is told with a time that may be wrong"
     device.is_set = True
     await eventually(lambda: len(bridge.batches()) > 20, "all of it")
-    assert (await agent.report())["clock"]["state"] == "synchronised"  # type: ignore[index] - a document
+    report = await agent.report()
+    assert report["clock"]["state"] == "synchronised"
     agent.stop()
     await running
 

@@ -207,7 +207,7 @@ def test_writes_to_one_source_take_turns_and_wait_for_no_other(eventually: Calla
             commands.submit("other", a_command("valve", float(n)))
         await eventually(lambda: plant.busy == {"plant": 1, "other": 1}, "both sources are being written")
         plant.gate.set()
-        await commands.close()
+        await commands.close(5)
         assert plant.most_at_once == 1
 
     asyncio.run(scenario())
@@ -222,15 +222,17 @@ def test_a_flood_is_bounded_in_memory_and_in_answers() -> None:
             commands.submit("plant", a_command("valve", float(n)))
             commands.submit(f"nobody-{n}", a_command("valve", float(n)))
             commands.submit("plant", Payload(NOW_MS, (), rejected=(RejectedMetric(0, "x", "garbled"),)))
+            commands.submit(f"nobody-{n}", Payload(NOW_MS, (), rejected=(RejectedMetric(0, "x", "garbled"),)))
         await asyncio.sleep(0)
         assert len(commands._waiting) == 1
         assert len(commands._waiting["plant"]) <= MAX_WAITING
-        assert len(commands._answers) <= 256
+        assert len(commands._answers) <= 4096
         elapsed_s = time.monotonic() - started_s
         assert len(plant.answers) <= 20 + 5 * elapsed_s
+        assert {device for device, _, _ in plant.answers} <= {"plant", NODE}, "no stranger's device is answered for"
         assert commands.unanswered >= 10_000 - len(plant.answers)
         plant.gate.set()
-        await commands.close()
+        await commands.close(5)
         assert len(plant.written) <= 1, "what waits at a stop is refused"
 
     asyncio.run(scenario())
@@ -261,7 +263,7 @@ def test_while_the_time_is_not_known_nothing_is_carried_out() -> None:
         await asyncio.sleep(0)
         assert plant.written == []
         assert "does not yet know the time" in str(plant.answers[0][1].reason)
-        await commands.close()
+        await commands.close(5)
 
     asyncio.run(scenario())
 
@@ -282,16 +284,35 @@ def test_a_stop_lets_the_write_in_flight_end_and_refuses_what_waits(
         for n in range(3):
             commands.submit("plant", a_command("valve", float(n)))
         await eventually(lambda: plant.busy.get("plant"), "the first is being written")
-        closing = asyncio.create_task(commands.close())
+        closing = asyncio.create_task(commands.close(5))
         await asyncio.sleep(0)
         plant.gate.set()
         await closing
         assert plant.written == [("plant", "valve", 0.0)]
-        assert [answer.reason for _, answer, _ in plant.answers[1:]] == ["the agent is stopping"] * 2
+        assert [answer.reason for _, answer, _ in plant.answers] == ["the agent is stopping"] * 2 + [None]
         commands.submit("plant", a_command("valve", 9.0))
         assert plant.answers[-1][1].reason == "the agent is stopping"
 
     asyncio.run(scenario())
+
+
+def test_a_stop_cuts_off_a_write_that_does_not_end(eventually: Callable[..., Awaitable[None]]) -> None:
+    async def scenario() -> None:
+        plant = Plant()
+        commands = Commands(plant, lambda: NOW_MS, 60)
+        commands.submit("plant", a_command("valve", 1.0))
+        await eventually(lambda: plant.busy.get("plant"), "it is being written")
+        await commands.close(0.01)
+        assert "not known whether" in str(plant.answers[0][1].reason)
+        assert plant.written == []
+
+    asyncio.run(scenario())
+
+
+def test_commands_that_differ_in_little_are_no_repetition() -> None:
+    """In Python -1 and -2 have one hash."""
+    plant = carried_out(*(("plant", a_command("valve", value, sent_id="c")) for value in (-1.0, -2.0, 1.0)))
+    assert [value for _, _, value in plant.written] == [-1.0, -2.0, 1.0]
 
 
 def test_every_command_is_logged_with_its_id_on_one_line(caplog: pytest.LogCaptureFixture) -> None:

@@ -244,3 +244,55 @@ def test_a_stop_while_a_reload_waits_for_a_slow_source_ends_both(tmp_path: Path,
                 await agent.reload()
 
     asyncio.run(scenario())
+
+
+def test_a_reload_that_is_asked_for_during_one_is_not_forgotten(tmp_path: Path, eventually: Any) -> None:
+    async def scenario() -> None:
+        slow = CountingConfig(name="slow", interval_s=0.01, takes_s=0.3)
+        file = File(a_config(tmp_path, slow))
+        async with running(file) as agent:
+            await eventually(lambda: given.get("slow"), "a poll in flight")
+            file.config = a_config(tmp_path, CountingConfig(name="first", interval_s=0.01))
+            agent.reload_soon()
+            await eventually(agent._reloading.locked, "it waits for the slow one")
+            await asyncio.sleep(0.05)
+            file.config = a_config(tmp_path, CountingConfig(name="second", interval_s=0.01))
+            agent.reload_soon()
+            await eventually(lambda: list(agent._roster.pollers) == ["second"], "the second file is taken in too")
+
+    asyncio.run(scenario())
+
+
+def test_a_renamed_source_waits_for_the_line_that_it_has_under_its_old_name(tmp_path: Path, eventually: Any) -> None:
+    async def scenario() -> None:
+        file = File(a_config(tmp_path, CountingConfig(name="old", interval_s=0.01, takes_s=0.2)))
+        async with running(file) as agent:
+            await eventually(lambda: given.get("old"), "a poll in flight")
+            file.config = a_config(tmp_path, CountingConfig(name="new", interval_s=0.01))
+            reloading = asyncio.create_task(agent.reload())
+            while not reloading.done():
+                assert len(at_work) <= 1, "two at once on one line"
+                await asyncio.sleep(0.005)
+            await eventually(lambda: given.get("new"), "polls under the new name")
+
+    asyncio.run(scenario())
+
+
+def test_a_stop_does_not_wait_for_a_poll_that_may_take_minutes(
+    tmp_path: Path, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.agent._ENDING_S", 0.1)
+
+    async def scenario() -> None:
+        slow = CountingConfig(name="slow", interval_s=0.01, takes_s=500, timeout_s=600)
+        file = File(a_config(tmp_path, slow))
+        async with running(file) as agent:
+            await eventually(lambda: given.get("slow"), "a poll in flight")
+            file.config = a_config(tmp_path, CountingConfig(name="other", interval_s=0.01))
+            reloading = asyncio.create_task(agent.reload())
+            await asyncio.sleep(0.02)
+            stopped_s = time.monotonic()
+        assert time.monotonic() - stopped_s < 5
+        await reloading
+
+    asyncio.run(scenario())
