@@ -50,6 +50,8 @@ def open_spool(directory: Path, limits: FileLimits, now_ms: int, boot_id: str = 
 
 def set_aside(path: Path, fault: SpoolError) -> None:
     """Renames a file that cannot be used, and what belongs to it; raises SpoolError where that cannot be done."""
+    if not path.exists():
+        return
     logger.error("%s; set aside as %s%s, a new spool is begun", fault, path.name, _WRECKED)
     _rename(path, _WRECKED)
 

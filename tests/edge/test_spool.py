@@ -48,7 +48,7 @@ async def committed(spool: Spool, count: int, lane: Lane = Lane.LIVE) -> list[St
 def limit_pages(spool: Spool, pages: int) -> asyncio.Future[None]:
     """A disk of so many pages: SQLite then says SQLITE_FULL as it does on a real one."""
     return asyncio.ensure_future(
-        spool._call(lambda file: file._database.sql.execute(f"pragma max_page_count = {pages}").fetchall() and None)
+        spool._call(lambda file: file._database.sql.execute(f"pragma max_page_count = {pages}").close())
     )
 
 
@@ -161,8 +161,6 @@ def test_a_file_that_spoils_while_in_use_is_replaced_and_the_loss_declared(tmp_p
 
         await spool._call(spoil)
         spool.put(a_batch(2))
-        with pytest.raises(SpoolError):
-            await live(spool)
         await spool.flush()
         await eventually(lambda: spool.buffered == 0, "the new file")
         extent = await live(spool)
@@ -195,8 +193,6 @@ def test_what_is_declared_of_a_spoilt_file_begins_with_what_it_still_held(tmp_pa
             spool.put(a_batch(n))
             await spool.flush()
         await spoil(spool, tmp_path / f"spool-{epoch}.db")
-        with pytest.raises(SpoolError):
-            await live(spool)
         (gap,) = await committed(spool, 1)
         assert Gap.from_metric(decode(gap.payload).metrics[0]) == Gap(700, 1000, "spool corrupt")
         await spool.close(clean=True)

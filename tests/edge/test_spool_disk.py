@@ -5,6 +5,7 @@ On a real file system of a few MB, in a mount namespace of its own.
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -105,14 +106,34 @@ def test_a_disk_that_others_fill_and_free_again(tmp_path: Path) -> None:
     assert said.count("the spool works again") == 1
 
 
+def run_on_failing_disk(tmp_path: Path, scenario: str, call: str, error: str, when: str) -> str:
+    """Runs a scenario in which the kernel answers some of the calls of one kind with an error."""
+    strace = shutil.which("strace")
+    assert strace, "this test needs strace (Debian: apt-get install strace)"
+    script = textwrap.dedent(PROLOGUE) + textwrap.dedent(scenario)
+    script = script.replace(
+        "import asyncio,", "import edge.spool.keeper\nedge.spool.keeper._RETRY_S = 0.02\nimport asyncio,"
+    )
+    failing = ["-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={when}"]
+    done = subprocess.run(
+        [strace, "-f", "-o", "/dev/null", *failing, sys.executable, "-c", script, str(tmp_path / "disk")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
 @pytest.mark.parametrize("call", ["pwrite64", "fdatasync"])
 @pytest.mark.parametrize("error", ["EROFS", "EIO", "ENOSPC"])
 def test_a_disk_that_refuses_for_a_while(tmp_path: Path, call: str, error: str) -> None:
-    strace = shutil.which("strace")
-    assert strace, "this test needs strace (Debian: apt-get install strace)"
     first = 60 if call == "pwrite64" else 20
-    refusing = ["-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={first}..{first + 15}"]
-    script = textwrap.dedent(PROLOGUE) + textwrap.dedent(
+    said = run_on_failing_disk(
+        tmp_path,
         """
         async def main():
             DISK.mkdir()
@@ -130,19 +151,51 @@ def test_a_disk_that_refuses_for_a_while(tmp_path: Path, call: str, error: str) 
             await spool.close(clean=True)
 
         asyncio.run(main())
-        """
-    ).replace("import asyncio,", "import edge.spool.keeper; edge.spool.keeper._RETRY_S = 0.02\nimport asyncio,")
-    done = subprocess.run(
-        [strace, "-f", "-o", "/dev/null", *refusing, sys.executable, "-c", script, str(tmp_path / "disk")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=ROOT,
-        timeout=60,
-        check=False,
+        """,
+        call,
+        error,
+        f"{first}..{first + 15}",
     )
-    assert done.returncode == 0, done.stdout
-    assert done.stdout.count("the spool works again") >= 1
+    assert said.count("the spool works again") >= 1
+
+
+def test_a_disk_that_cannot_be_read_for_a_moment_costs_a_new_file_and_no_batch(tmp_path: Path) -> None:
+    said = run_on_failing_disk(
+        tmp_path,
+        """
+        async def main():
+            DISK.mkdir()
+            spool = a_spool()
+            await spool.start()
+            for first in range(1, 201, 10):
+                put(spool, range(first, first + 10), 30_000)
+                await spool.flush()
+            found = []
+            try:
+                found = await numbers(spool)
+            except SpoolError as exc:
+                print("TOLD", exc)
+            await until(lambda: not list(DISK.glob("state/*.wrecked")) and list(DISK.glob("state/*.db.*")), "salvaged")
+            for lane in (Lane.LIVE, Lane.BACKFILL):
+                for batch in await spool.read_from(lane, 1, 10_000):
+                    if len(batch.payload) > 1000:
+                        found.append(int.from_bytes(batch.payload[:8], "big"))
+                    else:
+                        print("GAP", batch.from_ms - MADE_MS, batch.to_ms - MADE_MS)
+            print("FOUND", len(set(found)), min(found), max(found))
+            await spool.close(clean=True)
+
+        asyncio.run(main())
+        """,
+        "pread64",
+        "EIO",
+        "1500..1503",
+    )
+    found = re.search(r"FOUND (\d+)", said)
+    assert found, said
+    assert "TOLD spool" in said
+    assert "set aside" in said
+    assert int(found[1]) == 200, "it could be read later"
 
 
 def test_it_leaves_room_for_others(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from edge.spool.file import FileLimits, SpoolFile
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from contract.sparkplug import Metric
     from edge.spool import Extent
 
 ROOM = 64 << 20
@@ -125,7 +126,7 @@ def test_a_full_spool_evicts_the_oldest_and_declares_them(sizes: list[int]) -> N
         file.close(clean=True)
 
 
-def _metrics_of_gap(payload: bytes) -> list[object]:
+def _metrics_of_gap(payload: bytes) -> list[Metric]:
     try:
         return [m for m in decode(payload).metrics if m.name == GAP]
     except ValueError:
