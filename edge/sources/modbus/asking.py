@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 from contract.sparkplug import Quality
 from edge.reading import Reading
-from edge.sources.modbus.blocks import Block, Forbidden
 from edge.sources.modbus.faults import ModbusFault, NoConnection, NoTime, Refusal
 from edge.sources.modbus.framing import read_request
 from edge.sources.modbus.learning import Piece
@@ -18,13 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edge.sources.base import Clock
+    from edge.sources.modbus.blocks import Block, Forbidden
     from edge.sources.modbus.framing import Request
     from edge.sources.modbus.learning import Split
     from edge.sources.modbus.line import ModbusLine
     from edge.sources.modbus.points import PointConfig
     from edge.sources.modbus.unit import Unit
 
-# Polls in a row in which a block alone is not answered, after which its addresses are suspected; then a point's.
+# Polls in a row in which a block alone brings nothing, after which its addresses are suspected; then a point's.
 _SUSPICIOUS: Final = 2
 _GUILTY: Final = 3
 
@@ -67,13 +67,19 @@ class Asking:
         self._now = asyncio.get_running_loop().time()  # the same for all that is learned: it belongs together
         self.unit, self._poll, self._known = unit, poll, unit.experience
         self._name = f"unit {unit.unit_id}"
-        # What has been silent comes last: it may use up the patience.
-        self._pending = deque(sorted(self._known.pieces, key=lambda piece: piece.silences))
+        # What has been silent comes last, it may use up the patience; what there was no time for comes first.
+        self._pending = deque(sorted(self._known.pieces, key=lambda piece: (piece.failures, -piece.passed_over)))
         self._bad = [(point, self._known.bad_points[point.name].reason) for point in self._known.spoiled]
-        self._busy: list[tuple[Piece, float]] = []
-        self._silent: list[tuple[Piece, str]] = []
+        self._busy: list[tuple[Piece, Refusal, float]] = []
+        self._failed: list[tuple[Piece, ModbusFault]] = []
         self._blameless: list[Split] = []
         self._misses: list[tuple[str, str]] = []  # where, why
+        self._has_read = False
+
+    @property
+    def passed_over(self) -> int:
+        """For how many polls there has been no time for something of it."""
+        return max((piece.passed_over for piece in self._pending), default=0)
 
     async def go_on(self) -> bool:
         """Ask for what is pending until something is not answered; whether that, and the way there, was worth while."""
@@ -84,31 +90,32 @@ class Asking:
         return bool(self._pending) and asked > 1
 
     async def probe(self, wait_s: float) -> None:
-        """Ask a silent unit for one point, and if it answers for all the others too."""
-        point = self.unit.probe_point()
-        if point is None or self._poll.why_not() is not None:
+        """Ask a silent unit for as little as can be, and if it answers, anything, for all the rest too."""
+        if self._poll.why_not() is not None:
             return
-        block = Block(self.unit.unit_id, point.table, (point,))
+        block, read = self.unit.probe_block(), None
         answer = await self._answer(Piece(block).request, block.where, wait_s)
+        if not self.outcome.answered:
+            return
+        self.outcome = Outcome(answered=True)
         if isinstance(answer, bytes):
-            self.outcome = Outcome(answered=True)
             self._take(block, answer)
-            read = self._known.split_off(point)
-            self._pending = deque(piece for piece in self._known.pieces if piece is not read)
-            await self.go_on()
+            read = self._known.split_off(block, [piece for piece, _ in self._failed])
+            self._bad = [(point, reason) for point, reason in self._bad if point.name in self._known.bad_points]
+        self._pending = deque(piece for piece in self._known.pieces if piece is not read)
+        await self.go_on()
+        await self._ask_busy_again()
+        await self._explain(wait_s)
 
     async def try_less(self, wait_s: float) -> None:
         """Where nothing was answered, ask for one point: the device may bear that, and not what it was asked for."""
-        if any(len(piece.block.points) > 1 for piece, _ in self._silent):
+        if any(not piece.block.is_one_place for piece, _ in self._failed):
             await self.probe(wait_s)
 
     async def look_again(self, wait_s: float) -> None:
         """What can wait until every unit was read: the busy, what halves do not explain, and one thing that was bad."""
-        for piece, at in self._busy:
-            await asyncio.sleep(at + (self.unit.timing.busy_retry_s or 0.0) - asyncio.get_running_loop().time())
-            await self._ask(piece, self._poll.request_timeout_s, again=True)
-        for split in self._blameless:
-            await self._explain(split, wait_s)
+        await self._ask_busy_again()
+        await self._explain(wait_s)
         if self._poll.why_not() is None and (self.outcome.answered or not self._known.pieces):
             await self._recheck(wait_s)
 
@@ -116,6 +123,7 @@ class Asking:
         """All that came of it, once nothing more is asked."""
         unit, outcome, at_ms = self.unit, self.outcome, self._poll.now_ms()
         for piece in self._pending:
+            piece.passed_over += 1
             outcome.spoil(piece.block.points, at_ms)
         for point, reason in self._bad:
             self._spoil_point(point, reason)
@@ -132,6 +140,7 @@ class Asking:
 
     async def _ask(self, piece: Piece, wait_s: float, *, again: bool = False) -> None:
         answer = await self._answer(piece.request, piece.block.where, wait_s)
+        piece.passed_over = piece.passed_over + 1 if isinstance(answer, NoTime) else 0
         if isinstance(answer, bytes):
             self._take(piece.block, answer)
             split = self._known.answered(piece)
@@ -142,8 +151,23 @@ class Asking:
         else:
             self._spoil(piece.block, str(answer))
             if answer.is_silence:
-                piece.silences += 1
-                self._silent.append((piece, str(answer)))
+                piece.failures += 1
+                self._failed.append((piece, answer))
+
+    async def _ask_busy_again(self) -> None:
+        """Ask the busy once more, and at once what that leads to; those for which there is no time stay busy."""
+        busy, self._busy = self._busy, []
+        for piece, refusal, at in busy:
+            due = at + (self.unit.timing.busy_retry_s or 0.0)
+            if due >= self._poll.until:
+                self._spoil(piece.block, str(refusal))
+                continue
+            await asyncio.sleep(due - asyncio.get_running_loop().time())
+            await self._ask(piece, self._poll.request_timeout_s, again=True)
+        if busy:
+            await self.go_on()
+        for piece, refusal, _ in self._busy:
+            self._spoil(piece.block, str(refusal))
 
     async def _answer(self, request: Request, where: str, wait_s: float) -> bytes | ModbusFault:
         """What was answered, or why there is nothing."""
@@ -163,36 +187,43 @@ class Asking:
         return data
 
     def _take(self, block: Block, data: bytes) -> None:
+        self._has_read = True
         readings, faults = block.readings(data, self._poll.now_ms())
         self.outcome.readings += readings
         for point, reason in faults:
             self.outcome.faults[self._place(point)] = reason
 
     def _refused(self, piece: Piece, refusal: Refusal, *, again: bool) -> None:
-        points = piece.block.points
-        if refusal.is_about_addresses and len(points) > 1:
+        if refusal.is_about_addresses and not piece.block.is_one_place:
             self._pending.extendleft(reversed(self._known.split(piece)))
         elif refusal.is_about_addresses:
-            self._known.blame_point(points[0], str(refusal), self._now)
-            self._spoil_point(points[0], str(refusal))
+            self._known.blame(piece.block, str(refusal), self._now)
+            for point in piece.block.points:
+                self._spoil_point(point, str(refusal))
         elif refusal.is_for_now and self.unit.timing.busy_retry_s is not None and not again:
-            self._busy.append((piece, asyncio.get_running_loop().time()))
+            self._busy.append((piece, refusal, asyncio.get_running_loop().time()))
         else:
             self._spoil(piece.block, str(refusal))
+            if not refusal.is_for_now:
+                self._failed.append((piece, refusal))
 
     # Learning
 
-    async def _explain(self, split: Split, wait_s: float) -> None:
-        """Both halves were answered: the addresses between them are to blame, or that it was too much at once."""
-        gap = split.gap
-        if gap is None:
-            self._known.blame_whole(split, self._now)
-        elif self._poll.why_not() is None:
+    async def _explain(self, wait_s: float) -> None:
+        while self._blameless:
+            await self._explain_one(self._blameless.pop(), wait_s)
+
+    async def _explain_one(self, split: Split, wait_s: float) -> None:
+        """All parts were answered: the addresses between them are to blame, or that it was too much at once."""
+        for gap in split.gaps:
+            if self._poll.why_not() is not None:
+                return
             answer = await self._try_gap(gap, wait_s)
-            if isinstance(answer, bytes):
-                self._known.blame_whole(split, self._now)
-            elif _is_about_addresses(answer):
-                self._known.blame_gap(gap, str(answer), self._now)
+            if not isinstance(answer, bytes):
+                if _is_about_addresses(answer):
+                    self._known.blame_gap(gap, str(answer), self._now)
+                return
+        self._known.blame_whole(split, self._now)
 
     async def _try_gap(self, gap: Forbidden, wait_s: float) -> bytes | ModbusFault:
         request = read_request(self.unit.unit_id, gap.table, gap.first, gap.last - gap.first + 1)
@@ -202,15 +233,15 @@ class Asking:
         """Try one thing again that was bad."""
         known, now = self._known, self._now
         known.doubt_sizes(now)
-        if (point := known.due_point(now)) is not None:
-            block = Block(self.unit.unit_id, point.table, (point,))
-            answer = await self._answer(Piece(block).request, block.where, wait_s)
+        if (place := known.due_place(now)) is not None:
+            answer = await self._answer(Piece(place).request, place.where, wait_s)
             if isinstance(answer, bytes):
-                self._take(block, answer)
-                known.absolve(point)
-                self._bad = [bad for bad in self._bad if bad[0] is not point]
+                self._take(place, answer)
+                known.absolve(place)
+                self._bad = [(point, reason) for point, reason in self._bad if point not in place.points]
             else:
-                known.blame_point(point, str(answer), now)
+                reason = known.bad_points[place.points[0].name].reason
+                known.blame(place, str(answer) if _is_about_addresses(answer) else reason, now)
         elif (gap := known.due_gap(now)) is not None:
             answer = await self._try_gap(gap, wait_s)
             if isinstance(answer, bytes):
@@ -219,15 +250,16 @@ class Asking:
                 known.blame_gap(gap, str(answer), now)
 
     def _suspect(self) -> None:
-        """A unit that answers something and is silent about something else: look for what it cannot bear."""
-        for piece, reason in self._silent:
-            points = piece.block.points
-            if piece.silences < _SUSPICIOUS or piece not in self._known.pieces:
+        """A unit that answers something and brings nothing for something else: look for what it cannot bear."""
+        for piece, fault in self._failed:
+            if not fault.is_silence:
+                piece.failures += self._has_read  # a unit that refuses everything has another trouble
+            if piece.failures < _SUSPICIOUS or piece not in self._known.pieces:
                 continue
-            if len(points) > 1:
+            if not piece.block.is_one_place:
                 self._known.split(piece)
-            elif piece.silences >= _GUILTY:
-                self._known.blame_point(points[0], f"{reason}, alone of all the unit's", self._now)
+            elif piece.failures >= _GUILTY:
+                self._known.blame(piece.block, f"{fault}, alone of all the unit's", self._now)
 
     # Telling
 
@@ -242,13 +274,17 @@ class Asking:
         self.outcome.spoil((point,), self._poll.now_ms())
         self.outcome.faults[self._place(point)] = reason
 
+    @property
+    def _last_miss(self) -> str:
+        return ": ".join(self._misses[-1])
+
     def _summary(self) -> dict[str, str]:
         """What is told: where all of the unit has the same fault, one line instead of one for each block."""
         faults, outcome = self.outcome.faults, self.outcome
         if not outcome.answered and (why := self._poll.line_fault or self.unit.silence):
             return {self._name: why}
         if self._pending:
-            return faults | {self._name: self._poll.why_not() or ": ".join(self._misses[-1])}
+            return faults | {self._name: self._poll.why_not() or self._last_miss}
         reasons = set(faults.values())
         if len(faults) > 1 and len(reasons) == 1 and all(r.quality == Quality.BAD for r in outcome.readings):
             return {self._name: reasons.pop()}

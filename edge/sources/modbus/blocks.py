@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import TYPE_CHECKING
 
 from pydantic import Field, model_validator
@@ -76,13 +76,39 @@ class Block:
         """
         return self.decoder.readings(data, at_ms)
 
+    @property
+    def is_one_place(self) -> bool:
+        """Whether all of its points stand at the same addresses, as the bits of a status word do."""
+        return self.points[0].span == self.points[-1].span
+
     def halves(self) -> tuple[Block, Block]:
-        """The block as two, for when one of its addresses spoils it; it must have two points or more."""
-        middle = len(self.points) // 2
-        return (
-            Block(self.unit_id, self.table, self.points[:middle]),
-            Block(self.unit_id, self.table, self.points[middle:]),
-        )
+        """The block as two, for when one of its addresses spoils it; it must not be one place."""
+        points = self.points
+        cuts = (i for i in range(1, len(points)) if points[i - 1].span != points[i].span)
+        middle = min(cuts, key=lambda cut: abs(cut - len(points) / 2))
+        return self._of(points[:middle]), self._of(points[middle:])
+
+    def around(self, point: PointConfig) -> tuple[Block, ...]:
+        """A point with those that share addresses with it, then what stands before it and behind it, if anything."""
+        points = self.points
+        ends = [*accumulate((point.span.stop for point in points), max)]
+        cuts = [0, *(i for i in range(1, len(points)) if ends[i - 1] <= points[i].span.start), len(points)]
+        at = points.index(point)
+        first, last = max(cut for cut in cuts if cut <= at), min(cut for cut in cuts if cut > at)
+        return tuple(self._of(part) for part in (points[first:last], points[:first], points[last:]) if part)
+
+    def _of(self, points: tuple[PointConfig, ...]) -> Block:
+        return Block(self.unit_id, self.table, points)
+
+
+def places(unit_id: int, points: Iterable[PointConfig]) -> list[Block]:
+    """The smallest blocks of points: those that stand at the same addresses are told apart by no request."""
+    groups = groupby(sorted(points, key=_order), key=_order)
+    return [Block(unit_id, order[0], tuple(group)) for order, group in groups]
+
+
+def _order(point: PointConfig) -> tuple[Table, int, int]:
+    return point.table, point.span.start, point.span.stop
 
 
 def plan_blocks(
@@ -98,12 +124,8 @@ def plan_blocks(
 
     Raises ValueError for a point that is forbidden or that no request may be long enough for.
     """
-
-    def order(point: PointConfig) -> tuple[str, int, int]:
-        return point.table, point.span.start, point.span.stop
-
     blocks: list[Block] = []
-    for table, in_table in groupby(sorted(points, key=order), key=lambda point: point.table):
+    for table, in_table in groupby(sorted(points, key=_order), key=lambda point: point.table):
         limit = max_bits if table in BIT_TABLES else max_registers
         walls = sorted((wall.first, wall.last) for wall in forbidden if wall.table == table)
         wanted = list(in_table)

@@ -9,14 +9,15 @@ learned is doubted again later: devices are updated, and a fault may have been n
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from edge.sources.modbus.blocks import Block, Forbidden, plan_blocks
+from edge.sources.modbus.blocks import Block, Forbidden, places, plan_blocks
 from edge.sources.modbus.framing import Request, read_request
 from edge.sources.modbus.points import BIT_TABLES, MAX_BITS, MAX_REGISTERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from edge.sources.modbus.points import PointConfig, Table
 
@@ -48,11 +49,12 @@ class UnitPlan:
 
 @dataclass(eq=False, slots=True)
 class Piece:
-    """A block that is to be asked, and the larger one of which it is a half."""
+    """A block that is to be asked, and the larger one of which it is a part."""
 
     block: Block
-    half_of: Split | None = None
-    silences: int = 0  # in a row
+    part_of: Split | None = None
+    failures: int = 0  # in a row: not answered, or refused for a reason that names no address
+    passed_over: int = 0  # in a row: there was no time for it
     answered: bool = False
     request: Request = field(init=False)
     of_bits: bool = field(init=False)
@@ -65,18 +67,20 @@ class Piece:
 
 @dataclass(eq=False, slots=True)
 class Split:
-    """A block that was not answered as a whole; `suspect` if that may be the fault of its addresses or its size."""
+    """A block that was not answered as a whole; `suspect` if that may be the fault of its addresses or its size.
+
+    Its parts, halves as a rule, are in order of address.
+    """
 
     whole: Block
     suspect: bool = True
-    halves: tuple[Piece, ...] = ()
+    parts: tuple[Piece, ...] = ()
 
     @property
-    def gap(self) -> Forbidden | None:
-        """The addresses between its halves, if there are any."""
-        first, second = (half.block for half in self.halves)
-        end, start = first.address + first.count, second.address
-        return Forbidden(table=self.whole.table, first=end, last=start - 1) if end < start else None
+    def gaps(self) -> list[Forbidden]:
+        """The addresses between its parts."""
+        ends = ((a.block.address + a.block.count, b.block.address) for a, b in pairwise(self.parts))
+        return [Forbidden(table=self.whole.table, first=end, last=start - 1) for end, start in ends if end < start]
 
 
 @dataclass(slots=True)
@@ -179,36 +183,48 @@ class Experience:
     # Learning
 
     def split(self, piece: Piece) -> Sequence[Piece]:
-        """The halves of a block of two points or more, to be asked in its place."""
+        """The halves of a block that is not one place, to be asked in its stead."""
         return self._part(piece, Split(piece.block), piece.block.halves())
 
-    def split_off(self, point: PointConfig) -> Piece:
-        """A point has been read by itself: its own piece; the others of its block are still to be asked."""
+    def probe_block(self, number: int) -> Block:
+        """As little as can be asked, by its number: of what is read or, where nothing is, of what was bad."""
+        blocks = [piece.block for piece in self.pieces] or self._bad_places
+        points = [(block, point) for block in blocks for point in block.points]
+        block, point = points[number % len(points)]
+        return block.around(point)[0]
+
+    def split_off(self, probed: Block, in_vain: Collection[Piece]) -> Piece:
+        """A probe was answered: its own piece; the others of its block are still to be asked.
+
+        A block that was just now asked `in_vain` was too much, unless it has been answered before.
+        """
+        point = probed.points[0]
+        if point.name in self.bad_points:
+            self.absolve(probed)
         piece = next(piece for piece in self.pieces if point in piece.block.points)
-        points, unit_id, table = piece.block.points, piece.block.unit_id, piece.block.table
-        if len(points) > 1:
-            at = points.index(point)
-            # Around it, not across: what is read twice in one poll would be two values at one time.
-            parts = [part for part in ((point,), points[:at], points[at + 1 :]) if part]
-            split = Split(piece.block, suspect=False)
-            piece = self._part(piece, split, [Block(unit_id, table, part) for part in parts])[0]
-        piece.answered, piece.silences = True, 0
+        # Around it, not across: what is read twice in one poll would be two values at one time.
+        blocks = sorted(piece.block.around(point), key=lambda block: block.address)
+        if len(blocks) > 1:
+            split = Split(piece.block, suspect=piece in in_vain and not piece.answered)
+            parts = self._part(piece, split, blocks)
+            piece = next(part for part in parts if part.block.points == probed.points)
+        piece.answered, piece.failures = True, 0
         return piece
 
     def _part(self, piece: Piece, split: Split, blocks: Iterable[Block]) -> Sequence[Piece]:
-        split.halves = tuple(Piece(block, half_of=split, silences=piece.silences) for block in blocks)
+        split.parts = tuple(Piece(block, part_of=split, failures=piece.failures) for block in blocks)
         at = self.pieces.index(piece)
-        self.pieces[at : at + 1] = split.halves
-        return split.halves
+        self.pieces[at : at + 1] = split.parts
+        return split.parts
 
     def answered(self, piece: Piece) -> Split | None:
-        """A block was answered; the split of which neither half is to blame, once both are."""
-        piece.answered, piece.silences = True, 0
+        """A block was answered; the split of which no part is to blame, once all of them are."""
+        piece.answered, piece.failures = True, 0
         count, of_bits = piece.block.count, piece.of_bits
         if count > self._largest[of_bits]:
             self._answered_more(count, of_bits=of_bits)
-        split = piece.half_of
-        if split is None or not split.suspect or not all(half.answered for half in split.halves):
+        split = piece.part_of
+        if split is None or not split.suspect or not all(part.answered for part in split.parts):
             return None
         return split
 
@@ -222,19 +238,19 @@ class Experience:
             self._outdated = True
 
     def settle(self) -> None:
-        """Plan anew where that can be better: every half was asked, and what spoils its whole is known."""
-        halves = [piece for piece in self.pieces if piece.half_of is not None]
-        if (halves or self._outdated) and all(piece.answered for piece in halves):
+        """Plan anew where that can be better: every part was asked, and what spoils its whole is known."""
+        parts = [piece for piece in self.pieces if piece.part_of is not None]
+        if (parts or self._outdated) and all(piece.answered for piece in parts):
             self.replan()
 
     def blame_gap(self, gap: Forbidden, reason: str, now: float) -> None:
-        """The addresses between two halves were refused by themselves."""
+        """The addresses between two parts were refused by themselves."""
         self.bad_gaps[gap] = self._doubt(self.bad_gaps.get(gap), reason, now)
 
     def blame_whole(self, split: Split, now: float) -> None:
         """Nothing in a block is bad by itself: it crosses a border, or it is too large: the second such block tells."""
-        of_bits, count = split.halves[0].of_bits, split.whole.count
-        border = split.whole.table, split.halves[1].block.address
+        of_bits, count = split.parts[0].of_bits, split.whole.count
+        border = split.whole.table, split.parts[1].block.address
         before = self._oversized.get(of_bits)
         if count <= self._largest[of_bits] or (before is None and of_bits not in self._sizes):
             self._borders[border] = now + 2 * self.recheck_s
@@ -247,18 +263,19 @@ class Experience:
             count = min(count, before[0])
         self._sizes[of_bits] = _Size(self._largest[of_bits], count, now + self.recheck_s)
 
-    def blame_point(self, point: PointConfig, reason: str, now: float) -> None:
-        """A point cannot be read even by itself."""
-        self.bad_points[point.name] = self._doubt(self.bad_points.get(point.name), reason, now)
-        self.pieces = [piece for piece in self.pieces if piece.block.points != (point,)]
+    def blame(self, place: Block, reason: str, now: float) -> None:
+        """What stands in one place cannot be read even by itself."""
+        for point in place.points:
+            self.bad_points[point.name] = self._doubt(self.bad_points.get(point.name), reason, now)
+        self.pieces = [piece for piece in self.pieces if piece.block.points != place.points]
 
-    def absolve(self, point: PointConfig) -> None:
-        """A bad point was read after all: whatever went bad together with it is trusted again too."""
-        since = self.bad_points[point.name].since
-        for trusted in self.spoiled:
-            if self.bad_points[trusted.name].since == since:
-                del self.bad_points[trusted.name]
-                self.pieces.append(Piece(Block(self.plan.unit_id, trusted.table, (trusted,))))
+    def absolve(self, place: Block) -> None:
+        """What was bad was read after all: whatever went bad together with it is trusted again too."""
+        since = self.bad_points[place.points[0].name].since
+        trusted = [point for point in self.spoiled if self.bad_points[point.name].since == since]
+        for point in trusted:
+            del self.bad_points[point.name]
+        self.pieces += [Piece(block) for block in places(self.plan.unit_id, trusted)]
         self._outdated = True
 
     def absolve_gap(self, gap: Forbidden) -> None:
@@ -275,10 +292,17 @@ class Experience:
 
     # Doubting
 
-    def due_point(self, now: float) -> PointConfig | None:
-        """The bad point that is to be tried again, the one waiting longest first."""
-        due = [point for point in self.spoiled if self.bad_points[point.name].due <= now]
-        return min(due, key=lambda point: self.bad_points[point.name].due, default=None)
+    @property
+    def _bad_places(self) -> list[Block]:
+        return places(self.plan.unit_id, self.spoiled)
+
+    def due_place(self, now: float) -> Block | None:
+        """What was bad and is to be tried again, the one waiting longest first."""
+
+        def due(place: Block) -> float:
+            return self.bad_points[place.points[0].name].due
+
+        return min((place for place in self._bad_places if due(place) <= now), key=due, default=None)
 
     def due_gap(self, now: float) -> Forbidden | None:
         """The bad gap that is to be tried again."""

@@ -74,6 +74,7 @@ class ModbusSource(Source):
         share_s = SILENT_SHARE * self._config.interval_s
         everybody = [Asking(unit, poll) for unit in self._units]
         living = [asking for asking in everybody if not asking.unit.is_silent]
+        living.sort(key=lambda asking: -asking.passed_over)
         for asking in living:
             await asking.go_on()
         for asking in living:
@@ -104,7 +105,7 @@ class ModbusSource(Source):
             await asking.probe(wait_s)
 
     def _check_that_anything_answered(self, poll: Poll, outcomes: Sequence[Outcome]) -> None:
-        # A unit for which there was no time is not silent: it will be among the first to be asked next time.
+        # A unit for which there was no time is not silent: it will be the first to be asked next time.
         if any(outcome.answered for outcome in outcomes):
             return
         if poll.line_fault is None and not all(unit.is_silent for unit in self._units):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from edge.sources.modbus.learning import Experience, UnitPlan
 
 if TYPE_CHECKING:
-    from edge.sources.modbus.points import PointConfig
+    from edge.sources.modbus.blocks import Block
 
 _LONGEST_PAUSE_S: Final = 10.0
 _MOST_DOUBLINGS: Final = 20
@@ -68,10 +68,9 @@ class Unit:
         """End a pause."""
         self.due = 0.0
 
-    def probe_point(self) -> PointConfig | None:
-        """The point it is asked for while it is silent: another each time, as one may be silent by itself."""
-        points = [point for piece in self.experience.pieces for point in piece.block.points]
-        return points[(self._first_probe + self._silent_polls) % len(points)] if points else None
+    def probe_block(self) -> Block:
+        """What it is asked for while it is silent: another point each time, as one may be silent by itself."""
+        return self.experience.probe_block(self._first_probe + self._silent_polls)
 
     def heard(self) -> None:
         """It answered in this poll."""
