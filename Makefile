@@ -59,7 +59,8 @@ vm-test: setup  ## Cut the power of a virtual machine eight times; the spool may
 
 .PHONY: bench-edge
 bench-edge: setup  ## Values per CPU-second and requests per cycle, beside Telegraf and thingsboard-gateway (needs Go)
-	@exec $(PY) -m bench.edge $(ARGS)
+	$(PY) -m bench.edge $(ARGS)
+	$(PY) -m bench.edge.memory
 
 .PHONY: proto
 proto: setup  ## Generate the protobuf module after a change of contract/sparkplug_b.proto
