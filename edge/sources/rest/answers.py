@@ -11,7 +11,7 @@ from contract.datatypes import INTEGERS, TEXTS, DataType
 from contract.sparkplug import Quality
 from edge.reading import MetricInfo, Reading
 from edge.sources.rest.api import DATATYPES
-from edge.sources.rest.documents import MAX_ROWS, parse, shown
+from edge.sources.rest.bodies import MAX_ROWS, parse, shown
 from edge.sources.rest.expressions import Expression
 from edge.sources.rest.templates import fill
 from edge.sources.rest.times import parse_time

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from contract.config import Config
+from contract.config import Config, ConfigError, read_config
 from contract.datatypes import NUMERIC, TEXTS, DataType
 from edge.sources.rest.expressions import JmesPath  # noqa: TC001 - pydantic reads the annotations at run time
 from edge.sources.rest.hours import HoursSetting  # noqa: TC001 - as above
@@ -15,7 +17,7 @@ from edge.sources.rest.templates import names_in
 from edge.sources.rest.times import TimeSpec, Zone  # noqa: TC001 - as above
 
 DATATYPES: Final = {datatype.name.lower(): datatype for datatype in sorted(NUMERIC | TEXTS - {DataType.UUID})}
-BASE_URL: Final = r"^https?://[^/@?#\s]+(/[^?#\s]*)?$"
+_PRESETS: Final = Path(__file__).parent / "presets"
 
 
 def _header_name(name: str) -> str:
@@ -30,7 +32,19 @@ def _datatype(name: str) -> str:
     return name
 
 
+def _base_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 1
+    except ValueError as exc:
+        raise ValueError(f"{url!r} is no URL: {exc}") from exc
+    if not re.fullmatch(r"https?://[^/@?#\s]+(/[^?#\s]*)?", url) or not parts.hostname or not port:
+        raise ValueError(f"{url!r} is no base URL; allowed is such as https://api.example.com, without user or query")
+    return url
+
+
 HeaderName = Annotated[str, AfterValidator(_header_name)]
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
 # One line of ASCII: a header must not be broken by it.
 Line = Annotated[str, Field(pattern=r"^[\x20-\x7e]{0,500}$")]
 
@@ -159,17 +173,12 @@ class Api(Config):
 
     title: str = Field(description="what it is, in a few words")
     documentation: str | None = Field(default=None, description="where its provider describes it")
-    base_url: str = Field(pattern=BASE_URL, description="server of the API")
+    base_url: BaseUrl = Field(description="server of the API")
     auth: Auth | None = Field(default=None, description="where a secret goes; none: there is none")
     headers: dict[HeaderName, Line] = Field(default_factory=dict, description="header templates of all requests")
     limits: Limits = Field(default_factory=Limits, description="what the provider allows")
     hours: HoursSetting = Field(default="always", description="when its values change: always, nyse, or a calendar")
     requests: tuple[Request, ...] = Field(min_length=1, description="what is asked for")
-
-    @field_validator("hours", mode="before")
-    @classmethod
-    def _hours_are_known(cls, found: object) -> object:
-        return checked_hours(found)
 
     @property
     def variables(self) -> set[str]:
@@ -183,8 +192,21 @@ class Api(Config):
         return any(request.is_by_symbol for request in self.requests)
 
 
-def checked_hours(found: object) -> object:
-    """A name of hours that is known, or what is no name; else the union would answer with every fault of every kind."""
-    if isinstance(found, str) and found not in {"always", "nyse"}:
-        raise ValueError("allowed are always, nyse, or a calendar with zone and sessions")
-    return found
+def preset_names() -> list[str]:
+    """The presets there are."""
+    return sorted(path.stem for path in _PRESETS.glob("*.yaml"))
+
+
+def load_preset(name: str) -> Api:
+    """A preset by its name; raises ValueError with those there are."""
+    if name not in preset_names():
+        raise ValueError(f"no preset {name!r}; there are {', '.join(preset_names())}")
+    return load_api(_PRESETS / f"{name}.yaml")
+
+
+def load_api(path: Path) -> Api:
+    """An API in a YAML file; raises ValueError that says what is wrong with it."""
+    try:
+        return read_config(path, Api)
+    except ConfigError as exc:
+        raise ValueError("; ".join(str(exc).splitlines())) from exc

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from collections import deque
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Two requests may arrive closer together than they were sent.
-_MARGIN_S: Final = 0.1
+MARGIN_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 3600.0
 _FIRST_PAUSE_S: Final = 5.0
 _LONGEST_OWN_PAUSE_S: Final = 900.0
@@ -35,7 +34,7 @@ class Window:
     """At most `limit` requests in any `seconds`, wherever the provider's own counting begins."""
 
     def __init__(self, limit: int, seconds: float) -> None:
-        self._seconds = seconds + _MARGIN_S
+        self._seconds = seconds + MARGIN_S
         self._times: deque[float] = deque(maxlen=limit)
 
     def wait_s(self, now_s: float) -> float:
@@ -94,8 +93,10 @@ class Quota:
     def _turn(self, now_ms: int) -> None:
         local = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(self._zone)
         period = local.strftime("%Y-%m" if self._is_month else "%Y-%m-%d")
-        if period != self.period:
-            self.period, self.used = period, 0
+        if period > self.period:
+            self.used = 0
+        # A clock that is set back gives no request back.
+        self.period = period
 
 
 class Budget:
@@ -168,9 +169,14 @@ class Budget:
     def _restore(self) -> None:
         if self._file is None:
             return
-        found: object = None
-        with suppress(OSError, ValueError, RecursionError), self._file.open("rb") as file:
-            found = json.loads(file.read(_MAX_FILE_BYTES))
+        try:
+            with self._file.open("rb") as file:
+                found = json.loads(file.read(_MAX_FILE_BYTES))
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, RecursionError) as exc:
+            logger.warning("%s: cannot be read, so requests are counted from none: %s", self._file, exc)
+            return
         for quota in self._quotas:
             match found:
                 case dict() if isinstance(entry := found.get(quota.name), list) and len(entry) == 2:  # noqa: PLR2004 - a pair

@@ -6,7 +6,8 @@ from collections import Counter
 from contextlib import asynccontextmanager
 from math import ceil
 from pathlib import Path  # noqa: TC003 - pydantic reads the annotation at run time
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
@@ -15,12 +16,11 @@ from contract.config import ConfigError, Tls, read_secret
 from edge.sources.base import SourceConfig
 from edge.sources.rest import plan
 from edge.sources.rest.answers import Reader
-from edge.sources.rest.api import BASE_URL, Api, Limits, Line, checked_hours
+from edge.sources.rest.api import Api, BaseUrl, Limits, Line, load_api, load_preset
 from edge.sources.rest.budget import Budget
 from edge.sources.rest.hours import DAY_S, Hours, HoursSetting
 from edge.sources.rest.http import connected
 from edge.sources.rest.key import Key
-from edge.sources.rest.presets import load_api, load_preset
 from edge.sources.rest.source import Ask, Pace, RestSource
 from edge.sources.rest.templates import fill, fill_path
 from edge.sources.secret import needed_by
@@ -55,7 +55,7 @@ class RestConfig(SourceConfig):
     preset: str | None = Field(default=None, description="an API that the agent knows")
     preset_file: Path | None = Field(default=None, description="YAML of one that it does not know")
     api: Api | None = Field(default=None, description="the same, written here")
-    base_url: str | None = Field(default=None, pattern=BASE_URL, description="server; none: the API's own")
+    base_url: BaseUrl | None = Field(default=None, description="server; none: the API's own")
     secret_env: str | None = Field(default=None, description="environment variable that holds the API's key")
     secret_file: Path | None = Field(default=None, description="file whose first line is the API's key")
     tls: Tls | None = Field(default=None, description="authorities and certificate for https; none: the system's")
@@ -86,11 +86,6 @@ class RestConfig(SourceConfig):
     _api: Api = PrivateAttr()
     _ask_count: int = PrivateAttr()
     _kept: _Kept = PrivateAttr(default_factory=_Kept)
-
-    @field_validator("hours", mode="before")
-    @classmethod
-    def _hours_are_known(cls, found: Any) -> Any:  # noqa: ANN401 - whatever YAML held
-        return checked_hours(found)
 
     @field_validator("symbols")
     @classmethod
@@ -124,6 +119,8 @@ class RestConfig(SourceConfig):
             lines.append(
                 f"in turn: {self._per_poll} of {asks} a poll, each {ceil(asks / self._per_poll) * self.interval_s:g} s"
             )
+        if self._has_secret and urlsplit(self.base_url or api.base_url).scheme == "http":
+            lines.append("secret: base_url is http, so it is sent where anybody on the way can read it")
         if limits.source is not None:
             lines.append(f"limits: {limits.source}")
         if self._hours is not None:
@@ -177,24 +174,26 @@ class RestConfig(SourceConfig):
     def _per_poll(self) -> int:
         return min(self._ask_count, self.requests_per_poll or self._ask_count)
 
+    @property
+    def _has_secret(self) -> bool:
+        return self.secret_env is not None or self.secret_file is not None
+
     def _check_secret(self) -> None:
-        auth, is_given = self._api.auth, self.secret_env is not None or self.secret_file is not None
+        auth, is_given = self._api.auth, self._has_secret
         if self.secret_env is not None and self.secret_file is not None:
             raise ValueError("secret_env and secret_file exclude each other")
         if auth is None and is_given:
             raise ValueError(f"{self._api.title} takes no secret")
         if auth is not None and auth.required and not is_given:
-            raise ValueError(f"{self._api.title} needs a secret: secret_env or secret_file is missing")
+            raise ValueError(f"missing: secret_env or secret_file, as {self._api.title} needs a key")
 
     def _check_variables(self) -> None:
         if self._api.needs_symbols != bool(self.symbols):
-            raise ValueError(
-                "symbols are missing" if self._api.needs_symbols else f"{self._api.title} takes no symbols"
-            )
+            raise ValueError("missing: symbols" if self._api.needs_symbols else f"{self._api.title} takes no symbols")
         given, needed = set(self._values()), self._api.variables
         if missing := sorted(needed - given):
             places = {"latitude", "longitude"}
-            raise ValueError(", ".join(n if n in places else f"variables.{n}" for n in missing) + " is missing")
+            raise ValueError("missing: " + ", ".join(n if n in places else f"variables.{n}" for n in missing))
         if unknown := sorted(given - needed):
             raise ValueError(f"{', '.join(unknown)}: {self._api.title} has no use for it")
 

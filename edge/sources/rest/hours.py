@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from contract.config import Config
 from edge.sources.rest.nyse import NYSE_CLOSE, NYSE_OPEN, NYSE_ZONE, nyse_early_close, nyse_holidays
@@ -54,7 +54,14 @@ class Span(NamedTuple):
     closes: datetime
 
 
-HoursSetting = Literal["always", "nyse"] | Calendar
+def _kind(setting: object) -> str:
+    # Else the union would answer with every fault of every kind.
+    return "name" if isinstance(setting, str) else "calendar"
+
+
+HoursSetting = Annotated[
+    Annotated[Literal["always", "nyse"], Tag("name")] | Annotated[Calendar, Tag("calendar")], Discriminator(_kind)
+]
 
 
 class Hours:

@@ -17,8 +17,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from edge.errors import SourceError
-from edge.sources.rest.bodies import bounded_body
-from edge.sources.rest.documents import reason_in
+from edge.sources.rest.bodies import bounded_body, reason_in
 
 if TYPE_CHECKING:
     import ssl
@@ -39,6 +38,7 @@ _THROTTLING: Final = 429
 _LONGEST_COUNT: Final = 16
 _LONGEST_TAG: Final = 256
 _BRIEF_S: Final = 61.0
+_SHOWN: Final = 300
 
 
 class RestError(SourceError):
@@ -93,15 +93,15 @@ class Connection:
             if isinstance(answer, Page):
                 return answer
             url = answer
-        raise Misanswer(f"{self._key.hide(url)}: over {_MAX_REDIRECTS} redirects")
+        raise Misanswer(f"{self.shown(url)}: over {_MAX_REDIRECTS} redirects")
 
     async def _admission(self, url: str, deadline_s: float) -> None:
         now_s = asyncio.get_running_loop().time()
         if (reason := self._budget.refusal(now_s, self._now_ms())) is not None:
-            raise Deferred(f"{self._key.hide(url)}: {reason}", is_brief=False)
+            raise Deferred(f"{self.shown(url)}: {reason}", is_brief=False)
         wait_s = self._budget.wait_s(now_s)
         if now_s + wait_s >= deadline_s:
-            reason = f"{self._key.hide(url)}: the rate limit has room in {wait_s:.1f} s"
+            reason = f"{self.shown(url)}: the rate limit has room in {wait_s:.1f} s"
             raise Deferred(reason, is_brief=wait_s <= _BRIEF_S)
         await asyncio.sleep(wait_s)
         self._budget.spend(now_s + wait_s, self._now_ms())
@@ -109,7 +109,7 @@ class Connection:
     async def _in_time(self, url: str, headers: Mapping[str, str], deadline_s: float) -> Page | str:
         import httpx  # noqa: PLC0415 - a config is checked without the driver
 
-        shown = self._key.hide(url)
+        shown = self.shown(url)
         left_s = deadline_s - asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout_at(deadline_s):
@@ -120,13 +120,17 @@ class Connection:
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
             self.last_status = type(exc).__name__
             # Its words may hold the URL as it was sent.
-            raise Unreachable(f"{shown}: {self._key.hide(str(exc)) or type(exc).__name__}") from None
+            raise Unreachable(f"{shown}: {self._key.hide(str(exc))[:_SHOWN] or type(exc).__name__}") from None
 
     async def _exchange(self, url: str, headers: Mapping[str, str]) -> Page | str:
         """One request and its answer, or where it is to be found instead."""
         sent_url, sent_headers = self._key.apply(url, headers)
         request = self._client.build_request("GET", sent_url, headers=sent_headers)
-        response = await self._client.send(request, stream=True)
+        try:
+            response = await self._client.send(request, stream=True)
+        except ValueError as exc:
+            # The library looks into redirects by itself, and stumbles over names that idna refuses.
+            raise Misanswer(f"{self.shown(url)}: {self._key.hide(str(exc))[:_SHOWN]}") from None
         try:
             self.last_status = str(response.status_code)
             if response.status_code in _REDIRECTS:
@@ -142,9 +146,9 @@ class Connection:
         location = response.headers.get("location", "")
         to = joined(url, location)
         if to is None:
-            shown = self._key.hide(location[:80])
+            shown = self._key.hide(location)[:80]
             raise Misanswer(
-                f"{self._key.hide(url)}: redirected to {shown!r}, another server: if it is right, name it as base_url"
+                f"{self.shown(url)}: redirected to {shown!r}, another server: if it is right, name it as base_url"
             )
         return to
 
@@ -152,7 +156,7 @@ class Connection:
         try:
             return await bounded_body(response, self._max_bytes)
         except (ValueError, zlib.error) as exc:
-            raise Misanswer(f"{self._key.hide(url)}: {exc}") from exc
+            raise Misanswer(f"{self.shown(url)}: {self._key.hide(str(exc))}") from None
 
     def _page(self, url: str, response: httpx.Response, body: bytes) -> Page:
         status = response.status_code
@@ -162,7 +166,8 @@ class Connection:
             return Page(url, b"", {}, is_unmodified=True)
         if status == _OK:
             return Page(url, body, _validators(response.headers))
-        error = f"{self._key.hide(url)}: HTTP {status} {response.reason_phrase}: {self._key.hide(reason_in(body))}"
+        error = f"{self.shown(url)}: HTTP {status} {self._key.hide(response.reason_phrase)[:80]}: "
+        error += self._key.hide(reason_in(body))
         wait_s = retry_after_s(response.headers, self._now_ms())
         if status == _THROTTLING or wait_s is not None:
             self.pause(wait_s, error)
@@ -185,6 +190,10 @@ class Connection:
     def hide(self, text: str) -> str:
         """A text without the secret."""
         return self._key.hide(text)
+
+    def shown(self, url: str) -> str:
+        """A URL as messages name it: without the secret, and no longer than a line; a server may have sent it."""
+        return self._key.hide(url)[:_SHOWN]
 
     def _note_allowance(self, response: httpx.Response) -> None:
         found = response.headers.get("x-ratelimit-remaining", "")
@@ -222,13 +231,12 @@ def joined(url: str, link: str) -> str | None:
     """Where a link on a page leads to; None where that is another server."""
     import httpx  # noqa: PLC0415 - as above
 
-    here = httpx.URL(url)
+    here, ports = httpx.URL(url), {"http": 80, "https": 443}
     try:
         there = here.join(link)
-    except httpx.InvalidURL:
+        servers = {(one.scheme, one.host, one.port or ports.get(one.scheme)) for one in (here, there)}
+    except (httpx.InvalidURL, ValueError):  # ValueError: of idna, for names in another script
         return None
-    ports = {"http": 80, "https": 443}
-    servers = {(one.scheme, one.host, one.port or ports.get(one.scheme)) for one in (here, there)}
     return str(there) if len(servers) == 1 else None
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from itertools import takewhile
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, quote_plus
 
 if TYPE_CHECKING:
@@ -12,6 +14,9 @@ if TYPE_CHECKING:
 
     from edge.sources.rest.api import Auth
 
+# So many characters of a secret are as secret as all of it: messages show only the beginning of what a server said.
+_TELLING: Final = 6
+
 
 class Key:
     """A secret, where it goes, and how it is kept out of every message."""
@@ -19,8 +24,8 @@ class Key:
     def __init__(self, auth: Auth | None, secret: str | None) -> None:
         self._auth = auth
         self._secret = secret
-        spellings = {secret, quote(secret), quote(secret, safe=""), quote_plus(secret)} if secret else set()
-        self._spellings = sorted(spellings, key=len, reverse=True)
+        self._spellings = _spellings(secret) if secret else set()
+        self._beginnings = {spelling[:_TELLING] for spelling in self._spellings}
 
     def apply(self, url: str, headers: Mapping[str, str]) -> tuple[httpx.URL, dict[str, str]]:
         """URL and headers as they are sent."""
@@ -33,7 +38,22 @@ class Key:
         return httpx.URL(url), {**headers, str(self._auth.header): f"{self._auth.prefix}{self._secret}"}
 
     def hide(self, text: str) -> str:
-        """The text with the secret starred out: servers repeat it in their answers, libraries in their errors."""
-        for spelling in self._spellings:
-            text = text.replace(spelling, "***")
+        """The text with the secret starred out, or as much of it as a cut has left: servers and libraries repeat it."""
+        for beginning in self._beginnings:
+            at = text.find(beginning)
+            while at >= 0:
+                length = max(_common(text[at : at + len(spelling)], spelling) for spelling in self._spellings)
+                text = f"{text[:at]}***{text[at + length :]}"
+                at = text.find(beginning, at + 3)
         return text
+
+
+def _spellings(secret: str) -> set[str]:
+    """How a secret may stand in a text: as it is, in a URL, in JSON, in a repr."""
+    in_url = {quote(secret), quote(secret, safe=""), quote_plus(secret)}
+    return {secret, *in_url, json.dumps(secret)[1:-1], repr(secret)[1:-1]}
+
+
+def _common(one: str, other: str) -> int:
+    """How many characters two texts begin with in common."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from edge.sources.rest.budget import MARGIN_S
 from edge.sources.rest.hours import DAY_S
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from edge.sources.rest.api import Limits
 
 _MONTH_DAYS: Final = 31
+_LONGEST_TIMEOUT_S: Final = 600  # SourceConfig's
 # Of a poll's time-out: what is left is for the error to say which URL it was.
 BUDGET: Final = 0.9
 
@@ -51,11 +53,13 @@ def check(load: Load, limits: Limits) -> None:
             least_s = load.per_poll * seconds / limit
             _refuse(load, f"{load.per(seconds):,.4g} {unit}", f"{limit:,} {unit}", least_s)
         # What a poll asks for beyond a limit has to wait for the next second, minute or hour, within the poll.
-        waits_s = (math.ceil(load.per_poll / limit) - 1) * seconds
+        waits_s = (math.ceil(load.per_poll / limit) - 1) * (seconds + MARGIN_S)
         if waits_s > load.timeout_s * BUDGET:
+            least_s = math.ceil(waits_s / BUDGET) + 1
             raise ValueError(
-                f"{load.per_poll} requests in one poll, {limit:,} {unit} allowed: the last one waits {waits_s:,} s, "
-                f"and timeout_s is {load.timeout_s:g}; allowed is requests_per_poll up to {limit:,}"
+                f"{load.per_poll} requests in one poll, {limit:,} {unit} allowed: the last one waits {waits_s:,.4g} s, "
+                f"and timeout_s is {load.timeout_s:g}; allowed: requests_per_poll up to {limit:,}"
+                + (f", or timeout_s of {least_s} or more" if least_s <= _LONGEST_TIMEOUT_S else "")
             )
     for quota, days, unit in ((limits.per_day, 1, "day"), (limits.per_month, _MONTH_DAYS, "month")):
         if quota is not None and load.per_day * days > quota:

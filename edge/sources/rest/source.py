@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from contract.sparkplug import Quality
 from edge.reading import Reading
 from edge.sources.base import Source
-from edge.sources.rest.documents import shown
+from edge.sources.rest.bodies import MAX_ROWS, shown
 from edge.sources.rest.http import Deferred, Misanswer, RestError, Unreachable, joined
 from edge.sources.rest.memory import Faults, Seen
 from edge.sources.rest.plan import BUDGET
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edge.sources.rest.api import Paging, Refusal, Request
     from edge.sources.rest.budget import Budget
     from edge.sources.rest.hours import Hours
-    from edge.sources.rest.http import Connection
+    from edge.sources.rest.http import Connection, Page
 
 _LARGE_BYTES: Final = 32_768
 
@@ -45,9 +45,13 @@ class _Answer:
     rows: dict[str, list[Row]] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     validators: Mapping[str, str] | None = None
+    _row_count: int = 0
 
     def add(self, digest: Digest) -> None:
-        """Takes in a page."""
+        """Takes in a page; raises ValueError for more than memory is meant for."""
+        self._row_count += sum(len(found.rows) for found in digest.rows.values())
+        if self._row_count > MAX_ROWS:
+            raise ValueError(f"over {MAX_ROWS} rows on all pages")
         for subject, found in digest.rows.items():
             self.rows.setdefault(subject, []).extend(found.rows)
             if found.errors:
@@ -176,22 +180,24 @@ class RestSource(Source):
                 return _Answer()
             try:
                 digest = await _digested(ask, page.body, self._now_ms())
-                self._check_refusal(ask, digest.refusal, page.body)
+                self._check_refusal(digest.refusal, page)
                 answer.add(digest)
                 url = _next_url(ask, digest, url, number)
             except ValueError as exc:
-                raise Misanswer(self._connection.hide(f"{page.url}: {exc}")) from exc
+                # Not from it: what it shows of the answer may hold the secret.
+                raise Misanswer(f"{self._connection.shown(page.url)}: {self._connection.hide(str(exc))}") from None
             # Only of the whole: of pages one may change and the first not.
             answer.validators = page.validators if paging is None else None
             headers = dict(ask.headers)
         self._connection.answered()
         return answer
 
-    def _check_refusal(self, ask: Ask, refusal: Refusal | None, body: bytes) -> None:
+    def _check_refusal(self, refusal: Refusal | None, page: Page) -> None:
         """Raises RestError for a refusal of everybody, ValueError for that of one thing."""
         if refusal is None:
             return
-        reason = self._connection.hide(f"{ask.request.path}: {refusal.says}: {shown(body, 200)}")
+        said = self._connection.hide(shown(page.body, 200))
+        reason = f"{self._connection.shown(page.url)}: {refusal.says}: {said}"
         match refusal.means:
             case "throttled":
                 self._connection.pause(None, reason)

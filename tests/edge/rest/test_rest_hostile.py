@@ -118,6 +118,16 @@ def test_a_deep_or_wide_document_costs_no_more_than_its_bound(scripted_api: Any,
     assert time.monotonic() - began_s < 2
 
 
+@pytest.mark.parametrize("status", ["500 " + "x" * 60_000, "x" * 60_000])
+def test_what_a_server_says_fits_into_a_line(scripted_api: Any, status: str) -> None:
+    def write(handler: BaseHTTPRequestHandler) -> None:
+        with contextlib.suppress(OSError):
+            handler.wfile.write(f"HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\n{{}}".encode())
+
+    scripted_api.script = lambda _: write
+    assert len(error_of(config_of(scripted_api))) < 600
+
+
 def test_a_wide_list_of_rows_is_refused(scripted_api: Any) -> None:
     scripted_api.script = lambda _: [{} for _ in range(5001)]
     assert "over 5000 rows" in error_of(config_of(scripted_api))

@@ -12,7 +12,7 @@ from contract.config import parse_config
 from contract.sparkplug import Quality
 from edge.errors import SourceError
 from edge.sources import RestConfig
-from edge.sources.rest.presets import preset_names
+from edge.sources.rest.api import preset_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,7 +116,7 @@ def test_of_many_polls_each_value_that_was_served_is_a_reading_once(preset: str,
     [
         ("finnhub", "HTTP 401"),
         ("alpha-vantage", "the key is missing or wrong"),
-        ("stooq", "Access denied"),
+        ("stooq", "it asks for an apikey or does not know this one"),
         ("open-meteo", "HTTP 403"),
         ("openweathermap", "HTTP 401"),
     ],

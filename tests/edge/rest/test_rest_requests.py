@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -46,6 +47,25 @@ def test_the_secret_is_sent_and_never_shown(
     shown = str(caught.value) + caplog.text + repr(caught.value.__cause__) + repr(config)
     assert "s3cret" not in shown
     assert "***" in shown
+
+
+@pytest.mark.parametrize("cut", range(60, 85, 3))
+def test_a_secret_that_is_cut_off_or_escaped_is_not_shown_in_part(
+    gauges: Any, scripted_api: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, cut: int
+) -> None:
+    secret = 's3cret"/\\+key'
+    monkeypatch.setenv("GAUGES_KEY", secret)
+    begun = " " * cut + secret
+    answers = {"/v1/a": begun.encode(), "/v1/b": {"v": begun, "t": T0}, "/v1/c": {"v": 1.5, "t": [secret]}}
+    scripted_api.script = lambda asked: answers.get(asked.path, row())
+    config = gauges.config(auth={"query": "key"}, secret_env="GAUGES_KEY", symbols=["a", "b", "c", "d"])
+    assert gauges.values(gauges.run(config, gauges.poll))["d/level"] == 1.5
+    with pytest.raises(SourceError) as caught:
+        gauges.run(gauges.config(auth={"query": "key"}, secret_env="GAUGES_KEY", symbols=["a"]), gauges.poll)
+    told = caplog.text + "".join(traceback.format_exception(caught.value))
+    assert "a: " in told
+    assert "s3cret" not in told
+    assert "key'" not in told
 
 
 def test_a_secret_that_is_not_there_asks_nobody(
@@ -103,6 +123,9 @@ def test_a_redirect_on_the_same_server_is_followed_and_to_another_refused(
         said(b"", 302, {"Location": targets[asked.path]}) if asked.path in targets else row()
     )
     assert gauges.values(gauges.run(gauges.config(), gauges.poll)) == {"a/level": 1.5, "b/level": None}
+    for odd in ("//xn--]?", "http://xn--a/1", "http:.///[::1]:", "http://h:99999"):
+        targets["/v1/b"] = odd
+        assert gauges.values(gauges.run(gauges.config(), gauges.poll)) == {"a/level": 1.5, "b/level": None}
     targets["/new"] = "/new"
     with pytest.raises(SourceError, match="over 3 redirects"):
         gauges.run(gauges.config(symbols=["a"]), gauges.poll)
@@ -127,6 +150,17 @@ def test_the_next_page_is_on_the_same_server(gauges: Any, scripted_api: Any, lin
     scripted_api.script = lambda _: {"rows": [row()], "next": link}
     with pytest.raises(SourceError, match="a URL on the same server"):
         gauges.run(gauges.config({"rows": "rows", "paging": {"next": "next"}}, symbols=["a"]), gauges.poll)
+
+
+def test_rows_of_all_pages_are_bounded(gauges: Any, scripted_api: Any) -> None:
+    scripted_api.script = lambda _: {
+        "rows": [row(n, T0 + n) for n in range(2000)],
+        "next": f"/v1/a?page={len(scripted_api.asked)}",
+    }
+    config = gauges.config({"rows": "rows", "paging": {"next": "next", "max_pages": 100}}, symbols=["a"])
+    with pytest.raises(SourceError, match="over 5000 rows on all pages"):
+        gauges.run(config, gauges.poll)
+    assert len(scripted_api.asked) == 3
 
 
 def test_a_page_that_names_itself_is_asked_once(gauges: Any, scripted_api: Any) -> None:
