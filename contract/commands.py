@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 RELOAD: Final = "Node Control/Reload"
 COMMAND_ID: Final = "Headwater/Command/Id"
 ANSWER: Final = "Headwater/Command/Answer"
-NODE_COMMANDS: Final = frozenset({REBIRTH, RELOAD})
+NODE_COMMANDS: Final = (REBIRTH, RELOAD)
 MAX_ID_CHARACTERS: Final = 100
 
 

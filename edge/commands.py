@@ -266,7 +266,7 @@ def _holds(datatype: DataType, value: Value) -> bool:
 
 def _check_node_command(wanted: Metric) -> None:
     if wanted.name != RELOAD:
-        raise EdgeError(f"is no command; there are {', '.join(sorted(NODE_COMMANDS))}")
+        raise EdgeError(f"is no command; there are {', '.join(NODE_COMMANDS)}")
     if wanted.value is not True:
         raise EdgeError(f"{_short(repr(wanted.value))} asks for nothing: send true")
 

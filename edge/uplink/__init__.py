@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from edge.uplink.births import NodeIdentity
 from edge.uplink.config import MqttConfig
-from edge.uplink.uplink import Uplink, UplinkStatus
+
+if TYPE_CHECKING:
+    from edge.uplink.uplink import Uplink, UplinkStatus
 
 __all__ = ["MqttConfig", "NodeIdentity", "Uplink", "UplinkStatus"]
+
+
+def __getattr__(name: str) -> object:
+    """Loads paho where it is needed: a configuration is checked without it."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from edge.uplink import uplink  # noqa: PLC0415 - see above
+
+    return getattr(uplink, name)

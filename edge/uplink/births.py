@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from contract.commands import ANSWER
+from contract.commands import ANSWER, NODE_COMMANDS
 from contract.datatypes import DataType
 from contract.delivery import GAP
-from contract.sparkplug import BD_SEQ, REBIRTH, SEQ_MODULUS, Metric, Payload, Property, Quality, encode
+from contract.sparkplug import BD_SEQ, SEQ_MODULUS, Metric, Payload, Property, Quality, encode
 from contract.topics import NAMESPACE, MessageType, Topic
 from edge.batch import NODE
 from edge.reading import MetricInfo
@@ -87,7 +87,7 @@ def births(identity: NodeIdentity, bd_seq: int, now_ms: int, *, complete: bool =
     """
     controls = (
         Metric(BD_SEQ, DataType.INT64, bd_seq, now_ms),
-        Metric(REBIRTH, DataType.BOOLEAN, False, now_ms),  # noqa: FBT003 - the metric's value
+        *(Metric(command, DataType.BOOLEAN, value=False, timestamp_ms=now_ms) for command in NODE_COMMANDS),
     )
     also = _described(_OCCASIONAL, now_ms) if complete else ()
     node_topic = str(Topic(identity.group, MessageType.NBIRTH, identity.node))

@@ -166,10 +166,14 @@ class Uplink:
             if self._host_is_offline:
                 raise self._host_away()
             if delivered(reason):
+                if attempt > 1:
+                    logger.info("births are taken")
                 self.status.births += 1
+                self.status.connected, self.status.error = True, None
                 self._reach.gained()
                 return
             self._reach.lost()
+            self.status.connected, self.status.error = False, f"births {spell_puback(reason)}"
             if attempt == 1:
                 logger.warning("births %s; tried again until somebody takes them", spell_puback(reason))
             await asyncio.wait([link.lost], timeout=retry_s(attempt))
@@ -281,7 +285,6 @@ class Uplink:
 
     def _tell_connected(self) -> None:
         logger.info("delivering to %s:%d", self._config.host, self._config.port)
-        self.status.connected, self.status.error = True, None
         self.status.connections += 1
         self._connected_at_s = time.monotonic()
 

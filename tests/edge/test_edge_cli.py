@@ -6,6 +6,8 @@ import argparse
 import asyncio
 import re
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +224,12 @@ def test_the_docs_name_every_command_and_agent_option() -> None:
             assert all(option in ALL_DOCS for option in options), (command.name, options)
     assert [key for key in ReportRule.model_fields if f"`{key}`" not in DOCS] == []
     assert [key for key in AgentConfig.model_fields if f"`{key}`" not in DOCS] == []
+
+
+def test_a_configuration_is_checked_without_what_only_a_running_agent_needs() -> None:
+    code = "import sys, edge.__main__; print({'paho', 'numpy', 'cv2', 'httpx', 'sqlite3'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 def test_help_is_offered(capsys: pytest.CaptureFixture[str]) -> None:

@@ -70,9 +70,11 @@ def test_births_that_reach_nobody_are_sent_until_a_bridge_is_there(site: Any, ca
         async with site.running() as rig:
             rig.put(5)
             await site.eventually(lambda: "reach nobody" in caplog.text, "it is told")
-            assert not rig.uplink.status.connected
+            status = rig.uplink.status
+            assert (status.connected, status.error) == (False, "births reach nobody: no bridge has subscribed")
             bridge = await asyncio.to_thread(site.bridge)
             await rig.delivered()
+            assert (status.connected, status.error) == (True, None)
             kinds = [m.topic.message_type for m in bridge.received[:3]]
             assert kinds == [MessageType.NBIRTH, MessageType.DBIRTH, MessageType.DDATA]
 

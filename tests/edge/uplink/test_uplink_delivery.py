@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from contract.commands import NODE_COMMANDS
 from contract.datatypes import DataType
 from contract.delivery import DurableMark
 from contract.sparkplug import Metric, Payload, encode
@@ -31,6 +32,7 @@ def test_births_come_first_and_batches_in_order_and_are_forgotten_when_durable(s
     assert bridge.batch_numbers() == list(range(1, 301))
     births = {m.name: m for message in bridge.received[:2] for m in message.payload.metrics}
     assert births["level"].unit == "m"
+    assert {name for name in births if name.startswith("Node Control/")} == set(NODE_COMMANDS)
     assert births["bdSeq"].value == bridge.received[-1].payload.metrics[0].value == 0
 
 
