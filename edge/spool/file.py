@@ -13,6 +13,7 @@ from edge.spool.connection import translated
 from edge.spool.database import Database
 from edge.spool.dating import dated_gap, in_utc, to_utc
 from edge.spool.eviction import evict
+from edge.spool.held import Held
 from edge.spool.salvage import Salvage
 from edge.spool.schema import dated_table, undated_table
 from edge.spool.sequence import BatchTable, Extent, KeptBatch, StoredBatch
@@ -211,6 +212,10 @@ class SpoolFile:
         with translated(self.path):
             return {lane: self._extent(lane, table) for lane, table in self._lanes.items()}
 
+    def held(self) -> Held:
+        """The same, and what was committed last."""
+        return Held(self.extents(), {lane: table.newest for lane, table in self._lanes.items()})
+
     def _extent(self, lane: Lane, table: BatchTable) -> Extent:
         return Extent(lane.epoch(self.base_epoch), *table.tally, table.oldest_kept_ms())
 
@@ -256,7 +261,7 @@ class SpoolFile:
                 yield
         except BaseException:
             for table, tally in zip(self._tables, tallies, strict=True):
-                table.tally = tally
+                table.roll_back(tally)
             raise
 
 

@@ -133,6 +133,7 @@ class Inbox:
         self._durable[epoch] = max(batch_no, self._durable.get(epoch, 0))
 
     def _commit_soon(self) -> None:
-        if not self._is_failing:
-            self._commit_at = min(self._commit_at, time.monotonic() + self._commit_interval_s)
-        self._changed.notify()
+        at = time.monotonic() + self._commit_interval_s
+        if at < self._commit_at and not self._is_failing:
+            self._commit_at = at
+            self._changed.notify()

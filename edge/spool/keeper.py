@@ -14,6 +14,7 @@ from edge.errors import CorruptSpoolError, GarbledBatchError, SpoolError
 from edge.spool.chores import Chores
 from edge.spool.dating import is_since_boot
 from edge.spool.directory import open_spool, set_aside
+from edge.spool.held import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,10 +59,11 @@ class Surroundings:
 
 
 class Keeper:
-    """Used by one thread, but for its counts."""
+    """Used by one thread, but for its counts, and for `held`, which is never changed but replaced."""
 
     def __init__(self, around: Surroundings, inbox: Inbox) -> None:
         self.undated_batches = 0
+        self.held = NOTHING
         self._around = around
         self._inbox = inbox
         self._chores = Chores(
@@ -70,6 +72,7 @@ class Keeper:
         self._chores_at = math.inf
         self._evicted_batches = 0
         self._is_failing = False
+        self._has_news = False
 
     @property
     def evicted_batches(self) -> int:
@@ -85,6 +88,9 @@ class Keeper:
             opened.set_exception(exc)
             return
         self._chores_at = 0.0
+        with contextlib.suppress(SpoolError):
+            # What cannot be read is met again by whoever asks for it.
+            self.held = file.held()
         opened.set_result(beginning)
         while not self._inbox.is_closing:
             file = self._serve(file)
@@ -110,7 +116,7 @@ class Keeper:
         """Waits for something to do and does it; returns the file to go on with."""
         work, calls = self._inbox.wait(self._chores_at)
         committed = self._commit(file, work) if work else None
-        faults = [committed, *(call(file) for call in calls), self._do_chores(file)]
+        faults = [committed, *(call(file) for call in calls), self._do_chores(file), self._show(file)]
         corrupt = next((fault for fault in faults if isinstance(fault, CorruptSpoolError)), None)
         return self._begin_anew(file, corrupt) if corrupt else file
 
@@ -130,7 +136,7 @@ class Keeper:
             logger.info("the spool works again; %d batches were dropped meanwhile", self._inbox.dropped_batches)
             self._is_failing = False
         self._inbox.done()
-        self._around.on_commit()
+        self._has_news = True
         return None
 
     def _keep(self, file: SpoolFile, work: Work) -> None:
@@ -166,8 +172,7 @@ class Keeper:
             self._date_epoch(file)
             is_news, wait_s = self._chores.run(file)
             self.undated_batches = file.undated
-            if is_news:
-                self._around.on_commit()
+            self._has_news |= is_news
         except SpoolError as exc:
             return exc
         except Exception:
@@ -175,6 +180,25 @@ class Keeper:
         finally:
             self._chores_at = time.monotonic() + wait_s
         return None
+
+    def _show(self, file: SpoolFile) -> SpoolError | None:
+        """Where there is something new, lets others see it, and tells them."""
+        if not self._has_news:
+            return None
+        self._has_news = False
+        try:
+            self.held = file.held()
+        except SpoolError as exc:
+            return exc
+        finally:
+            self._around.on_commit()
+        return None
+
+    def renew(self, file: SpoolFile, epoch: int) -> None:
+        """Takes higher epochs where one of the file's lanes has the one given."""
+        if file.lane_of(epoch) is not None:
+            file.renew(self._around.now_ms())
+            self.held = file.held()
 
     def read_from(self, file: SpoolFile, lane: Lane, batch_no: int, limit: int) -> list[StoredBatch]:
         """Up to `limit` batches of a lane from a number on, gaps in the place of those that are garbled."""
@@ -200,6 +224,7 @@ class Keeper:
             else:
                 self._chores.begin(file.kept_since, self._around.devices)
                 self._chores_at = 0.0
+                self._has_news = True
                 return anew
             if self._inbox.is_closing:
                 return file

@@ -45,6 +45,8 @@ def numbers_of(note: object) -> range:
 
 
 _GARBLED: Final = "spool garbled"
+# What is committed at once is kept in memory too, unless it is more.
+_NEWEST_BYTES: Final = 1 << 18
 _NEAR: Final = 20
 _HEAD_SHIFT: Final = 32
 _HEAD_MASK: Final = 0x7FFFFFFF
@@ -97,7 +99,10 @@ class Tally(NamedTuple):
 
 
 class BatchTable:
-    """The batches of a lane. Whoever calls keeps the transactions, and puts `tally` back where one is rolled back."""
+    """The batches of a lane. Whoever calls keeps the transactions, and calls `roll_back` with the former `tally`.
+
+    `newest` is what was appended last, unless that was much.
+    """
 
     def __init__(self, db: sqlite3.Connection, notes: Notes, lane: Lane, name: str, unchecked_through: int = 0) -> None:
         self.lane = lane
@@ -113,6 +118,11 @@ class BatchTable:
         self._sum = f"select coalesce(sum(length(payload)), 0) from {name} where batch_no <= ?"  # noqa: S608 - our own names
         self._delete = f"delete from {name} where batch_no <= ?"  # noqa: S608 - our own names
         self.tally = self._counted()
+        self.newest: Row[StoredBatch] = ()
+
+    def roll_back(self, tally: Tally) -> None:
+        """What was done since it had this tally has not been committed."""
+        self.tally, self.newest = tally, ()
 
     @property
     def oldest_no(self) -> int:
@@ -136,8 +146,10 @@ class BatchTable:
             for number, (batch, kept_ms) in enumerate(kept, self.tally.next_no)
         ]
         self._db.executemany(self._insert, [self._row(batch) for batch in numbered])
-        size_bytes = self.tally.size_bytes + sum(len(batch.payload) for batch in numbered)
-        self._count(Tally(self.tally.oldest_no, self.tally.next_no + len(numbered), size_bytes))
+        size_bytes = sum(len(batch.payload) for batch in numbered)
+        oldest_no, next_no, bytes_before = self.tally
+        self._count(Tally(oldest_no, next_no + len(numbered), bytes_before + size_bytes))
+        self.newest = numbered if size_bytes <= _NEWEST_BYTES else ()
 
     def lost_with(self, batch_no: int, earliest_ms: int, now_ms: int) -> tuple[str | None, Gap]:
         """Whose readings a garbled batch held, None for anybody's, and when (ms) they were.
@@ -160,6 +172,7 @@ class BatchTable:
         size_bytes = self._bytes_through(batch_no) - self._bytes_through(batch_no - 1)
         self._db.execute(f"delete from {self.name} where batch_no = ?", (batch_no,))  # noqa: S608 - our own names
         self._db.execute(self._insert, self._row(stored))
+        self.newest = ()
         self._count(self.tally._replace(size_bytes=self.tally.size_bytes - size_bytes + len(batch.payload)))
 
     def _row(self, b: StoredBatch) -> tuple[object, ...]:
@@ -186,6 +199,8 @@ class BatchTable:
 
     def oldest_kept_ms(self) -> int | None:
         """When the oldest batch was kept; None where there is none."""
+        if not self.depth:
+            return None
         row: tuple[int] | None = self._db.execute(self._kept, (self.tally.oldest_no,)).fetchone()
         return None if row is None else row[0]
 

@@ -64,7 +64,6 @@ class Spool:
         devices: Sequence[str] = (),
     ) -> None:
         self._directory = directory
-        self._now_ms = now_ms
         self._inbox = Inbox(limits.buffer_bytes, limits.commit_interval_s, booted_ms)
         file_limits = FileLimits(limits.max_bytes, limits.min_free_bytes)
         around = Surroundings(directory, file_limits, now_ms, booted_ms, declare, tuple(devices), on_commit)
@@ -105,6 +104,11 @@ class Spool:
         return self._keeper.evicted_batches
 
     @property
+    def held(self) -> Mapping[Lane, Extent]:
+        """What was on the disk in each lane after the last commit, the most urgent first; nobody has to be asked."""
+        return self._keeper.held.extents
+
+    @property
     def undated_batches(self) -> int:
         """How many batches wait on the disk until it is known what time it is."""
         return self._keeper.undated_batches
@@ -116,6 +120,8 @@ class Spool:
 
     async def read_from(self, lane: Lane, batch_no: int, limit: int) -> list[StoredBatch]:
         """Up to `limit` batches of a lane from a number on, in order; raises SpoolError."""
+        if batches := self._keeper.held.read_from(lane, batch_no, limit):
+            return batches
         return await self._call(lambda file: self._keeper.read_from(file, lane, batch_no, limit))
 
     async def extents(self) -> Mapping[Lane, Extent]:
@@ -127,7 +133,7 @@ class Spool:
 
         Raises SpoolError.
         """
-        await self._call(lambda file: None if file.lane_of(epoch) is None else file.renew(self._now_ms()))
+        await self._call(lambda file: self._keeper.renew(file, epoch))
 
     async def next_bd_seq(self) -> int:
         """The number of the next connection's birth and death, 0 to 255 and round again; raises SpoolError."""

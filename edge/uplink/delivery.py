@@ -134,9 +134,7 @@ class Delivery:
     async def _follow(self) -> None:
         """Takes in what the spool holds and what is durable, and has that forgotten."""
         now_s = time.monotonic()
-        extents = await self._spool.extents()
-        if await self._renew_if_beyond(now_s):
-            extents = await self._spool.extents()
+        extents = await self._spool.extents() if await self._renew_if_beyond(now_s) else self._spool.held
         for which, lane in self._lanes.items():
             extent = extents[which]
             if lane.follow(extent, now_s):

@@ -189,7 +189,7 @@ def test_a_disk_that_cannot_be_read_for_a_moment_costs_a_new_file_and_no_batch(t
         """,
         "pread64",
         "EIO",
-        "1500..1503",
+        "1000..1003",
     )
     found = re.search(r"FOUND (\d+)", said)
     assert found, said
