@@ -138,10 +138,11 @@ def _points(args: argparse.Namespace) -> int:
 
 
 def _fault(args: argparse.Namespace) -> int:
+    settings = _settings(args.settings)
     if (url := _camera_url(args.addresses, args.name)) is not None:
-        print(demand_incident(url, args.kind, _settings(args.settings)))
+        print(demand_incident(url, args.kind, settings))
         return 0
-    answer = _ask(_control_address(args.addresses, args.name), {"kind": args.kind, **_settings(args.settings)})
+    answer = _ask(_control_address(args.addresses, args.name), {"kind": args.kind, **settings})
     if "error" in answer:
         raise SimulatorError(answer["error"])
     print(answer["label"])
@@ -168,24 +169,40 @@ def _reconcile(args: argparse.Namespace) -> int:
 
 
 def _control_address(path: Path, name: str) -> tuple[str, int]:
+    found = _running(path).get(name)
+    if not isinstance(found, dict):
+        raise SimulatorError(f"{path}: nothing called {name!r} runs: allowed are {', '.join(_running(path)) or 'none'}")
     try:
-        found = json.loads(path.read_text())[name]
         return found["host"], found["control_port"]
-    except (OSError, ValueError, KeyError) as exc:
-        raise SimulatorError(f"{path}: has no plant {name!r} that runs: {exc!r}") from exc
+    except KeyError as exc:
+        raise SimulatorError(f"{name} cannot be asked: only a plant and a bus have a control port") from exc
 
 
 def _camera_url(path: Path, name: str) -> str | None:
+    found = _running(path).get(name)
+    return str(found["url"]) if isinstance(found, dict) and {"url", "mjpeg"} <= found.keys() else None
+
+
+def _running(path: Path) -> dict[str, Any]:
+    """The addresses in a file that `serve` wrote."""
     try:
-        found = json.loads(path.read_text())[name]
-        return str(found["url"]) if "mjpeg" in found else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # whoever asks for a plant says what is wrong
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as exc:
+        raise SimulatorError(f"{path}: cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
+    return found if isinstance(found, dict) else {}
 
 
 def _settings(words: Sequence[str]) -> dict[str, Any]:
-    pairs = [word.partition("=") for word in words]
-    return {key: yaml.safe_load(value) for key, _, value in pairs}
+    settings = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        try:
+            settings[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            equals = ""
+        if not (key and equals):
+            raise ConfigError(f"found {word!r}, allowed: KEY=VALUE, such as duration_s=30")
+    return settings
 
 
 def _ask(address: tuple[str, int], question: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ time in it is UTC ms.
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import time
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 Value: TypeAlias = bool | int | float | str
 _VERSION: Final = 1
+_BLOCK_BYTES: Final = 65_536
 
 
 class Match(StrEnum):
@@ -120,8 +122,14 @@ class Ledger(AbstractContextManager["Ledger"]):
 
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        _cut_torn_line(self.path)
-        self._file = self.path.open("ab", buffering=0)
+        self._file = self.path.open("a+b", buffering=0)
+        try:
+            # Two runs in one ledger could not be told apart. A kill gives the lock back.
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            self._file.close()
+            raise LedgerError(f"{self.path}: another run writes this ledger") from exc
+        _cut_torn_line(self._file)
         self._write({"ledger": _VERSION, **self._header, "started_at": now_ms()})
         return self
 
@@ -172,19 +180,29 @@ class Ledger(AbstractContextManager["Ledger"]):
         if self._file is None:
             raise LedgerError(f"{self.path}: the ledger is not open")
         line = json.dumps(entry, allow_nan=False, separators=(",", ":")).encode() + b"\n"
-        start = self._file.seek(0, os.SEEK_END)
-        if self._file.write(line) != len(line):
-            # The disk is full. The next entry must not be glued to half of this one.
-            self._file.truncate(start)
-            raise LedgerError(f"{self.path}: an entry could not be written: {os.strerror(errno.ENOSPC)}")
+        start, reason = self._file.seek(0, os.SEEK_END), os.strerror(errno.ENOSPC)
+        try:
+            if self._file.write(line) == len(line):
+                return
+        except OSError as exc:
+            reason = exc.strerror or str(exc)
+        # The disk is full. The next entry must not be glued to half of this one.
+        self._file.truncate(start)
+        raise LedgerError(f"{self.path}: an entry could not be written: {reason}")
 
 
-def _cut_torn_line(path: Path) -> None:
+def _cut_torn_line(file: BinaryIO) -> None:
     """Drop what a killed process left after the last line end, so that the next line is whole."""
-    if not path.exists():
-        return
-    kept = path.read_bytes().rfind(b"\n") + 1
-    os.truncate(path, kept)
+    end = start = file.seek(0, os.SEEK_END)
+    while start > 0:
+        # From the end: a ledger may be larger than memory.
+        start = file.seek(max(0, start - _BLOCK_BYTES))
+        if (line_end := file.read(_BLOCK_BYTES).rfind(b"\n")) >= 0:
+            break
+    else:
+        line_end = -1
+    if start + line_end + 1 < end:
+        file.truncate(start + line_end + 1)
 
 
 def read_ledger(path: Path) -> Iterator[Entry]:

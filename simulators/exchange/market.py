@@ -55,7 +55,7 @@ REGIMES: Final = (
 class Listed(Config):
     """A symbol and how it moves."""
 
-    symbol: str = Field(pattern=r"^[A-Za-z0-9.:^_-]{1,32}$", description="Ticker")
+    symbol: str = Field(pattern=r"^[A-Za-z0-9.:^/_-]{1,32}$", description="Ticker")
     price: float | None = Field(
         default=None, ge=1, le=1e6, description="Price it returns to; drawn from the seed where not given"
     )

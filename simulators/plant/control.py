@@ -99,11 +99,11 @@ class Control:
             asked = json.loads(line)
             if isinstance(asked, dict) and asked.keys() == {"counts"}:
                 return self._count(resets=asked["counts"] == "reset")
-            fault = parse_config(asked, _AnyFault, "fault").root
+            fault = parse_config(asked, _AnyFault, "control").root
             check_unit(fault, self._site.unit_ids)
             self._works.catch_up()
             self._site.inject(fault)
-        except (ConfigError, ValueError) as exc:
+        except (ConfigError, ValueError, RecursionError) as exc:  # RecursionError: brackets without end
             return {"error": str(exc)}
         return {"label": fault.label}
 

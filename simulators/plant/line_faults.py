@@ -5,7 +5,7 @@ Each concerns a unit or all, and of the requests to it a `share`, drawn from the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -15,12 +15,16 @@ from simulators.plant.points import Table  # noqa: TC001 - pydantic reads the an
 if TYPE_CHECKING:
     from simulators.plant.memory import Block
 
+LONGEST_S: Final = 1e8  # three years
+
 
 class TimedFault(Config):
     """What has a start and an end."""
 
-    start_s: float = Field(default=0.0, ge=0, description="Start, s after the plant's (on demand: after now)")
-    duration_s: float = Field(default=10.0, gt=0, description="How long it lasts, s")
+    start_s: float = Field(
+        default=0.0, ge=0, le=LONGEST_S, description="Start, s after the plant's (on demand: after now)"
+    )
+    duration_s: float = Field(default=10.0, gt=0, le=LONGEST_S, description="How long it lasts, s")
 
 
 class UnitFault(TimedFault):

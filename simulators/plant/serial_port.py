@@ -63,6 +63,10 @@ class SerialPort:
             return
         except OSError as exc:
             logger.warning("serial line: %s", exc)
+            data = b""
+        if not data:
+            # A tty that was unplugged, or whose other end is gone: it would be readable for ever.
+            logger.warning("serial line: it has ended")
             self.stop()
             return
         self._on_data(data)

@@ -86,7 +86,7 @@ def test_a_fault_by_hand(scenario: Path, capsys: pytest.CaptureFixture[str]) -> 
         assert main(["fault", path, "plant", "flood"]) == 1
         assert "flood" in capsys.readouterr().err
         assert main(["fault", path, "nobody", "busy"]) == 1
-        assert "has no plant 'nobody'" in capsys.readouterr().err
+        assert "nothing called 'nobody' runs: allowed are plant, spare" in capsys.readouterr().err
         ledger = scenario.parent / "ledgers" / "plant.jsonl"
         deadline = time.monotonic() + DEADLINE_S
         while not any(isinstance(entry, Incident) for entry in read_ledger(ledger)):
@@ -123,11 +123,15 @@ def test_points_of_some_units(scenario: Path, capsys: pytest.CaptureFixture[str]
         (["serve", "{tmp}/scenario.yaml", "--only", "nobody"], 1, "allowed are plant, spare"),
         (["points", "{tmp}/scenario.yaml", "nobody"], 1, "allowed are plant, spare"),
         (["points", "{tmp}/scenario.yaml", "plant", "--unit", "9"], 2, "--unit: found 9: allowed are 1, 2, 3, 4"),
-        (["counts", "{tmp}/none.json", "plant"], 1, "none.json: has no plant 'plant'"),
+        (["counts", "{tmp}/none.json", "plant"], 1, "none.json: cannot be read: No such file"),
+        (["counts", "{tmp}/some.json", "plant"], 1, "some.json: nothing called 'plant' runs: allowed are shop"),
+        (["counts", "{tmp}/some.json", "shop"], 1, "only a plant and a bus have a control port"),
+        (["fault", "{tmp}/some.json", "shop", "silent", "duration_s=["], 2, "found 'duration_s=[', allowed: KEY=VALUE"),
+        (["fault", "{tmp}/some.json", "shop", "silent", "duration_s"], 2, "found 'duration_s', allowed: KEY=VALUE"),
         (["reconcile", "--targets", "{tmp}/none.yaml"], 2, "none.yaml: cannot be read"),
         (["reconcile", "--targets", "{tmp}/targets.yaml"], 2, "HEADWATER_DSN: is not set"),
         (["reconcile", "--targets", "{tmp}/wrong.yaml"], 2, "wrong.yaml: 0.ledger: is missing"),
-        (["fault", "{tmp}/none.json", "plant", "busy"], 1, "none.json: has no plant 'plant'"),
+        (["fault", "{tmp}/none.json", "plant", "busy"], 1, "none.json: cannot be read: No such file"),
     ],
 )
 def test_what_is_wrong_is_told_in_a_line(
@@ -141,6 +145,7 @@ def test_what_is_wrong_is_told_in_a_line(
     monkeypatch.delenv("HEADWATER_DSN", raising=False)
     target = {"source": "a", "group": "g", "node": "n", "device": "d"}
     scenario.with_name("targets.yaml").write_text(yaml.safe_dump([{**target, "ledger": "a.jsonl"}]))
+    scenario.with_name("some.json").write_text(json.dumps({"shop": {"url": "http://127.0.0.1:1"}}))
     scenario.with_name("wrong.yaml").write_text(yaml.safe_dump([target]))
     assert main([argument.replace("{tmp}", str(scenario.parent)) for argument in arguments]) == code
     err = capsys.readouterr().err

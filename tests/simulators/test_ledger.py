@@ -83,6 +83,22 @@ def test_a_torn_last_line_is_passed_over_and_cut_when_opened_again(path: Path) -
     assert [entry.at for entry in read_ledger(path) if isinstance(entry, Served)] == [1, 3]
 
 
+@pytest.mark.parametrize("whole", [b"", b"{}\n", b"{}\n" * 30_000])
+@pytest.mark.parametrize("torn", [b"", b'{"at', b"x" * 65_535, b"x" * 65_536, b"x" * 200_000])
+def test_of_any_ledger_only_what_is_torn_is_cut(path: Path, whole: bytes, torn: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(whole + torn)
+    with Ledger(path, HEADER):
+        assert path.read_bytes().startswith(whole + b'{"ledger":')
+
+
+def test_a_ledger_has_one_writer(path: Path) -> None:
+    with Ledger(path, HEADER), pytest.raises(LedgerError, match="another run writes this ledger"), Ledger(path, HEADER):
+        pass
+    with Ledger(path, HEADER):
+        assert len(list(read_ledger(path))) == 2
+
+
 @pytest.mark.parametrize(
     "line",
     [

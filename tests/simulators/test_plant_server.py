@@ -363,11 +363,13 @@ def test_what_still_lasts_ends_with_the_plant(tmp_path: Path) -> None:
 def test_a_fault_is_put_in_by_hand_and_a_wrong_one_refused(tmp_path: Path) -> None:
     async def check(site: Site) -> None:
         reader, writer = await asyncio.open_connection(site.host, site.control_port)
-        writer.write(b'{"kind": "busy", "unit_id": 1, "duration_s": 60}\n{"kind": "flood"}\nnonsense\n')
-        answers = [json.loads(await reader.readline()) for _ in range(3)]
+        writer.write(b'{"kind": "busy", "unit_id": 1, "duration_s": 60}\n{"kind": "flood"}\n')
+        odd = [b"nonsense", b"\xff\xfe", b"[" * 60_000, b'{"kind": "leak", "duration_s": 1e308}', b"", b"null"]
+        writer.write(b"".join(line + b"\n" for line in odd))
+        answers = [json.loads(await reader.readline()) for _ in range(2 + len(odd))]
         assert answers[0] == {"label": "busy unit 1"}
         assert "flood" in answers[1]["error"]
-        assert "error" in answers[2]
+        assert all(answer.keys() == {"error"} for answer in answers[2:])
         await wait_for_fault(site)
         async with site.client() as client:
             response = await client.read_input_registers(0, count=2, device_id=1)

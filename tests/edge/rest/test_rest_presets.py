@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 KEY = "k3y/of+tests"
 PLACE = {"latitude": 52.52, "longitude": 13.41}
 USES: dict[str, dict[str, Any]] = {
-    "finnhub": {"symbols": ["AAPL", "IBM"], "secret_env": "REST_KEY"},
+    "finnhub": {"symbols": ["AAPL", "^GSPC", "BRK.B", "EUR/USD"], "secret_env": "REST_KEY"},
     "alpha-vantage": {"symbols": ["AAPL"], "secret_env": "REST_KEY", "interval_s": 7200},
-    "stooq": {"symbols": ["AAPL.US", "ibm.us"], "secret_env": "REST_KEY", "interval_s": 600},
+    "stooq": {"symbols": ["AAPL.US", "ibm.us", "^gspc"], "secret_env": "REST_KEY", "interval_s": 600},
     "open-meteo": {**PLACE, "secret_env": "REST_KEY"},
     "openweathermap": {**PLACE, "secret_env": "REST_KEY"},
     "nws": {"variables": {"station": "KSEA", "contact": "ops@example.com"}},
@@ -51,7 +51,7 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def site(run_simulators: Callable[..., Any]) -> Any:
     """For each preset a simulator, and one that answers once a day; for each fault one of both kinds."""
-    exchange = {"type": "exchange", "symbols": ["AAPL", "IBM"]}
+    exchange = {"type": "exchange", "symbols": ["AAPL", "IBM", "^GSPC", "BRK.B", "EUR/USD"]}
     weather = {"type": "weather", "interval_s": 1}
     simulators = []
     for preset in USES:
@@ -74,7 +74,7 @@ def test_every_preset_is_tried_here() -> None:
 @pytest.mark.parametrize("preset", sorted(USES))
 def test_what_is_read_is_what_was_served(preset: str, site: Any, wait_for: Any) -> None:
     config = use_of(preset, site.urls[preset])
-    asks = 2 if preset == "finnhub" else 1
+    asks = len(USES[preset]["symbols"]) if preset == "finnhub" else 1
     before = len(site.served(preset))
     readings = asyncio.run(polled(config))
     wait_for(lambda: len(site.served(preset)) == before + asks, "the ledger has it")
