@@ -193,8 +193,9 @@ def alone(block: Block, wanted: PointConfig, registers: list[int]) -> object:
     at = wanted.address - block.address
     own = registers[at : at + wanted.size]
     exponent = 0 if wanted.exponent_at is None else registers[wanted.exponent_at - block.address]
+    raw = exponent.to_bytes(2, "big")
     try:
-        return decode_registers(wanted, own, exponent - 65_536 if exponent > 32_767 else exponent)
+        return decode_registers(wanted, own, int.from_bytes(raw, wanted.byte_order, signed=True))
     except ValueFault as exc:
         return exc
 

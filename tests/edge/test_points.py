@@ -248,12 +248,35 @@ def test_bcd_and_texts_are_written_too() -> None:
     assert encode_registers(point(datatype="bcd32", write={"min": 0, "max": 99_999_999}), 1_234_567) == (0x0123, 0x4567)
     mode = point(datatype="uint16", texts={0: "off", 2: "auto"}, write={})
     assert encode_registers(mode, "auto") == (2,)
+    month = point(datatype="bcd16", texts={12: "December"}, write={})
+    assert encode_registers(month, "December") == (0x12,)
     assert encode_bit(point(table="coil", datatype="bool", write={}), True) is True  # noqa: FBT003 - a value, not a flag
+
+
+@pytest.mark.parametrize(
+    ("limits", "value", "raw"),
+    [
+        ((0, 50.06), 50.06, 500),
+        ((0.05, 9), 0.05, 1),
+        ((0, 0.3), 0.3, 3),
+        ((0.3, 1), 0.3, 3),
+        ((-50.06, 0), -50.06, -500),
+    ],
+)
+def test_a_value_is_rounded_to_what_is_within_its_limits(limits: tuple[float, float], value: float, raw: int) -> None:
+    written = point(scale=0.1, write={"min": limits[0], "max": limits[1]})
+    assert encode_registers(written, value) == (raw & 0xFFFF,)
 
 
 @pytest.mark.parametrize(
     ("fields", "value", "allowed"),
     [
+        ({"scale": 10, "write": {"min": 1, "max": 9}}, 5, "1 to 9, and no number of the registers is within"),
+        (
+            {"datatype": "float32", "write": {"min": -999.9, "max": 9}, "not_available": [-999.9]},
+            -999.9,
+            "not available",
+        ),
         ({}, 1, "nothing: it has no `write`"),
         ({"write": {"min": 0, "max": 50}, "unit": "Hz"}, 50.5, "found 50.5, allowed: 0 to 50 Hz"),
         ({"write": {"min": 0, "max": 50}}, -1, "0 to 50"),
@@ -307,6 +330,7 @@ def test_a_coil_takes_true_and_false_if_it_may_be_written(fields: dict[str, Any]
         ({"not_available": [float("inf")]}, "0 to 0xffff"),
         ({"datatype": "float32", "not_available": [1e39]}, "does not fit float32"),
         ({"texts": {0: "off"}, "scale": 2}, "without scale"),
+        ({"texts": {40_000: "off"}}, "texts: 40000 does not fit int16: -32768 to 32767 do"),
         ({"table": "input", "write": {"min": 0, "max": 1}}, "only coil and holding"),
         ({"write": {"min": 0}}, "needs min and max"),
         ({"write": {"min": 2, "max": 1}}, "write.min 2 is above write.max 1"),

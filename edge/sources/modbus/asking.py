@@ -11,7 +11,7 @@ from contract.sparkplug import Quality
 from edge.reading import Reading
 from edge.sources.modbus.faults import ModbusFault, NoConnection, NoTime, Refusal
 from edge.sources.modbus.framing import read_request
-from edge.sources.modbus.learning import Piece
+from edge.sources.modbus.pieces import Piece
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from edge.sources.base import Clock
     from edge.sources.modbus.blocks import Block, Forbidden
     from edge.sources.modbus.framing import Request
-    from edge.sources.modbus.learning import Split
     from edge.sources.modbus.line import ModbusLine
+    from edge.sources.modbus.pieces import Split
     from edge.sources.modbus.points import PointConfig
     from edge.sources.modbus.unit import Unit
 

@@ -13,8 +13,8 @@ from edge.sources.base import SourceConfig
 from edge.sources.modbus.blocks import Forbidden  # noqa: TC001 - pydantic reads the annotations at run time
 from edge.sources.modbus.budget import POLL_SHARE, SILENT_SHARE, Ask, LineTiming, Occupancy, counted, occupancy
 from edge.sources.modbus.framing import read_request
-from edge.sources.modbus.learning import UnitPlan
 from edge.sources.modbus.line import ModbusLine
+from edge.sources.modbus.pieces import UnitPlan
 from edge.sources.modbus.points import MAX_BITS, MAX_REGISTERS, PointConfig
 from edge.sources.modbus.profile import with_profile
 from edge.sources.modbus.source import ModbusSource
@@ -95,7 +95,7 @@ class LineConfig(Config):
 class UnitConfig(Config):
     """One unit (slave) on the line and what is read from it."""
 
-    unit_id: int = Field(ge=0, le=255, description="unit id, 1 to 247 behind a gateway; often 255 or 0 for the device")
+    unit_id: int = Field(ge=0, le=255, description="unit id, 1 to 247 on a serial line; of a TCP device often 255 or 0")
     profile: str | None = Field(default=None, description="device profile whose points and limits the unit has")
     only: tuple[str, ...] = Field(default=(), description="points of the profile that are read, a/* for all below a")
     prefix: str = Field(default="", max_length=100, description="put before the name of each point of the profile")
@@ -109,6 +109,12 @@ class UnitConfig(Config):
     max_bits: int | None = Field(default=None, ge=1, le=MAX_BITS, description="max_bits of this unit; none: the line's")
     pause_s: float | None = Field(default=None, ge=0, le=10, description="pause_s before this unit; none: the line's")
     forbidden: tuple[Forbidden, ...] = Field(default=(), description="addresses that are never read")
+
+    @model_validator(mode="after")
+    def _names_a_profile(self) -> UnitConfig:
+        if self.profile is None and (self.only or self.prefix):
+            raise ValueError("`only` and `prefix` are about a profile: `profile` says which")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -145,6 +151,8 @@ class ModbusConfig(LineConfig, SourceConfig):
             twice = [str(a) for a, b in pairwise(values) if a == b]
             if twice:
                 raise ValueError(f"{what} {twice[0]} stands here twice")
+        if self.transport != "tcp" and ids[0] == 0:
+            raise ValueError("unit_id 0 is everybody's on an RTU line, and nobody answers: allowed are 1 to 255")
         taken = self.occupancy()  # raises ValueError for a point that cannot be read
         for key, seconds, usable in (("interval_s", self.interval_s, 1.0), ("timeout_s", self.timeout_s, POLL_SHARE)):
             if taken.total_s > seconds * usable:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from contract.sparkplug import Quality
 from edge.reading import Reading
+from edge.sources.modbus.orders import places
 from edge.sources.modbus.points import BIT_TABLES, ValueFault
 from edge.sources.modbus.values import byte_places, converter, exponent_converter, field_code
 
@@ -92,7 +93,7 @@ class Decoder:
         fields = [_Field(2 * (point.address - address), byte_places(point), field_code(point)) for point in points]
         for i, point in enumerate(points):
             if point.exponent_at is not None:
-                fields.append(_Field(2 * (point.exponent_at - address), (0, 1), "h"))
+                fields.append(_Field(2 * (point.exponent_at - address), places(1, point.byte_order, "big"), "h"))
                 self._raised.append((i, len(fields) - 1, exponent_converter(point)))
             elif (convert := converter(point)) is not None:
                 self._conversions.append((i, convert))

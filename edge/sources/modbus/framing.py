@@ -50,6 +50,10 @@ class Request:
         """The function code of an exception answer."""
         return self.pdu[0] | _EXCEPTION
 
+    def is_echoed_by(self, frame: bytes) -> bool:
+        """Whether an RTU frame is what was asked, sent back by an adapter that hears itself; never so of a write."""
+        return frame[1:-2] == self.pdu and self.head != self.pdu
+
     def fits(self, pdu: bytes) -> bool:
         """Whether this can be its answer, as far as one can see."""
         if len(pdu) == self.answer_size and pdu.startswith(self.head):
@@ -235,7 +239,8 @@ def _find(buffer: bytes, request: Request) -> tuple[int, int] | None:
     for head, size in kinds:
         start = buffer.find(head)
         while start >= 0 and start + size <= len(buffer):
-            if crc16(buffer[start : start + size]) == 0:
+            frame = buffer[start : start + size]
+            if crc16(frame) == 0 and not request.is_echoed_by(frame):
                 found.append((start, start + size))
                 break
             start = buffer.find(head, start + 1)

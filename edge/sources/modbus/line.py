@@ -88,7 +88,7 @@ class ModbusLine:
 
     async def _ask(self, request: Request, timeout_s: float, pause_s: float, until: float) -> bytes:
         loop = asyncio.get_running_loop()
-        wire = self._wire or await self._open(min(timeout_s, until - loop.time()))
+        wire = self._wire or await self._open(timeout_s, until)
         if self._rtu is not None or pause_s:
             wire = await self._quiet(request, max(pause_s, self._gap_s), min(until, loop.time() + _LONGEST_WAIT_S))
         now = loop.time()
@@ -144,7 +144,7 @@ class ModbusLine:
     async def _quiet(self, request: Request, gap_s: float, until: float) -> Wire:
         """Waits until this may be asked: the pause is over, and no late answer is expected that looks like its own."""
         while True:
-            wire = self._wire or await self._open(until - asyncio.get_running_loop().time())
+            wire = self._wire or await self._open(self._config.request_timeout_s, until)
             if self._rtu is not None:
                 wire.drain()
             late = self._rtu is not None and self._rtu.owes(request)
@@ -161,15 +161,18 @@ class ModbusLine:
 
     # Connection
 
-    async def _open(self, timeout_s: float) -> Wire:
+    async def _open(self, timeout_s: float, until: float) -> Wire:
         if self._is_closed:
             raise NoConnection("the line was closed")
-        if timeout_s <= 0:
+        left_s = until - asyncio.get_running_loop().time()
+        if left_s <= 0:
             raise NoTime
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(min(timeout_s, left_s)):
                 port = await self._open_port()
         except TimeoutError as exc:
+            if left_s < timeout_s:
+                raise NoTime from exc
             raise NoConnection(f"no connection to {self._config.line_name} in time") from exc
         self._framing.restart()
         self._wire = Wire(port, self._received, self._lost)

@@ -88,7 +88,7 @@ class PointConfig(Config):
         default=None,
         ge=0,
         lt=ADDRESSES,
-        description="address, in the same table, of an int16 n, read along: raw is times 10^n (SunSpec's sunssf)",
+        description="address, in the same table, of an int16 n (of the same byte_order), read along: raw is times 10^n (SunSpec)",
     )
     unit: str | None = Field(default=None, description="engineering unit of the (scaled) value")
     description: str | None = Field(default=None, description="what is measured")
@@ -228,6 +228,10 @@ def _misfits_of_value(point: PointConfig) -> Iterator[str]:
         yield "`texts` is for a whole number without scale, offset, exponent_at, min and max"
     if is_number:
         yield from _misfits_of_sentinels(point)
+        least, greatest = point.raw_range
+        for number in point.texts or ():
+            if not least <= number <= greatest:
+                yield f"texts: {number} does not fit {point.datatype}: {least:g} to {greatest:g} do"
 
 
 def _misfits_of_sentinels(point: PointConfig) -> Iterator[str]:

@@ -11,6 +11,7 @@ from edge.sources.base import Source
 from edge.sources.modbus.asking import Asking, Poll
 from edge.sources.modbus.blocks import Block
 from edge.sources.modbus.budget import POLL_SHARE, SILENT_SHARE
+from edge.sources.modbus.fault_log import FaultLog
 from edge.sources.modbus.faults import ModbusFault, NoAnswer
 from edge.sources.modbus.framing import read_request, write_coil_request, write_registers_request
 from edge.sources.modbus.unit import Unit
@@ -42,7 +43,7 @@ class ModbusSource(Source):
         self._line = line
         self._now_ms = now_ms
         self._where = f"modbus {config.line_name}"
-        self._faults: dict[str, str] = {}
+        self._fault_log = FaultLog(config.name, self._where)
         self._units = [Unit(config.unit_plan(unit), config.unit_timing(unit)) for unit in config.units]
         self._writable = {
             point.name: (unit, point)
@@ -67,7 +68,8 @@ class ModbusSource(Source):
             self._release()
         self._poll_s = asyncio.get_running_loop().time() - started
         self._check_that_anything_answered(poll, outcomes)
-        self._report({place: reason for outcome in outcomes for place, reason in outcome.faults.items()})
+        faults = {place: reason for outcome in outcomes for place, reason in outcome.faults.items()}
+        self._fault_log.tell(faults, asyncio.get_running_loop().time())
         return [reading for outcome in outcomes for reading in outcome.readings]
 
     async def _ask_all(self, poll: Poll, started: float) -> list[Outcome]:
@@ -115,15 +117,6 @@ class ModbusSource(Source):
         place, reason = next((item for outcome in outcomes for item in outcome.faults.items()), ("", poll.line_fault))
         raise SourceError(f"{self._where}: nothing answered; {place}: {reason}")
 
-    def _report(self, faults: dict[str, str]) -> None:
-        for place, reason in faults.items():
-            if self._faults.get(place) != reason:
-                logger.warning("%s: %s %s: %s", self._config.name, self._where, place, reason)
-        for place in self._faults:
-            if place not in faults:
-                logger.info("%s: %s %s reads again", self._config.name, self._where, place)
-        self._faults = faults
-
     def _release(self) -> None:
         if self._config.release and not self._is_polling:
             self._line.release()
@@ -149,7 +142,8 @@ class ModbusSource(Source):
             self._release()
         readings, faults = block.readings(data, self._now_ms())
         for _, reason in faults:
-            logger.warning("%s: %s: was written, and %s", self._config.name, where, reason)
+            extra = {"source": self._config.name}
+            logger.warning("%s: %s: was written, and %s", self._config.name, where, reason, extra=extra)
         return readings[0]
 
     # Telling

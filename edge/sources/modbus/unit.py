@@ -6,10 +6,11 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from edge.sources.modbus.learning import Experience, UnitPlan
+from edge.sources.modbus.learning import Experience
 
 if TYPE_CHECKING:
     from edge.sources.modbus.blocks import Block
+    from edge.sources.modbus.pieces import UnitPlan
 
 _LONGEST_PAUSE_S: Final = 10.0
 _MOST_DOUBLINGS: Final = 20

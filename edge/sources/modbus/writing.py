@@ -41,7 +41,7 @@ def encode_registers(point: PointConfig, value: Value) -> tuple[int, ...]:
     if point.datatype == "string":
         field: int | float | bytes = _text_field(point, value)
     elif point.texts is not None:
-        field = _number_of_text(point, value)
+        field = _field_of(point, _number_of_text(point, value))
     else:
         field = _number_field(point, value)
     raw = struct.pack(">" + field_code(point), field)
@@ -56,17 +56,39 @@ def _number_field(point: PointConfig, value: Value) -> int | float:
     allowed = f"{low:g} to {high:g}{'' if point.unit is None else ' ' + point.unit}"
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise _refusal(point, value, allowed)
-    raw = value if not point.is_scaled else (value - (point.offset or 0.0)) / (point.scale or 1.0)
+    raw = _raw(point, value)
     if not point.is_float:
         if not point.is_scaled and raw != math.floor(raw):
             raise _refusal(point, value, f"whole numbers, {allowed}")
-        raw = round(raw)
+        # The nearest, but of those within: half a step beyond a limit is beyond it.
+        least, greatest = sorted((_raw(point, low), _raw(point, high)))
+        first, last = math.ceil(least - _rounding(least)), math.floor(greatest + _rounding(greatest))
+        if first > last:
+            raise _refusal(point, value, f"{allowed}, and no number of the registers is within")
+        raw = min(max(round(raw), first), last)
     # The limits fit, but what is nearest to them may lie just outside.
     least, greatest = point.raw_range
-    raw = min(max(raw, least), greatest)
-    field = int(str(raw), 16) if point.is_bcd else raw
+    field = _field_of(point, min(max(raw, least), greatest))
     if field in sentinels(point):
         raise _refusal(point, value, f"{allowed}, but not what the device takes as not available")
+    return field
+
+
+def _raw(point: PointConfig, value: float) -> float:
+    return value if not point.is_scaled else (value - (point.offset or 0.0)) / (point.scale or 1.0)
+
+
+def _rounding(raw: float) -> float:
+    """What arithmetic may have added: 0.3 / 0.1 is 2.9999999999999996 and means 3."""
+    return 1e-9 * max(1.0, abs(raw))
+
+
+def _field_of(point: PointConfig, raw: float) -> int | float:
+    """What `struct` makes of a raw number in the registers."""
+    if point.is_bcd:
+        return int(str(raw), 16)
+    code = ">" + field_code(point)
+    field: int | float = struct.unpack(code, struct.pack(code, raw))[0]
     return field
 
 

@@ -110,6 +110,11 @@ def test_wrong_lines(kit: Any, line: dict[str, Any], complaint: str) -> None:
         (lambda kit: {"units": kit.units(u1=kit.points) * 2}, "unit_id 1 stands here twice"),
         (lambda _: {"units": []}, "units"),
         (
+            lambda kit: {"units": kit.units(u0=kit.points), "transport": "rtu_over_tcp"},
+            "unit_id 0 is everybody's on an RTU line",
+        ),
+        (lambda kit: {"units": [kit.units(u1=kit.points)[0] | {"prefix": "a/"}]}, "`profile` says which"),
+        (
             lambda kit: {
                 "max_registers": 1,
                 "units": kit.units(u1=[{"name": "f", "address": 0, "datatype": "float32"}]),

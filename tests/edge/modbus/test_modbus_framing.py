@@ -186,6 +186,16 @@ def test_rtu_tells_the_late_answer_of_another_unit_apart(
     assert fed(framing, b"".join(frames[::-1] if swapped else frames), cuts) == [pdu]
 
 
+def test_an_adapter_that_hears_itself_gives_no_values() -> None:
+    # 24 coils from 0x0310 on: the request looks like an answer of three bytes.
+    request = read_request(1, "coil", 0x0310, 24)
+    framing = RtuFraming()
+    echo = framing.frame(request)
+    assert framing.feed(echo) is None
+    pdu = answer_to(request, 0x55)
+    assert framing.feed(as_rtu(1, pdu)) == pdu
+
+
 @given(data=st.lists(st.binary(min_size=1, max_size=4096), max_size=20))
 def test_noise_takes_no_memory(data: list[bytes]) -> None:
     tcp, rtu = TcpFraming(), RtuFraming()
