@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from contract.config import ConfigError
-from edge.cli.command import FAILURE, OK, Command, load, print_table, takes_config
+from edge.cli.command import FAILURE, OK, Command, load, plain, print_table, takes_config
 from edge.errors import SourceError
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Sequence
 
+    from contract.datatypes import Value
     from edge.polling import Poll
     from edge.sources import SourceConfig
 
@@ -47,7 +48,7 @@ async def _poll_all(sources: Sequence[SourceConfig]) -> int:
         match result:
             case SourceError():
                 code = FAILURE
-                print(f"{source.name}: {result}", file=sys.stderr)
+                print(plain(f"{source.name}: {result}"), file=sys.stderr)
             case TimeoutError():
                 code = FAILURE
                 print(f"{source.name}: no answer within {source.timeout_s:g} s", file=sys.stderr)
@@ -63,9 +64,15 @@ def _poll_rows(poll: Poll) -> list[tuple[str, str, str, str]]:
     rows = []
     for reading in poll.readings:
         sampled_at = datetime.fromtimestamp(reading.sampled_at_ms / 1000, UTC).isoformat(timespec="milliseconds")
-        value = "-" if reading.value is None else str(reading.value)
-        rows.append((f"{poll.source}/{reading.metric}", value, reading.quality.name, sampled_at))
+        rows.append((f"{poll.source}/{reading.metric}", _shown(reading.value), reading.quality.name, sampled_at))
     return rows
+
+
+def _shown(value: Value) -> str:
+    """A value for a terminal, where no picture is to be seen."""
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    return "-" if value is None else str(value)
 
 
 POLL_ONCE: Final = Command(

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from edge.vision.picture import Colour
     from edge.vision.settings import ClipSettings
 
-_HOUR_S: Final = 3600.0
 # An incident that does not end gets its last frames after so long.
 _LONGEST_S: Final = 60.0
 _QUALITIES: Final = (60, 45, 30)
@@ -103,9 +102,8 @@ class Recorder:
         self._events = 0
         self._ongoing: frozenset[str] = frozenset()
         self._last_s: float | None = None
-        self._hour: deque[tuple[float, int]] = deque()
         self.left_out = 0
-        """Frames that were not sent because the event's or the hour's bytes were used up."""
+        """Frames that were not sent because they, or the event's, would have been too many bytes."""
 
     def look(
         self, at_s: float, taken: FrameTime, jpeg: Callable[[], bytes], incidents: Sequence[str]
@@ -152,20 +150,11 @@ class Recorder:
     def _send(self, event: _Event, one: _Kept) -> Iterator[Shot]:
         event.sent += 1
         jpeg = bounded(one.jpeg, self._settings)
-        if jpeg is None or not self._may_send(event, one.at_s, len(jpeg)):
+        if jpeg is None or event.sent_bytes + len(jpeg) > self._settings.max_event_bytes:
             self.left_out += 1
             return
+        event.sent_bytes += len(jpeg)
         yield Shot(event.number, event.kind, event.sent, event.frames, event.started, one.taken, jpeg)
-
-    def _may_send(self, event: _Event, at_s: float, size: int) -> bool:
-        while self._hour and not 0 <= at_s - self._hour[0][0] < _HOUR_S:
-            self._hour.popleft()
-        hour_bytes = sum(sent for _, sent in self._hour) + size
-        if event.sent_bytes + size > self._settings.max_event_bytes or hour_bytes > self._settings.max_hour_bytes:
-            return False
-        event.sent_bytes += size
-        self._hour.append((at_s, size))
-        return True
 
 
 def bounded(jpeg: bytes, settings: ClipSettings) -> bytes | None:

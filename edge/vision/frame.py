@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 # A frame in the ring is encoded again before it is sent: this one must not be what costs it its quality.
 _RING_QUALITY: Final = 90
+# How a key frame begins: a start code (H.264, H.265, MPEG-4), or a JPEG. FFmpeg goes by what the bytes look like, and
+# would follow a playlist to any file of this machine.
+_PACKET_STARTS: Final = (b"\0\0\1", b"\0\0\0\1", b"\xff\xd8")
 
 
 class Picture(Protocol):
@@ -124,6 +127,8 @@ class PacketPicture(_ImagePicture):
         self._packet = packet
 
     def _decode(self) -> tuple[bool, Any]:
+        if not self._packet.startswith(_PACKET_STARTS):
+            raise FrameFault("a key frame is no video")
         # OpenCV decodes files; this one is in memory alone.
         with os.fdopen(os.memfd_create("key frame"), "wb") as file:
             file.write(self._packet)

@@ -94,9 +94,10 @@ class Watcher:
                     at_s, frame.taken, lambda: frame.picture.jpeg(width), self._analysis.incidents
                 )
                 yield from map(_told, shots)
-        except FrameFault as exc:
+        except (FrameFault, MemoryError, cv2.error) as exc:
+            # What a picture needs beyond our bound on memory costs that picture alone.
             if is_kept:
-                yield line | {"values": None, "reason": str(exc)}
+                yield line | {"values": None, "reason": str(exc) or "it needs too much memory"}
 
     def _counted(self) -> Line:
         self._counted_s = time.monotonic()

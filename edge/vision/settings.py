@@ -56,7 +56,6 @@ class ClipSettings:
     quality: int
     max_frame_bytes: int
     max_event_bytes: int
-    max_hour_bytes: int
     ring_bytes: int
 
 

@@ -124,6 +124,8 @@ class Reference:
 
     def shift(self, view: View) -> float:
         """By what share of its width the view has shifted, 0 where no shift explains it."""
+        if min(view.shape) <= 1:
+            return 0.0  # a line has no window
         window = cv2.createHanningWindow((view.shape[1], view.shape[0]), cv2.CV_32F)
         fine, fine_now = _fine(self._mean, self._valid), _fine(view, self._valid)
         (x, y), response = cv2.phaseCorrelate(fine, fine_now, window)

@@ -97,7 +97,7 @@ def _motion_settings(config: CameraConfig) -> MotionSettings:
 
 
 def _clip_settings(clips: ClipsConfig) -> ClipSettings:
-    return ClipSettings(**clips.model_dump())
+    return ClipSettings(**clips.model_dump(exclude={"max_hour_bytes"}))  # that is the agent's own to hold
 
 
 class Usage:

@@ -6,7 +6,7 @@ from pathlib import Path  # noqa: TC003 - pydantic reads the annotations at run 
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from contract.clips import CLIP, MAX_FRAMES, MAX_JPEG_BYTES
 from contract.config import Config, Credentials
@@ -14,6 +14,7 @@ from contract.datatypes import DataType
 from edge.lane import Lane
 from edge.reading import MetricInfo
 from edge.sources.base import SourceConfig
+from edge.sources.camera.clips import HourOfBytes
 from edge.sources.camera.source import opened
 
 if TYPE_CHECKING:
@@ -135,6 +136,9 @@ class CameraConfig(SourceConfig, Credentials):
         default=None, description="clips of incidents; none: no picture leaves the device"
     )
 
+    # Here, because a camera that is opened again has no new hour by that.
+    _sent: HourOfBytes = PrivateAttr(default_factory=HourOfBytes)
+
     @field_validator("url")
     @classmethod
     def _url_is_of_a_stream(cls, url: str | None) -> str | None:
@@ -170,8 +174,13 @@ class CameraConfig(SourceConfig, Credentials):
 
     @property
     def origin(self) -> str:
-        """What the camera is called in messages."""
-        return str(self.url or self.device or self.file)
+        """What the camera is called in messages: without the query, in which some want the password."""
+        return str((self.url and self.url.partition("?")[0]) or self.device or self.file)
+
+    @property
+    def sent(self) -> HourOfBytes:
+        """What its clips took in the last hour, however often it was opened."""
+        return self._sent
 
     @property
     def patience_s(self) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import logging
 import os
@@ -12,14 +11,13 @@ import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from contract.clips import CLIP, ClipFrame
-from contract.datatypes import DataType
 from contract.sparkplug import Quality
 from edge.errors import SourceError
 from edge.lane import Lane
 from edge.reading import Reading
 from edge.sources.base import Source
 from edge.sources.camera import child
+from edge.sources.camera.clips import ClipReader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -34,6 +32,7 @@ _CLOSE_S: Final = 1.0  # for the child to tell what it still has
 _GUARD_S: Final = 0.25
 _MAX_WAITING_FRAMES: Final = 10_000
 _READ_BYTES: Final = 64 * 1024
+_WORDS_CHARACTERS: Final = 300
 
 
 @asynccontextmanager
@@ -62,7 +61,7 @@ class CameraSource(Source):
         self._fault: str | None = None
         self._cut: str | None = None
         self._last_words = ""
-        self._event: tuple[int, int] = (0, 0)
+        self._clips = ClipReader(config.sent, config.clips.max_hour_bytes, self._at_ms) if config.clips else None
         self._usage = child.Usage(process.pid)
         self._counts: dict[str, int] = {}
         self._strained = False
@@ -91,7 +90,12 @@ class CameraSource(Source):
     def details(self) -> Mapping[str, float | str]:
         """What its process takes, and how many frames it read, looked at and left out."""
         usage = {"memory_mb": round(self._usage.memory_mb, 1), "cpu_percent": round(self._usage.cpu_percent, 1)}
-        return {**usage, **self._counts}
+        clips = (
+            {"clip_frames_left_out": self._counts.get("clip_frames_left_out", 0) + self._clips.left_out}
+            if self._clips
+            else {}
+        )
+        return {**usage, **self._counts, **clips}
 
     async def close(self) -> None:
         """End the process: it may tell what it still has for a second, then it is killed."""
@@ -160,7 +164,7 @@ class CameraSource(Source):
             case {"ready": True}:
                 self._is_ready, self._frame_s = True, time.monotonic()
             case {"fault": fault}:
-                self._note(fault)
+                self._note(_printable(fault))
             case {"end": True}:
                 self._has_ended = True
                 await self._waiting.put([])
@@ -168,10 +172,11 @@ class CameraSource(Source):
             case {"counts": counts}:
                 self._note_counts(counts)
             case {"shot": shot}:
-                await self._waiting.put([self._clip_frame(shot)])
+                if self._clips is not None and (frame := self._clips.reading(shot)) is not None:
+                    await self._waiting.put([frame])
             case _:
                 self._frame_s = time.monotonic()
-                self._note(None if told["values"] is not None else f"frame not used: {told['reason']}")
+                self._note(None if told["values"] is not None else f"frame not used: {_printable(told['reason'])}")
                 await self._waiting.put(self._readings(told))
 
     def _readings(self, told: dict[str, Any]) -> list[Reading]:
@@ -180,22 +185,6 @@ class CameraSource(Source):
             return [Reading(name, self._types[name], None, at_ms, Quality.BAD) for name in self._of_a_frame]
         # The first frame has no motion: there is nothing that it could have changed from.
         return [Reading(name, self._types[name], value, at_ms) for name, value in told["values"].items()]
-
-    def _clip_frame(self, shot: dict[str, Any]) -> Reading:
-        if self._event[0] != shot["event"]:
-            # Once for each event, so that all of its frames say the same.
-            self._event = (shot["event"], self._at_ms(shot["started"]))
-        started_ms = self._event[1]
-        frame = ClipFrame(
-            f"{started_ms}-{shot['kind']}",
-            shot["kind"],
-            shot["frame_no"],
-            shot["frames"],
-            started_ms,
-            base64.b64decode(shot["jpeg"]),
-        )
-        at_ms = self._at_ms(shot["taken"])
-        return Reading(CLIP, DataType.BYTES, frame.jpeg, at_ms, properties=frame.properties())
 
     def _at_ms(self, when: Mapping[str, Any]) -> int:
         """The camera's own time, else that of the arrival by the agent's clock."""
@@ -223,6 +212,11 @@ class CameraSource(Source):
     async def _listen_to_errors(self) -> None:
         assert self._process.stderr is not None
         while text := await self._process.stderr.read(_READ_BYTES):
-            words = text.decode(errors="replace").strip()
-            logger.debug("%s: %s", self._config.name, words)
-            self._last_words = words.splitlines()[-1] if words else self._last_words
+            lines = text.decode(errors="replace").strip().splitlines()
+            self._last_words = _printable(lines[-1]) if lines else self._last_words
+            logger.debug("%s: %s", self._config.name, self._last_words)
+
+
+def _printable(words: str) -> str:
+    """What a camera made its process say, fit for a log and a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in words[:_WORDS_CHARACTERS])

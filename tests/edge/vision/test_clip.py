@@ -28,7 +28,6 @@ SETTINGS = ClipSettings(
     quality=75,
     max_frame_bytes=20_000,
     max_event_bytes=100_000,
-    max_hour_bytes=1_000_000,
     ring_bytes=1_000_000,
 )
 
@@ -105,25 +104,17 @@ def test_what_would_go_over_the_events_bytes_is_left_out() -> None:
 
 @given(
     steps=st.lists(st.tuples(st.floats(0.1, 600), st.booleans()), max_size=120),
-    hour_frames=st.integers(1, 12),
     event_frames=st.integers(1, 5),
 )
 @settings(max_examples=50, deadline=None)
-def test_no_hour_and_no_event_takes_more_than_its_bytes(
-    steps: list[tuple[float, bool]], hour_frames: int, event_frames: int
-) -> None:
+def test_no_event_takes_more_than_its_bytes(steps: list[tuple[float, bool]], event_frames: int) -> None:
     size = len(bounded(SMALL, SETTINGS) or b"")
-    recorder = Recorder(
-        replace(SETTINGS, max_hour_bytes=hour_frames * size, max_event_bytes=event_frames * size, after=1)
-    )
+    recorder = Recorder(replace(SETTINGS, max_event_bytes=event_frames * size, after=1))
     at_s, sent = 0.0, []
     for step_s, moves in steps:
         at_s += step_s
         found = recorder.look(at_s, FrameTime(None, at_s), lambda: SMALL, MOTION if moves else ())
         sent += [(at_s, shot) for shot in found]
-    for began_s, _ in sent:
-        # A frame from before is charged to the moment at which it was taken, at most three spacings ago.
-        assert sum(1 for at, _ in sent if began_s <= at < began_s + 3000) <= hour_frames
     for event in {shot.event for _, shot in sent}:
         numbers = [shot.frame_no for _, shot in sent if shot.event == event]
         assert len(numbers) <= event_frames
