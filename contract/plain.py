@@ -44,26 +44,38 @@ def encode_plain(timestamp_ms: int, metrics: Iterable[PlainMetric]) -> bytes:
     What `encode` makes of other metrics may be appended: a protobuf message is continued by another of its kind.
     """
     parts = [_PAYLOAD_TIMESTAMP, _varint(timestamp_ms)]
-    at_ms, stamp = -1, b""
+    at_ms, stamp, stamp_size = -1, b"", 0
     try:
         for name, datatype, value, sampled_at_ms in metrics:
             if sampled_at_ms != at_ms:
                 at_ms, stamp = sampled_at_ms, _TIMESTAMP + _varint(sampled_at_ms)
-            head, tail, pack = _frame(name, datatype)
+                stamp_size = len(stamp)
+            heads, tail, pack = _frame(name, datatype)
             packed = pack(value)
-            size = len(head) + len(stamp) + len(tail) + len(packed)
-            parts += (_PAYLOAD_METRIC, _varint(size), head, stamp, tail, packed)
+            parts += (heads[stamp_size + len(packed)], stamp, tail, packed)
     except (struct.error, OverflowError, TypeError, KeyError) as exc:
         raise CodecError(f"metric {name!r}: {datatype!r} cannot hold {value!r} as a plain value: {exc}") from exc
     return b"".join(parts)
 
 
+class _Heads(dict[int, bytes]):
+    """What stands before the time of every metric of a name, by how many bytes its time and its value take."""
+
+    def __init__(self, name: str, tail: bytes) -> None:
+        encoded = name.encode()
+        self._name = _NAME + _varint(len(encoded)) + encoded
+        self._size = len(self._name) + len(tail)
+
+    def __missing__(self, more: int) -> bytes:
+        self[more] = head = _PAYLOAD_METRIC + _varint(self._size + more) + self._name
+        return head
+
+
 @lru_cache(_MAX_NAMES)
-def _frame(name: str, datatype: DataType) -> tuple[bytes, bytes, Callable[[float], bytes]]:
+def _frame(name: str, datatype: DataType) -> tuple[_Heads, bytes, Callable[[float], bytes]]:
     """What stands before the time of every metric of this name, what behind it, and how its value is packed."""
-    encoded = name.encode()
-    head = _NAME + _varint(len(encoded)) + encoded
-    return head, _DATATYPE + _varint(datatype) + _VALUES[WIRE_FIELDS[datatype]], _packer(datatype)
+    tail = _DATATYPE + _varint(datatype) + _VALUES[WIRE_FIELDS[datatype]]
+    return _Heads(name, tail), tail, _packer(datatype)
 
 
 @lru_cache

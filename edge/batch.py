@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeGuard
+from typing import TYPE_CHECKING, Final
 
 from contract.errors import CodecError
 from contract.plain import PLAIN, PlainMetric, encode_plain
@@ -16,7 +16,6 @@ from edge.reading import Reading
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from contract.datatypes import Value
     from contract.delivery import Gap
     from edge.reading import MetricInfo
 
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 NODE: Final = ""
 # With names of ordinary length some 50 kB, far below what brokers and bridge take.
 MAX_METRICS: Final = 1000
+_GOOD: Final = Quality.GOOD
+_NUMBERS: Final = (int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def _when_lost(metric: MetricInfo, now_ms: int) -> Reading:
 
 
 def _batch_of(device: str, readings: Sequence[Reading], started_ms: int, now_ms: int, lane: Lane) -> Batch:
-    sampled = [reading.sampled_at_ms for reading in readings]
+    sampled = {reading.sampled_at_ms for reading in readings}
     payload = _encode_all(readings, now_ms)
     return Batch(device, payload, min(*sampled, started_ms), max(sampled), lane)
 
@@ -88,7 +89,8 @@ def _encode_all(readings: Sequence[Reading], now_ms: int) -> bytes:
     others: list[Reading] = []
     for reading in readings:
         name, datatype, value, sampled_at_ms, quality, properties = reading
-        if quality is Quality.GOOD and not properties and datatype in PLAIN and _is_finite(value):
+        is_plain = quality is _GOOD and datatype in PLAIN and not properties
+        if is_plain and isinstance(value, _NUMBERS) and value - value == 0:  # as only that of a finite number is
             plain.append((name, datatype, value, sampled_at_ms))
         else:
             others.append(reading)
@@ -98,10 +100,6 @@ def _encode_all(readings: Sequence[Reading], now_ms: int) -> bytes:
         # One value that its type cannot hold must not cost the whole poll.
         metrics = [_metric(reading) for reading in readings]
         return encode(Payload(now_ms, tuple(metric if _fits(metric) else _nulled(metric) for metric in metrics)))
-
-
-def _is_finite(value: Value) -> TypeGuard[float]:
-    return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _encode_others(readings: Sequence[Reading], now_ms: int) -> bytes:

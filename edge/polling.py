@@ -9,6 +9,8 @@ import math
 import random
 import time
 from dataclasses import dataclass, field
+from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from edge.batch import failed_poll
@@ -27,6 +29,9 @@ logger = logging.getLogger(__name__)
 _LAST_VALUES: Final = 8
 _NS_PER_S: Final = 1_000_000_000
 _FIRST_READING_S: Final = 0.05
+_METRIC: Final = attrgetter("metric")
+_VALUE: Final = attrgetter("value")
+_SAMPLED_AT_MS: Final = attrgetter("sampled_at_ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +62,15 @@ class SourceStatus:
 
     def note(self, readings: Sequence[Reading]) -> None:
         """Takes in the readings of a poll."""
+        if not readings:
+            return
         self.readings += len(readings)
-        for reading in readings:
-            self.last_sampled_at_ms = max(self.last_sampled_at_ms or 0, reading.sampled_at_ms)
-            if reading.metric in self.last or len(self.last) < _LAST_VALUES:
-                self.last[reading.metric] = reading.value
+        # A loop over all of them would cost as much as decoding them.
+        self.last_sampled_at_ms = max(self.last_sampled_at_ms or 0, *set(map(_SAMPLED_AT_MS, readings)))
+        latest = dict(zip(map(_METRIC, readings), map(_VALUE, readings), strict=True))
+        for name in (*self.last, *islice(latest, _LAST_VALUES)):
+            if name in latest and (name in self.last or len(self.last) < _LAST_VALUES):
+                self.last[name] = latest[name]
 
 
 class Poller:
@@ -173,11 +182,17 @@ class Poller:
             self._open = None
             closing_ms = self._now_ms()
             try:
-                with contextlib.suppress(TimeoutError):
-                    async with self._in_time():
-                        await stack.aclose()
+                await self._close(stack)
             finally:
                 self._keep_remaining(source, closing_ms)
+
+    async def _close(self, stack: contextlib.AsyncExitStack) -> None:
+        """A source that fails in closing has brought what it brought: that is no failed poll."""
+        try:
+            async with self._in_time():
+                await stack.aclose()
+        except Exception:  # noqa: BLE001 - as in polling, whatever a source raises
+            logger.debug("%s: closing", self.source.name, exc_info=True)
 
     def _keep_remaining(self, source: Source, closing_ms: int) -> None:
         if readings := source.remaining():
@@ -224,7 +239,8 @@ class Poller:
         self._keep(poll)
 
     def _until_tick_s(self) -> float:
-        jitter_s = random.uniform(0, self._jitter_s)  # noqa: S311 - spreads load, keeps no secret
+        # Beyond half an interval it would move polls into the next tick.
+        jitter_s = random.uniform(0, min(self._jitter_s, self.source.interval_s / 2))  # noqa: S311 - spreads load, keeps no secret
         return max(0.0, (self._tick.due_ns - time.monotonic_ns()) / _NS_PER_S) + jitter_s
 
     def _backoff_s(self) -> float:
