@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -152,7 +153,16 @@ def test_nothing_found_is_exit_code_1(
     assert main(["probe", where, "--units", "7-8", "--timeout", "0.05"]) == 1
     printed, told = capsys.readouterr()
     assert printed == ""
-    assert "units: none" in told
+    assert "units: none (no answer in time)" in told
+
+
+def test_a_device_that_serves_another_client_is_told_from_one_that_is_not_there(
+    line: Callable[..., Mapping[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    addresses = line(limits={"max_clients": 1})
+    with socket.create_connection((addresses["host"], addresses["port"])):
+        assert main(["probe", target(addresses), "--units", "2", "--timeout", "0.2"]) == 1
+    assert "units: none (the device closed the connection)" in capsys.readouterr().err
 
 
 def test_no_connection_is_exit_code_1_and_names_the_line(capsys: pytest.CaptureFixture[str]) -> None:

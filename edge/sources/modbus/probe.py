@@ -79,6 +79,8 @@ class Probe:
         self._pause_s = options.pause_s
         self._knows_pause = False
         self._tell_at = 0.0
+        self._silence = "nothing was asked"
+        """Why the last request that was not answered was not."""
 
     async def run(self) -> None:
         """All of it; raises ModbusFault where there is no line."""
@@ -100,7 +102,7 @@ class Probe:
         if found.any_unit:
             self._tell(f"any unit id is answered: taken for one device, asked as unit {found.unit_ids[0]}")
         else:
-            self._tell(f"units: {', '.join(map(str, found.unit_ids)) or 'none'}")
+            self._tell(f"units: {', '.join(map(str, found.unit_ids)) or f'none ({self._silence})'}")
 
     async def _look_into(self, unit: UnitFindings) -> None:
         for table in self._options.tables:
@@ -167,7 +169,8 @@ class Probe:
                 return await self._line.read(request, self._options.line.request_timeout_s, pause_s=pause_s)
             except Refusal as exc:
                 return Refused(exc.code)
-            except NoAnswer:
+            except NoAnswer as exc:
+                self._silence = str(exc)
                 return None
             except NoConnection:
                 if is_last or self._line.connections == 0:
