@@ -105,6 +105,11 @@ class ModelProcess:
         head, _ = await self._reply(_START_S)
         self.runtime = str(head.get("runtime"))
 
+    def check(self) -> None:
+        """Raises LostProcessError where it has ended while it was asked nothing."""
+        if self._process.returncode is not None:
+            raise LostProcessError(f"ended, by {_how(self._process.returncode)}, while nothing was asked of it")
+
     async def load(self, settings: ModelSettings) -> Chosen:
         """Loads a model and tries it; raises ModelError where it is refused."""
         self._send(encode_frame({"load": settings.to_document()}))
@@ -160,15 +165,20 @@ class ModelProcess:
         with suppress(TimeoutError):
             async with asyncio.timeout(1):
                 await self._listening
-        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return f"it ended the process: {how} ({self._last_words or 'without a word'})"
+        return f"it ended the process: {_how(code)} ({self._last_words or 'without a word'})"
 
     async def _listen_to_errors(self) -> None:
         assert self._process.stderr is not None
         while text := await self._process.stderr.read(_READ_BYTES):
             words = text.decode(errors="replace").strip()
             logger.debug("models' process: %s", words)
-            self._last_words = words.splitlines()[-1][:300] if words else self._last_words
+            # That it has made a delegate is all that TFLite says where nothing is wrong.
+            last = [line for line in words.splitlines() if not line.startswith("INFO: ")][-1:]
+            self._last_words = last[0][:300] if last else self._last_words
+
+
+def _how(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
 def _outcome(head: Head, body: bytes, count: int) -> Outcome:

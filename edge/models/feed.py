@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from edge.models.config import ModelConfig
 
 MAX_WAITING: Final = 8
+_LATE_STEPS: Final = 1024
 _MS_PER_S: Final = 1000
 
 
@@ -29,9 +30,9 @@ class Feed:
         self._stride_ms = max(1, round(every_s * _MS_PER_S / self._step_ms)) * self._step_ms
         self._grace_ms = round(config.grace_s * _MS_PER_S)
         self._rows = manifest.window.length + max(hold_steps_of(manifest))
-        # Room for what comes while windows wait; a window that has waited longer lacks its beginning.
+        # Room for what comes while windows wait; one that waits for longer than that lacks its beginning.
         late_ms = self._grace_ms + self._stride_ms * MAX_WAITING
-        size = self._rows + min(self._rows, math.ceil(late_ms / self._step_ms)) + 1
+        size = self._rows + min(max(self._rows, _LATE_STEPS), math.ceil(late_ms / self._step_ms)) + 1
         self._rings = [
             (each.name, config.address(each.name), Ring(size, self._step_ms, mean=each.resample == "mean"))
             for each in manifest.inputs

@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 _LONGEST_SLEEP_S: Final = 1.0
 _SHORTEST_SLEEP_S: Final = 0.01
 _MS_PER_S: Final = 1000
+_BACKOFF_BASE_S: Final = 0.25
 
 
 class Owner(Protocol):
@@ -62,6 +63,7 @@ class Serving:
         self._woken = asyncio.Event()
         self._losses_in_a_row = 0
         self._asked: Served | None = None
+        self._asked_twice: tuple[Served, int] | None = None
         self._loaded: dict[str, str] = {}
 
     def wake(self) -> None:
@@ -80,13 +82,16 @@ class Serving:
                     await self._serve(self.process)
             except LostProcessError as exc:
                 await self._lose(exc)
-                await asyncio.sleep(backoff_s(self._losses_in_a_row, random.random()))  # noqa: S311 - keeps no secret
+                luck = random.random()  # noqa: S311 - spreads load, keeps no secret
+                await asyncio.sleep(backoff_s(self._losses_in_a_row, luck, base_s=_BACKOFF_BASE_S))
             finally:
                 self.process = None
 
     async def _serve(self, process: ModelProcess) -> None:
         """Returns when there is nothing more to serve; raises LostProcessError."""
         while True:
+            self._asked = None
+            process.check()
             self._woken.clear()
             # Between two windows, so that none is lost.
             for served in [served for served in self._owner.served.values() if served.successor is not None]:
@@ -153,7 +158,7 @@ class Serving:
                 await self._owner.prove(served)
 
     async def _lose(self, loss: LostProcessError) -> None:
-        """The process has gone: the model that it was at is to blame."""
+        """The process has gone: the model that it was at is to blame. Its window is tried once more."""
         self.losses += 1
         self._losses_in_a_row += 1
         served = self._asked
@@ -161,8 +166,10 @@ class Serving:
             logger.warning("the models' process: %s", loss)
             return
         logger.warning("%s: %s", served.config.name, loss)
-        if served.feed.waiting:
-            served.feed.done(served.feed.waiting[0])
+        window = (served, served.feed.waiting[0]) if served.feed.waiting else None
+        if window is not None and window == self._asked_twice:
+            served.feed.done(window[1])
+        self._asked_twice = window
         now_ms = self._now_ms()
         self._owner.tell(served, served.fail(str(loss), now_ms, time.monotonic()), now_ms)
         await self._strike_out(served, str(loss))

@@ -1,9 +1,9 @@
-"""Makes the two models of this folder and the spoilt ones that tests/edge/models tries the agent with.
+"""Makes the two models of this folder, and the small ones that tests/edge/models tries the agent with.
 
 TensorFlow is in none of our environments, so this has one of its own:
 
     uv venv -p 3.11 /tmp/make-models
-    uv pip install -p /tmp/make-models tensorflow-cpu==2.21.0 tf-keras==2.21.0 -e .[simulators] --override <(echo numpy)
+    uv pip install -p /tmp/make-models tensorflow-cpu==2.21.0 tf-keras==2.21.0 pydantic pyyaml
     PYTHONPATH=. /tmp/make-models/bin/python bench/edge/models/make.py
 
 Two minutes on two cores. The data is the simulated plant's; `models/` trains and judges in earnest.
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("make")
 
 HERE = Path(__file__).parent
-SPOILT = HERE.parents[2] / "tests" / "edge" / "models" / "spoilt"
+NETS = HERE.parents[2] / "tests" / "edge" / "models" / "nets"
 BEGIN = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 STEP_S, DAY_S = 1.0, 3600.0
 LENGTH = 60
@@ -264,20 +264,45 @@ def eat(window: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tf.reduce_sum(tf.sin(big), axis=0)[:9], (1, 9))
 
 
-def make_spoilt(rows: np.ndarray) -> None:
-    """Models with which something is wrong; the tests write their manifests."""
-    SPOILT.mkdir(parents=True, exist_ok=True)
-    net = twin(forecast_net, forecast_net(None))
+def make_nets() -> None:
+    """Models for the tests, which write their manifests; with most of them something is wrong."""
+    NETS.mkdir(parents=True, exist_ok=True)
+    echo = function_model(lambda window: tf.reshape(window * 1.0, (1, 8)), (1, 4, 2))
     contents = {
+        "echo": echo,
+        "steady": function_model(lambda window: tf.reshape(window[:, -9:, 0] * 1.0, (1, 9))),
+        "crashes": garbled(echo),
         "hangs": function_model(hang),
         "turns-nan": function_model(turn_nan),
         "eats-memory": function_model(eat),
-        "newer": convert(net, None, per_channel=True),
+        "remembers": convert(remembering_net(), None),
+        "newer": convert(deeper_net(), None, per_channel=True),
         "two-inputs": function_model_of_two(),
     }
     for name, content in contents.items():
-        (SPOILT / f"{name}.tflite").write_bytes(content)
-    logger.info("spoilt: %s; %d rows", {name: len(content) for name, content in contents.items()}, len(rows))
+        (NETS / f"{name}.tflite").write_bytes(content)
+    logger.info("nets: %s", {name: len(content) for name, content in contents.items()})
+
+
+def remembering_net() -> keras.Model:
+    """An LSTM that forgets nothing within a window of 4 x 2, and tells 8 numbers."""
+    window = keras.Input((4, 2), batch_size=1)
+    lstm = keras.layers.LSTM(4, bias_initializer=lambda shape, dtype: tf.fill(shape, tf.cast(3.0, dtype)))
+    return keras.Model(window, keras.layers.Dense(8)(lstm(window)))
+
+
+def deeper_net() -> keras.Model:
+    """With a dense layer so large that its weights are quantized."""
+    window = keras.Input((LENGTH, len(TANK)), batch_size=1)
+    return keras.Model(window, keras.layers.Dense(9)(keras.layers.Dense(64)(keras.layers.LSTM(32)(window))))
+
+
+def garbled(content: bytes) -> bytes:
+    """A model that ends the process that runs it (SIGSEGV in tflite-runtime 2.14), as half of all such changes do."""
+    noise, changed = random.Random(1451), bytearray(content)  # noqa: S311 - not a secret
+    for _ in range(noise.randint(1, 4)):
+        changed[noise.randrange(len(changed))] = noise.randrange(256)
+    return bytes(changed)
 
 
 def function_model_of_two() -> bytes:
@@ -298,7 +323,7 @@ def main() -> None:
     tank, pumps = slice(0, len(TANK)), slice(len(TANK), None)
     make_forecast(rows[:, tank], unseen[:, tank])
     make_anomaly(rows[:, pumps], unseen[:, pumps], worn[:, pumps])
-    make_spoilt(rows)
+    make_nets()
 
 
 if __name__ == "__main__":
