@@ -219,6 +219,8 @@ class Keeper:
             try:
                 set_aside(file.path, fault)
                 anew = self._open()
+                # Before anybody is answered from the new file: its numbers are not those of the old one.
+                self.held = anew.held()
             except SpoolError as exc:
                 logger.error("%s; will be tried again", exc)  # noqa: TRY400 - an operator has no use for the traceback
             else:

@@ -303,3 +303,21 @@ def test_after_a_power_cut_the_batches_go_on_under_a_new_epoch(tmp_path: Path, m
     epoch, depth = asyncio.run(run(clean=False))
     assert epoch > first
     assert depth == 3
+
+
+def test_what_is_seen_without_asking_is_never_that_of_a_file_which_is_gone(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        spool = a_spool(tmp_path)
+        epoch = (await spool.start()).epoch
+        spool.put(a_batch(1))
+        await spool.flush()
+        assert (await spool.read_from(Lane.LIVE, 1, 9))[0].payload == a_batch(1).payload
+        await spoil(spool, tmp_path / f"spool-{epoch}.db")
+        with contextlib.suppress(SpoolError):
+            await live(spool)
+        assert (await live(spool)).epoch > epoch
+        assert spool.held[Lane.LIVE].epoch > epoch
+        assert a_batch(1).payload not in [batch.payload for batch in await spool.read_from(Lane.LIVE, 1, 9)]
+        await spool.close(clean=True)
+
+    asyncio.run(scenario())
