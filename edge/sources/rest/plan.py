@@ -68,10 +68,11 @@ def check(load: Load, limits: Limits) -> None:
 
 def describe(load: Load, limits: Limits) -> str:
     """The same arithmetic as a line for people."""
-    rates = [f"{load.per(seconds):.4g} of {limit:,} {unit}" for limit, seconds, unit in _rates(limits)]
+    # What may go out in a second is kept to, but of a poll each minute no average of a second says anything.
+    rates = [f"{load.per(seconds):.4g} of {limit:,} {unit}" for limit, seconds, unit in _rates(limits) if seconds > 1]
     day = f"{load.per_day:,} a day" + ("" if limits.per_day is None else f" of {limits.per_day:,} ({limits.day_zone})")
     month = [] if limits.per_month is None else [f"{load.per_day * _MONTH_DAYS:,} a month of {limits.per_month:,}"]
-    return ", ".join([*(rates or [f"{load.per(3600):.4g} an hour"]), day, *month])
+    return ", ".join([f"{load.per_poll} each {load.interval_s:g} s", *rates, day, *month])
 
 
 def _rates(limits: Limits) -> Iterator[tuple[int, int, str]]:

@@ -78,20 +78,20 @@ def test_what_cannot_fit_a_limit_is_refused_with_the_arithmetic(keys: dict[str, 
             FINNHUB | {"interval_s": 15},
             [
                 "Finnhub, quotes of stocks: https://finnhub.io",
-                "requests: 0.2 of 30 a second, 12 of 60 a minute, 4,920 a day",
+                "requests: 3 each 15 s, 12 of 60 a minute, 4,920 a day",
                 "hours: mon/tue/wed/thu/fri 09:30 to 16:00 America/New_York, else not polled",
             ],
         ),
         (
             FINNHUB | {"interval_s": 2, "requests_per_poll": 1, "hours": "always", "closed_interval_s": 60},
-            ["requests: 0.5 of 30 a second, 30 of 60 a minute, 43,200 a day", "in turn: 1 of 3 a poll, each 6 s"],
+            ["requests: 1 each 2 s, 30 of 60 a minute, 43,200 a day", "in turn: 1 of 3 a poll, each 6 s"],
         ),
         (
             PLACE | {"secret_env": "KEY", "base_url": "http://customer-api.open-meteo.com"},
             ["secret: base_url is http, so it is sent where anybody on the way can read it"],
         ),
-        (PLACE | {"limits": {}, "base_url": "http://127.0.0.1:1"}, ["requests: 60 an hour, 1,440 a day"]),
-        (PLACE, ["requests: 1 of 600 a minute, 60 of 5,000 an hour, 1,440 a day of 10,000 (UTC)"]),
+        (PLACE | {"limits": {}, "base_url": "http://127.0.0.1:1"}, ["requests: 1 each 60 s, 1,440 a day"]),
+        (PLACE, ["requests: 1 each 60 s, 1 of 600 a minute, 60 of 5,000 an hour, 1,440 a day of 10,000 (UTC)"]),
     ],
 )
 def test_check_explains_requests_against_limits_and_hours(keys: dict[str, Any], lines: list[str]) -> None:
@@ -299,10 +299,6 @@ def test_every_key_of_an_api_is_described_and_on_the_page(model: Any) -> None:
     assert set(DATATYPES) > {"double", "int16", "boolean", "string"}
 
 
-def test_the_pages_examples_are_right() -> None:
-    hours, api = re.findall(r"^```yaml (?:hours|api)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+def test_the_pages_calendar_is_right() -> None:
+    (hours,) = re.findall(r"^```yaml hours\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
     config_of(**PLACE, **yaml.safe_load(hours))
-    document = yaml.safe_load(api)
-    variables = {"station": "harbour", "contact": "us"}
-    config = config_of(api=document, variables=variables, secret_env="KEY", interval_s=300)
-    assert [(m.name, m.unit) for m in config.metrics()] == [("harbour/level", "m")]

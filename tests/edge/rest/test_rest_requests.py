@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import traceback
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
+from contract.config import parse_config
+from contract.sparkplug import Quality
 from edge.errors import SourceError
+from edge.sources import RestConfig
 
 if TYPE_CHECKING:
+    from edge.reading import Reading
     from edge.sources.rest import RestSource
 
 T0 = 1_700_000_000
@@ -183,3 +191,33 @@ def test_csv_rows_belong_to_their_symbols(gauges: Any, scripted_api: Any) -> Non
     readings = gauges.run(gauges.config(request, symbols=["a", "b", "c"]), gauges.poll)
     assert gauges.values(readings) == {"a/level": None, "b/level": 2.5, "c/level": None}
     assert scripted_api.asked[0].query == {"s": "a,b,c"}
+
+
+def test_the_new_api_of_the_page_gives_the_readings_of_the_page(
+    gauges: Any, scripted_api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "sources" / "rest.md").read_text(encoding="utf-8")
+    api, answer, source = (
+        re.findall(rf"^```{kind}\n(.*?)^```", page, re.DOTALL | re.MULTILINE)[0]
+        for kind in ("yaml api", "json answer", "yaml source")
+    )
+    (tmp_path / "gauge.yaml").write_text(api)
+    monkeypatch.setenv("GAUGE_KEY", "k3y")
+    scripted_api.script = lambda _: answer.encode()
+    keys = {**yaml.safe_load(source), "preset_file": str(tmp_path / "gauge.yaml"), "base_url": scripted_api.url}
+    readings = gauges.run(parse_config(keys, RestConfig, "edge.yaml"), gauges.poll)
+    (asked,) = scripted_api.asked
+    assert (asked.path, asked.query) == ("/v2/gauges/quay-3/levels", {"fields": "level,ice", "since": "today"})
+    assert (asked.headers["authorization"], asked.headers["x-client"]) == ("Bearer k3y", "ops@example.com")
+    told = [f"| {r.metric} | {utc(r.sampled_at_ms):%Y-%m-%d %H:%M} | {value_of(r)} |" for r in readings]
+    assert told == re.findall(r"^\| quay-3/.*$", page, re.MULTILINE)
+
+
+def utc(at_ms: int) -> datetime:
+    return datetime.fromtimestamp(at_ms / 1000, UTC)
+
+
+def value_of(reading: Reading) -> str:
+    if reading.quality != Quality.GOOD:
+        return "bad quality"
+    return f"{reading.value:g} m" if isinstance(reading.value, float) else str(reading.value).lower()
