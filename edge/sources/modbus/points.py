@@ -88,7 +88,7 @@ class PointConfig(Config):
         default=None,
         ge=0,
         lt=ADDRESSES,
-        description="address, in the same table, of an int16 n (of the same byte_order), read along: raw is times 10^n (SunSpec)",
+        description="address, in the same table, of an int16 n in the same byte_order: raw is times 10^n (SunSpec)",
     )
     unit: str | None = Field(default=None, description="engineering unit of the (scaled) value")
     description: str | None = Field(default=None, description="what is measured")

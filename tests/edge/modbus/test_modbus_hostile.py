@@ -42,6 +42,7 @@ class _Hostile:
 
     def __init__(self, line: Any, rng: random.Random) -> None:
         self._line, self._rng = line, rng
+        self.is_serial = bool(line.device)
         self.generation = 0
         self.moods = dict.fromkeys(_UNITS, "honest")
         self.bad: dict[int, list[int]] = {unit: [] for unit in _UNITS}
@@ -72,7 +73,7 @@ class _Hostile:
             mood = "too many"
         if mood in _CODES:
             return bytes([function | 0x80, _CODES[mood]])
-        if mood == "drop":
+        if mood == "drop" and self._line.writers:
             self._line.writers[-1].transport.abort()
         if mood in {"drop", "silent"}:
             return None
@@ -112,7 +113,8 @@ def _check(hostile: _Hostile, readings: list[Reading]) -> None:
         else:
             assert reading.value is None
         if point["name"] not in {"wide", "w9"}:  # whoever asks for one reads of the other
-            assert times <= (reading.quality == Quality.GOOD), reading
+            # On a serial line one that is late holds up the next, which then is served in vain.
+            assert times <= (reading.quality == Quality.GOOD or hostile.is_serial), reading
 
 
 async def _poll(source: ModbusSource, hostile: _Hostile) -> bool:
@@ -128,17 +130,19 @@ async def _poll(source: ModbusSource, hostile: _Hostile) -> bool:
     return all(reading.quality == Quality.GOOD for reading in readings)
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_whatever_happens_each_poll_has_each_point_once_and_right_and_all_heals(kit: Any, seed: int) -> None:
-    rng = random.Random(seed)
-    rtu, busy_retry_s = seed % 3 == 2, 0.01 if seed % 2 else None
+@pytest.mark.parametrize("transport", ["tcp", "rtu_over_tcp", "serial"])
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_happens_each_poll_has_each_point_once_and_right_and_all_heals(
+    kit: Any, transport: str, seed: int
+) -> None:
+    rng = random.Random(f"{transport} {seed}")
+    busy_retry_s = 0.01 if seed % 2 else None
 
     async def test(line: Any) -> None:
         hostile = _Hostile(line, rng)
         units = kit.units(**{f"u{u}": [p | {"name": f"u{u}/{p['name']}"} for p in _POINTS] for u in _UNITS})
-        how = {"transport": "rtu_over_tcp", "response_s": 0.001} if rtu else {}
-        times = {"interval_s": 0.05, "request_timeout_s": 0.03, "late_answer_s": 0.06, "timeout_s": 1, "recheck_s": 0.1}
-        config = kit.config(line, units, busy_retry_s=busy_retry_s, **times, **how)
+        times = {"interval_s": 0.1, "request_timeout_s": 0.03, "late_answer_s": 0.06, "timeout_s": 1, "recheck_s": 0.1}
+        config = kit.config(line, units, busy_retry_s=busy_retry_s, transport=transport, response_s=0.001, **times)
         async with config.open(kit.now) as source:
             for number in range(_POLLS):
                 if number % 4 == 0:
@@ -150,4 +154,7 @@ def test_whatever_happens_each_poll_has_each_point_once_and_right_and_all_heals(
                 assert time.monotonic() < deadline
                 await asyncio.sleep(0.02)
 
-    kit.on_line(test, rtu=rtu)
+    if transport == "serial":
+        kit.on_serial_line(test)
+    else:
+        kit.on_line(test, rtu=transport == "rtu_over_tcp")
