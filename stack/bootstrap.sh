@@ -220,6 +220,7 @@ packages() {
     say python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good
     say gstreamer1.0-plugins-ugly                                      # x264, for the camera simulator
     say kcat
+    say strace                                                         # kills the spool at every write, in its tests
 }
 
 # The package names that dpkg does not have installed, one a line.
