@@ -22,9 +22,9 @@ ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
 
 class Config(BaseModel):
-    """A part of a configuration: frozen, and a key that it does not know is an error."""
+    """A part of a configuration: frozen; a key that it does not know, and a number that is not finite, are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ConfigError(ContractError):

@@ -1,8 +1,10 @@
-"""The command line: `python -m edge COMMAND`; exit code 1 is failure, 2 wrong usage or config."""
+"""The command line: `python -m edge COMMAND`; exit code 1 is failure, 2 wrong usage or config, 130 Ctrl-C."""
 
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +22,7 @@ from edge.logs import configure
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_INTERRUPTED: Final = 130
 # A new command is a file in edge/cli/ and a name here.
 COMMANDS: Final = (RUN, STATUS, CHECK, POLL_ONCE, PROFILES, PROBE)
 
@@ -28,14 +31,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code."""
     args = _parser().parse_args(argv)
     configure(args.log_format, verbose=args.verbose)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that knows no ° shall see the rest
     try:
         code: int = args.run(args)
+        sys.stdout.flush()
     except ConfigError as exc:
         print(exc, file=sys.stderr)
         return WRONG_USE
     except EdgeError as exc:
         print(f"edge: {exc}", file=sys.stderr)
         return FAILURE
+    except BrokenPipeError:
+        # Whoever read it has gone, as `head` does; what is left goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILURE
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     return code
 
 

@@ -198,8 +198,10 @@ class Agent:
                 logger.debug("no node metrics: %s", exc)
                 continue
             uptime_s = time.monotonic() - self._started_s
-            statuses = {name: poller.status for name, poller in self._roster.pollers.items()}
-            readings = measure(now_ms, uptime_s, self._spool, extents, statuses)
+            sources = {
+                name: (poller.status, self._intake.suppressed(name)) for name, poller in self._roster.pollers.items()
+            }
+            readings = measure(now_ms, uptime_s, self._spool, extents, sources)
             for batch in batches_of_poll(NODE, readings, now_ms, now_ms):
                 self._spool.put(batch)
 
@@ -208,7 +210,10 @@ class Agent:
 
     def _summary(self) -> str:
         states = [poller.status.state for poller in self._roster.pollers.values()]
-        uplink = "delivering" if self._uplink.status.connected else f"not connected: {self._uplink.status.error}"
+        status = self._uplink.status
+        uplink = "delivering" if status.connected else f"nothing is delivered: {status.error or 'still connecting'}"
+        if status.connected and status.away:
+            uplink = "nobody confirms what is sent"
         return f"{states.count('ok')} of {len(states)} sources ok; {uplink}"
 
     def _keep(self, poll: Poll) -> None:

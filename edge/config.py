@@ -75,13 +75,16 @@ class AgentConfig(Config):
     jitter_s: float = Field(
         default=0.0, ge=0, le=60, description="up to so many seconds each poll is put off at random"
     )
-    health_interval_s: float = Field(default=10.0, gt=0, description="seconds between the node's own metrics")
+    health_interval_s: float = Field(
+        default=10.0, ge=0.05, le=86_400, description="seconds between the node's own metrics"
+    )
     max_command_age_s: float = Field(
         default=60.0, gt=0, le=3600, description="seconds that a command's own time may be from now; others are refused"
     )
     stuck_after_s: float = Field(
         default=30.0,
-        gt=0,
+        ge=0.1,
+        le=86_400,
         description="seconds beyond its time-out after which a source is cut off; at twice that it is stuck",
     )
     drain_timeout_s: float = Field(default=30.0, ge=0, description="seconds a stop waits for the spool to be delivered")

@@ -19,6 +19,8 @@ def alone_in(directory: Path) -> Iterator[None]:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         lock = (directory / "lock").open("w", encoding="ascii")
+    except FileExistsError:
+        raise EdgeError(f"state_dir {directory} cannot be used: it is no directory") from None
     except OSError as exc:
         raise EdgeError(f"state_dir {directory} cannot be used: {exc.strerror}") from exc
     with lock:
@@ -26,6 +28,8 @@ def alone_in(directory: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise EdgeError(f"state_dir {directory} is used by another agent: give each its own") from None
+        except OSError as exc:
+            raise EdgeError(f"state_dir {directory} cannot be used, its disk knows no locks: {exc.strerror}") from exc
         yield
 
 

@@ -16,21 +16,32 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _TEXT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-_CHATTY: Final = ("httpx", "httpcore")
+# They tell each URL, with the key of whoever has to put it there.
+_SECRETIVE: Final = ("httpx", "httpcore")
 _OWN: Final = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "held_back"})
 _PERIOD_S: Final = 60.0
 _PER_PERIOD: Final = 30
+_MOST_PLACES: Final = 1000
 
 
 def configure(style: str, *, verbose: bool) -> None:
     """Sets up logging to stderr, in style "text" or "json"."""
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines() if style == "json" else logging.Formatter(_TEXT))
+    handler.setFormatter(JsonLines() if style == "json" else TextLines(_TEXT))
     if not verbose:
         handler.addFilter(Bounded())
-        for chatty in _CHATTY:
-            logging.getLogger(chatty).setLevel(logging.WARNING)
+    for secretive in _SECRETIVE:
+        logging.getLogger(secretive).setLevel(logging.WARNING)
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
+
+
+class TextLines(logging.Formatter):
+    """A line for people: a stranger's words in it command no terminal, and pass for no line of ours."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """The line, without the traceback."""
+        lines = super().formatMessage(record).split("\n")
+        return "\n    ".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)
 
 
 class JsonLines(logging.Formatter):
@@ -61,6 +72,8 @@ class Bounded(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is told; the first after a pause tells how many were not."""
         now_s = self._monotonic_s()
+        if len(self._seen) > _MOST_PLACES:
+            self._seen = {place: seen for place, seen in self._seen.items() if now_s - seen.since_s < _PERIOD_S}
         seen = self._seen.setdefault((record.pathname, record.lineno, getattr(record, "source", None)), _Seen(now_s))
         if now_s - seen.since_s >= _PERIOD_S:
             held_back, seen.since_s, seen.told, seen.held_back = seen.held_back, now_s, 0, 0

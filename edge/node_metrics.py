@@ -35,9 +35,13 @@ def node_metrics(sources: Sequence[str]) -> list[MetricInfo]:
 
 
 def measure(
-    now_ms: int, uptime_s: float, spool: Spool, extents: Mapping[Lane, Extent], statuses: Mapping[str, SourceStatus]
+    now_ms: int,
+    uptime_s: float,
+    spool: Spool,
+    extents: Mapping[Lane, Extent],
+    sources: Mapping[str, tuple[SourceStatus, int]],
 ) -> list[Reading]:
-    """A reading of each of the node's own metrics."""
+    """A reading of each of the node's own metrics; of a source, its status and how many readings were held back."""
     values: list[float] = [
         uptime_s,
         resident_bytes() / _MIB,
@@ -48,9 +52,9 @@ def measure(
         spool.dropped_batches,
         spool.set_aside,
     ]
-    for status in statuses.values():
-        values += [status.polls, status.failures, status.skipped_ticks]
-    metrics = node_metrics(list(statuses))
+    for status, suppressed in sources.values():
+        values += [status.polls, status.failures, status.skipped_ticks, suppressed]
+    metrics = node_metrics(list(sources))
     return [Reading(metric.name, metric.datatype, value, now_ms) for metric, value in zip(metrics, values, strict=True)]
 
 
@@ -65,4 +69,5 @@ def _of_source(source: str) -> tuple[MetricInfo, ...]:
         MetricInfo(f"Health/{source}/Polls", DataType.INT64, None, "polls in this run, failed ones included"),
         MetricInfo(f"Health/{source}/Failures", DataType.INT64, None, "polls in this run that brought nothing"),
         MetricInfo(f"Health/{source}/Skipped Ticks", DataType.INT64, None, "moments of the schedule that were missed"),
+        MetricInfo(f"Health/{source}/Suppressed", DataType.INT64, None, "readings held back in this run, for good"),
     )

@@ -191,7 +191,7 @@ class Poller:
         try:
             async with self._in_time():
                 await stack.aclose()
-        except Exception:  # noqa: BLE001 - as in polling, whatever a source raises
+        except Exception:
             logger.debug("%s: closing", self.source.name, exc_info=True)
 
     def _keep_remaining(self, source: Source, closing_ms: int) -> None:

@@ -71,8 +71,8 @@ def _parts(where: str, part: BaseModel) -> Iterator[tuple[str, BaseModel]]:
 def _lacks_of(where: str, part: BaseModel) -> Iterator[tuple[str, str]]:
     for name in type(part).model_fields:
         value = getattr(part, name)
-        if isinstance(value, Path) and name not in _MADE_BY_US:
-            if fault := _fault_of_path(value):
+        if isinstance(value, Path):
+            if fault := _fault_of_path(name, value):
                 yield _join(where, name), fault
         elif name.endswith("_env") and isinstance(value, str):
             yield from _lacks_secret(where, name, value)
@@ -96,17 +96,21 @@ def _lacks_secret(where: str, name: str, variable: str) -> Iterator[tuple[str, s
 
 
 def _lacks_paths(part: BaseModel) -> Iterator[str]:
-    values = [getattr(part, name) for name in type(part).model_fields]
-    return (fault for value in values if isinstance(value, Path) and (fault := _fault_of_path(value)))
+    values = ((name, getattr(part, name)) for name in type(part).model_fields)
+    return (fault for name, value in values if isinstance(value, Path) and (fault := _fault_of_path(name, value)))
 
 
-def _fault_of_path(path: Path) -> str | None:
+def _fault_of_path(name: str, path: Path) -> str | None:
+    if name in _MADE_BY_US:
+        return f"{path} is no directory" if name.endswith("_dir") and path.exists() and not path.is_dir() else None
     try:
         path.stat()
     except OSError as exc:
         return f"{path} cannot be read: {exc.strerror}"
     if not os.access(path, os.R_OK):
         return f"{path} cannot be read: Permission denied"
+    if name.endswith("_file") and path.is_dir():
+        return f"{path} is a directory"
     return f"{path} is empty" if path.is_file() and path.stat().st_size == 0 else None
 
 

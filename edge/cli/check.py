@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
 from contract.config import ConfigError, read_config
-from edge.cli.command import FAILURE, OK, Command, print_table, shown_bytes, takes_config
+from edge.cli.command import FAILURE, OK, Command, plain, print_table, shown_bytes, takes_config
 from edge.config import AgentConfig
 from edge.estimate import costs, outage_hours
 from edge.lane import Lane
@@ -37,6 +38,8 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _check(args: Namespace) -> int:
+    if args.outage is not None and not 0 <= args.outage < math.inf:
+        raise ConfigError(f"--outage: found {args.outage:g}, allowed: hours, 0 or more")
     config = read_config(args.config, AgentConfig)
     if not args.elsewhere and (missing := lacks(config)):
         raise ConfigError("\n".join(f"{args.config}: {line}" for line in missing))
@@ -97,7 +100,7 @@ def _print_source(source: SourceConfig) -> None:
     if lines:
         print(f"\n{source.name}")
         for line in lines:
-            print(f"  {line}")
+            print(f"  {plain(line)}")
 
 
 def _reporting(source: SourceConfig) -> Iterator[str]:

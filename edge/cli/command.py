@@ -53,10 +53,16 @@ def shown_bytes(size: float) -> str:
     return f"{size:.0f} B" if unit == "B" else f"{size:.3g} {unit}"
 
 
+def plain(text: str) -> str:
+    """A stranger's words, such as a device's or a server's, without what would command a terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
 def print_table(
     rows: Sequence[Sequence[str]], paint: Callable[[Sequence[str], str], str] = lambda _row, cell: cell
 ) -> None:
-    """Prints rows with their columns aligned; the first are the headings. `paint` may colour a cell of a row."""
+    """Prints rows, made plain, with their columns aligned; the first are the headings. `paint` may colour a cell."""
+    rows = [[plain(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]

@@ -50,6 +50,10 @@ async def _run_until_stopped(read: Callable[[], AgentConfig]) -> None:
     loop.add_signal_handler(signal.SIGHUP, agent.reload_soon)
     with contextlib.suppress(asyncio.CancelledError):
         await work
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # All is kept: what a source left behind may hold up the end, and whoever is tired of it may kill us.
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _look_for_garbage_less() -> None:

@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from contract.config import ConfigError, read_config
-from edge.cli.command import FAILURE, OK, Command, print_table, shown_bytes
+from edge.cli.command import FAILURE, OK, Command, plain, print_table, shown_bytes
 from edge.config import AgentConfig
 from edge.health import LOOPBACK
 from edge.lock import is_used
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 _TIMEOUT_S: Final = 5.0
 _MAX_PAGE_BYTES: Final = 16 << 20
-_COLOURS: Final = {"ok": "32", "starting": "33", "failing": "31;1"}
+_COLOURS: Final = {"ok": "32", "starting": "33", "waiting": "33", "failing": "31;1"}
+_MODEL_FAULTS: Final = frozenset({"failing", "refused", "quarantined"})
 _MS_PER_S: Final = 1000
 _SPANS: Final = (("d", 86_400), ("h", 3600), ("min", 60))
 
@@ -42,15 +43,20 @@ def _status(args: Namespace) -> int:
     try:
         report = _fetch(args.url or _url_of(config))
     except (OSError, http.client.HTTPException, ValueError) as exc:
-        print(f"the agent does not answer: {exc}")
+        _tell(f"the agent does not answer: {exc}")
         if config is not None:
             _print_traces(config)
         return FAILURE
     if args.json:
         print(json.dumps(report, indent=2))
-    else:
-        _print(report)
-    return FAILURE if any(_problems(report)) else OK
+    try:
+        problems = list(_problems(report))
+        if not args.json:
+            _print(report, problems)
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
+        print(f"this page cannot be understood, is its agent of another version? --json prints it as it is: {exc!r}")
+        return FAILURE
+    return FAILURE if problems else OK
 
 
 def _url_of(config: AgentConfig | None) -> str:
@@ -77,44 +83,65 @@ def _fetch(url: str) -> dict[str, Any]:
 
 def _problems(report: Mapping[str, Any]) -> Iterator[str]:
     """What somebody should look at."""
+    uplink, spool = report["uplink"], report["spool"]
     for part in report["stuck"]:
         yield f"{part} does not go on"
-    if not report["uplink"]["connected"]:
-        yield f"nothing is delivered: {report['uplink']['error'] or 'nobody takes the births yet'}"
-    if report["spool"]["error"]:
-        yield f"spool: {report['spool']['error']}"
+    if not uplink["connected"]:
+        yield f"nothing is delivered: {uplink['error'] or 'it is still connecting'}"
+    elif uplink["away"]:
+        yield "the broker is there, but nobody confirms what is sent: look at the bridge and Kafka"
+    if spool["error"]:
+        yield f"spool: {spool['error']}"
+    if spool["set_aside"]:
+        yield f"spool: {spool['set_aside']} spoilt files lie in state_dir; delete them when you have seen them"
     if report["clock"]["state"] == "waiting":
         yield report["clock"]["explanation"]
+    yield from _faults(report)
+
+
+def _faults(report: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with sources and models."""
     for name, source in report["sources"].items():
         if source["state"] == "failing":
             yield f"source {name}: {source['error']}"
+    for name, model in _models(report).items():
+        if model["state"] in _MODEL_FAULTS:
+            yield f"model {name} is {model['state']}: {model['reason']}"
 
 
-def _print(report: Mapping[str, Any]) -> None:
-    process, uplink = report["process"], report["uplink"]
-    print(
+def _models(report: Mapping[str, Any]) -> Mapping[str, Any]:
+    models: Mapping[str, Any] = report["models"]["models"]
+    return models
+
+
+def _print(report: Mapping[str, Any], problems: Sequence[str]) -> None:
+    process, uplink, now_ms = report["process"], report["uplink"], report["clock"]["now"]
+    _tell(
         f"node {report['node']}, version {report['version']}, up for {_span(report['uptime_s'])}, "
         f"{shown_bytes(process['memory_bytes'])} of memory"
     )
-    print(f"clock   {report['clock']['explanation']}")
-    state = "delivering" if uplink["connected"] else "not delivering"
+    _tell(f"clock   {report['clock']['explanation']}")
+    works = uplink["connected"] and not uplink["away"]
+    state = "delivering" if works else "not delivering"
     away = ", what is read is kept for replay" if uplink["away"] else ""
-    print(f"uplink  {_coloured(state, 'ok' if uplink['connected'] else 'failing')}{away}", end="")
-    print(f", {uplink['unacknowledged']} batches on their way")
-    _print_spool(report["spool"], report["clock"]["now"])
-    _print_sources(report["sources"], report["clock"]["now"])
-    if problems := list(_problems(report)):
+    on_line = f", {uplink['unacknowledged']} batches on their way"
+    print(f"uplink  {_coloured(state, 'ok' if works else 'failing')}{away}{on_line}")
+    _print_spool(report["spool"], now_ms)
+    _print_sources(report["sources"], now_ms)
+    if models := _models(report):
+        print()
+        _print_models(models, now_ms)
+    if problems:
         print()
     for problem in problems:
-        print(_coloured(f"! {_plain(problem)}", "failing"))
+        print(_coloured(f"! {plain(problem)}", "failing"))
 
 
 def _print_spool(spool: Mapping[str, Any], now_ms: int) -> None:
     lost = "".join(f", {spool[what]} {what}" for what in ("buffered", "undated", "evicted", "dropped") if spool[what])
-    aside = f", {spool['set_aside']} spoilt files set aside" if spool["set_aside"] else ""
     left = "" if spool["outage_left_s"] is None else f", which holds an outage of {_span(spool['outage_left_s'])} more"
     size = "?" if spool["bytes"] is None else shown_bytes(spool["bytes"])
-    print(f"spool   {size} of {shown_bytes(spool['max_bytes'])}{left}{lost}{aside}\n")
+    print(f"spool   {size} of {shown_bytes(spool['max_bytes'])}{left}{lost}\n")
     rows = [("lane", "batches", "size", "oldest")]
     rows += [
         (lane, f"{content['batches']:,}", shown_bytes(content["bytes"]), _age(content["oldest_at"], now_ms))
@@ -125,24 +152,51 @@ def _print_spool(spool: Mapping[str, Any], now_ms: int) -> None:
 
 
 def _print_sources(sources: Mapping[str, Any], now_ms: int) -> None:
-    rows = [("source", "state", "last reading", "polls", "failed", "skipped", "held back", "")]
-    for name, source in sources.items():
-        # What is 0 or empty is no news.
-        details = ", ".join(f"{key} {_number(value)}" for key, value in source["details"].items() if value)
-        said = source["error"] or details
-        rows.append(
-            (
-                name,
-                source["state"],
-                _age(source["last_sampled_at"], now_ms),
-                f"{source['polls']:,}",
-                f"{source['failures']:,}",
-                f"{source['skipped_ticks']:,}",
-                f"{source['suppressed']:,}",
-                _plain(str(said)),
-            )
+    rows = [("source", "state", "last reading", "polls", "failed", "skipped", "held back")]
+    rows += [
+        (
+            name,
+            source["state"],
+            _age(source["last_sampled_at"], now_ms),
+            f"{source['polls']:,}",
+            f"{source['failures']:,}",
+            f"{source['skipped_ticks']:,}",
+            f"{source['suppressed']:,}",
         )
-    print_table(rows, lambda row, cell: _coloured(cell, row[1].strip()) if cell.strip() == row[1].strip() else cell)
+        for name, source in sources.items()
+    ]
+    print_table(rows, _paint_state)
+    # What is 0 or empty is no news.
+    told = {
+        name: [f"{key} {_number(v)}" for key, v in source["details"].items() if v] for name, source in sources.items()
+    }
+    if any(told.values()):
+        print()
+    for name, details in told.items():
+        if details:
+            _tell(f"{name}: {', '.join(details)}")
+
+
+def _print_models(models: Mapping[str, Any], now_ms: int) -> None:
+    rows = [("model", "state", "last result", "results", "failed", "version", "form")]
+    rows += [
+        (
+            name,
+            model["state"],
+            _age(model["last_result_at"], now_ms),
+            f"{model['results']:,}",
+            f"{model['failed']:,}",
+            str(model["version"] or "-"),
+            str(model["form"] or "-"),
+        )
+        for name, model in models.items()
+    ]
+    print_table(rows, _paint_state)
+
+
+def _paint_state(row: Sequence[str], cell: str) -> str:
+    state = row[1]
+    return _coloured(cell, "failing" if state in _MODEL_FAULTS else state) if cell.strip() == state else cell
 
 
 def _print_traces(config: AgentConfig) -> None:
@@ -178,9 +232,8 @@ def _number(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _plain(text: str) -> str:
-    """A device's own words, without what would command a terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text)
+def _tell(text: str) -> None:
+    print(plain(text))
 
 
 def _coloured(text: str, state: str) -> str:

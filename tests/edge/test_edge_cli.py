@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
+import os
 import re
 import socket
 import subprocess
@@ -18,6 +20,7 @@ from contract.config import ConfigError, parse_config
 from contract.datatypes import DataType
 from edge.__main__ import COMMANDS, main
 from edge.batch import batches_of_poll
+from edge.cli.command import print_table
 from edge.config import AgentConfig
 from edge.estimate import cost_of
 from edge.preflight import is_host
@@ -69,6 +72,10 @@ def test_there_is_an_example_of_every_kind_of_source() -> None:
             {"mqtt": {"host": "h", "username": "u", "password_file": "/none"}},
             "mqtt.password_file: /none cannot be read",
         ),
+        ({"mqtt": {"host": "h", "username": "u", "password_file": "/etc"}}, "mqtt.password_file: /etc is a directory"),
+        ({"state_dir": "README.md"}, "state_dir: README.md is no directory"),
+        ({"health_interval_s": math.inf}, "health_interval_s: found inf"),
+        ({"stuck_after_s": 1e-9}, "stuck_after_s: found 1e-09"),
         ({"mqtt": {"host": "h", "tls": {"ca_file": "/none.pem"}}}, "mqtt.tls.ca_file: /none.pem cannot be read"),
         ({"mqtt": {"host": "h", "tls": {"ca_file": "README.md"}}}, "mqtt.tls: README.md: cannot be used"),
         ({"mqtt": {"host": "192.168.1.300"}}, "mqtt.host: found '192.168.1.300', allowed: a name or an address"),
@@ -148,6 +155,9 @@ def test_check_says_what_is_polled_what_it_costs_and_how_long_the_spool_lasts(
     assert "spool: 1 MiB hold an outage of about" in shown
     assert main(["check", str(path), "--outage", "1000"]) == 1
     assert "spool.max_bytes is 1048576" in capsys.readouterr().err
+    for hours in ("nan", "-1", "inf"):
+        assert main(["check", str(path), f"--outage={hours}"]) == 2
+        assert capsys.readouterr().err.startswith("--outage: found")
 
 
 def test_a_sample_poll_is_about_as_large_as_a_real_one(tmp_path: Path) -> None:
@@ -230,6 +240,20 @@ def test_a_configuration_is_checked_without_what_only_a_running_agent_needs() ->
     code = "import sys, edge.__main__; print({'paho', 'numpy', 'cv2', 'httpx', 'sqlite3'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_who_reads_only_the_beginning_or_knows_no_degrees_sees_no_traceback() -> None:
+    command = f"{sys.executable} -m edge check --elsewhere edge/examples/edge.yaml"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    for line in (f"{command} | head -1", command):
+        done = subprocess.run(line, shell=True, capture_output=True, env=environment, check=True)
+        assert done.stdout
+        assert not done.stderr
+
+
+def test_what_a_device_says_commands_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table([("metric", "value"), ("label", "\x1b[2Jon\n")])
+    assert capsys.readouterr().out == "metric  value\nlabel   ?[2Jon?\n"
 
 
 def test_help_is_offered(capsys: pytest.CaptureFixture[str]) -> None:

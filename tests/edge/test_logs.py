@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from edge.logs import Bounded, JsonLines
+from edge.logs import Bounded, JsonLines, TextLines
 
 
 def record(message: str = "it is %s", *args: object, line: int = 1, **more: Any) -> logging.LogRecord:
@@ -80,3 +80,17 @@ def test_the_command_line_logs_as_it_is_asked(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "state_dir /proc/nothing cannot be used" in done.stderr
     assert all(json.loads(line)["level"] for line in done.stderr.splitlines() if line.startswith("{"))
+
+
+def test_a_line_for_people_commands_no_terminal_and_forges_no_other() -> None:
+    record = logging.makeLogRecord({"msg": "plant: %s", "args": ("\x1b[2Jdown\n2026 INFO edge: all is well",)})
+    assert TextLines("%(message)s").format(record) == "plant: ?[2Jdown\n    2026 INFO edge: all is well"
+
+
+def test_sources_that_come_and_go_take_no_memory_for_good() -> None:
+    now_s = 0.0
+    bounded = Bounded(lambda: now_s)
+    for n in range(5000):
+        now_s += 1
+        bounded.filter(logging.makeLogRecord({"source": f"s{n}"}))
+    assert len(bounded._seen) < 1100

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edge.__main__ import _parser
+from edge.agent import _ENDING_S
 from edge.config import AgentConfig
 from edge.notify import Notifier
 
@@ -120,7 +121,7 @@ def test_the_sample_unit_feeds_its_watchdog_and_stops_in_time() -> None:
     defaults = {name: field.default for name, field in AgentConfig.model_fields.items()}
     assert settings["Type"] == "notify"
     assert float(settings["WatchdogSec"]) > 2 * defaults["stuck_after_s"]
-    assert float(settings["TimeoutStopSec"]) > defaults["drain_timeout_s"]
+    assert float(settings["TimeoutStopSec"]) > 3 * _ENDING_S + defaults["drain_timeout_s"]
     argv = shlex.split(settings["ExecStart"])
     assert argv[1:3] == ["-m", "edge"]
     assert _parser().parse_args(argv[3:]).command == "run"

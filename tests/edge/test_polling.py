@@ -31,6 +31,7 @@ class ScriptedConfig(SourceConfig):
     script: tuple[str, ...] = ("ok",)
     fails_to_open: int = 0
     remaining: float | None = None
+    fails_to_close: bool = False
 
     def metrics(self) -> Sequence[MetricInfo]:
         return [MetricInfo("a", DataType.DOUBLE), MetricInfo("b", DataType.BOOLEAN)]
@@ -41,6 +42,8 @@ class ScriptedConfig(SourceConfig):
         if next(opened) < self.fails_to_open:
             raise SourceError(f"{self.name}: no such line")
         yield ScriptedSource(self, now_ms)
+        if self.fails_to_close:
+            raise OSError("the line is gone")
 
 
 class ScriptedSource(Source):
@@ -212,6 +215,25 @@ def test_a_stop_lets_the_poll_in_flight_end_and_keeps_it(eventually: Any) -> Non
     config = ScriptedConfig(name="s", interval_s=0.01, script=("slow",))
     polls, _ = run([config], lambda _: "s" in POLLED, eventually)
     assert [reading.value for reading in polls["s"][0].readings] == [0.0]
+
+
+def test_a_source_that_fails_in_closing_leaves_no_failed_poll(eventually: Any) -> None:
+    config = ScriptedConfig(name="s", interval_s=0.02, fails_to_close=True)
+    polls, pollers = run([config], lambda p: len(p["s"]) >= 2, eventually)
+    assert {reading.quality for poll in polls["s"] for reading in poll.readings} == {Quality.GOOD}
+    assert (pollers["s"].status.state, pollers["s"].status.failures) == ("ok", 0)
+
+
+def test_jitter_skips_no_tick(eventually: Any) -> None:
+    async def scenario() -> None:
+        poller = Poller(ScriptedConfig(name="s", interval_s=0.2), lambda _: None, AnchoredClock().now_ms, jitter_s=60)
+        task = asyncio.create_task(poller.run())
+        await eventually(lambda: poller.status.polls >= 3, "polls")
+        poller.stop()
+        await task
+        assert poller._tick.index == poller.status.polls + poller.status.skipped_ticks
+
+    asyncio.run(scenario())
 
 
 def test_poll_once_raises_what_is_wrong() -> None:

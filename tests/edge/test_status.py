@@ -38,6 +38,15 @@ SOURCE: dict[str, Any] = {
     "skipped_ticks": 2,
     "overdue_s": 0.0,
 }
+MODEL: dict[str, Any] = {
+    "state": "ok",
+    "reason": None,
+    "version": "1.2.0",
+    "form": "tflite",
+    "results": 12,
+    "failed": 0,
+    "last_result_at": NOW_MS - 3000,
+}
 WELL: dict[str, Any] = {
     "node": "demo/edge-1",
     "version": "0.1",
@@ -68,6 +77,7 @@ WELL: dict[str, Any] = {
         },
     },
     "sources": {"plant": SOURCE, "gate": SOURCE | {"details": {}}},
+    "models": {"process": {"losses": 0, "pid": None}, "models": {"forecast": MODEL}},
     "process": {"pid": 1, "memory_bytes": 50 << 20, "cpu_s": 1.25, "open_files": 12},
 }
 
@@ -112,8 +122,13 @@ def test_an_agent_that_is_well(capsys: pytest.CaptureFixture[str]) -> None:
         "live   7        2 KiB  1.5 s ago\n"
         "\n"
         "source  state  last reading  polls  failed  skipped  held back\n"
-        "plant   ok     0.4 s ago     1,234  1       2        5          line_occupancy 0.25\n"
+        "plant   ok     0.4 s ago     1,234  1       2        5\n"
         "gate    ok     0.4 s ago     1,234  1       2        5\n"
+        "\n"
+        "plant: line_occupancy 0.25\n"
+        "\n"
+        "model     state  last result  results  failed  version  form\n"
+        "forecast  ok     3 s ago      12       0       1.2.0    tflite\n"
     )
 
 
@@ -121,7 +136,14 @@ def test_an_agent_that_is_well(capsys: pytest.CaptureFixture[str]) -> None:
     ("path", "value", "problem"),
     [
         ("sources.gate", SOURCE | {"state": "failing", "error": "no frame\x1b[2J"}, "! source gate: no frame?[2J"),
-        ("uplink.connected", False, "! nothing is delivered: nobody takes the births yet"),
+        ("uplink.connected", False, "! nothing is delivered: it is still connecting"),
+        ("uplink.away", True, "! the broker is there, but nobody confirms what is sent: look at the bridge and Kafka"),
+        ("spool.set_aside", 2, "! spool: 2 spoilt files lie in state_dir"),
+        (
+            "models.models.forecast",
+            MODEL | {"state": "quarantined", "reason": "it hung"},
+            "! model forecast is quarantined: it hung",
+        ),
         ("stuck", ["source gate"], "! source gate does not go on"),
         ("spool.error", "the disk is full", "! spool: the disk is full"),
         ("clock.state", "waiting", "! the clock is right"),
@@ -166,10 +188,16 @@ def test_json_is_what_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_another_page_is_no_agent(capsys: pytest.CaptureFixture[str]) -> None:
     others: tuple[object, ...] = ({}, [], "x", {"node": 1})
+    keys = ("node", "uplink", "spool", "sources", "stuck")
     for other in others:
         with page(other) as url:
             assert main(["status", "--url", url]) == 1
         assert "no agent's health page" in capsys.readouterr().out
+    values: tuple[object, ...] = ({}, [], None, 1)
+    for value in values:
+        with page(dict.fromkeys(keys, value)) as url:
+            assert main(["status", "--url", url]) == 1
+        assert "of another version?" in capsys.readouterr().out
 
 
 @pytest.fixture
