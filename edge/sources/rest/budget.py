@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 # Two requests may arrive closer together than they were sent.
 MARGIN_S: Final = 0.1
+_DAY_S: Final = 86_400
+_MONTH_S: Final = 31 * _DAY_S
 LONGEST_PAUSE_S: Final = 3600.0
 _FIRST_PAUSE_S: Final = 5.0
 _LONGEST_OWN_PAUSE_S: Final = 900.0
@@ -72,6 +74,15 @@ class Quota:
         """Notes a request."""
         self._turn(now_ms)
         self.used += 1
+
+    def refund(self) -> None:
+        """Takes back a request."""
+        self.used = max(0, self.used - 1)
+
+    @property
+    def share_s(self) -> float:
+        """Seconds from one request to the next where all of them are spread evenly."""
+        return (_MONTH_S if self._is_month else _DAY_S) / self.limit
 
     def exhaust(self, now_ms: int) -> None:
         """Notes that the provider says there is nothing left."""
@@ -140,6 +151,18 @@ class Budget:
         for quota in self._quotas:
             quota.spend(now_ms)
         self._save()
+
+    def refund(self) -> None:
+        """Takes back a request that has not reached the provider."""
+        self.spent -= 1
+        for quota in self._quotas:
+            quota.refund()
+
+    def spread(self, now_s: float, requests: int, reason: str) -> None:
+        """Waits for the share of the quotas that a failed poll has cost: trying again at once would use them up."""
+        pause_s = min(requests * max((quota.share_s for quota in self._quotas), default=0.0), LONGEST_PAUSE_S)
+        if now_s + pause_s > max(now_s, self._paused_until_s):
+            self._paused_until_s, self._pause_reason = now_s + pause_s, reason
 
     def pause(self, now_s: float, asked_s: float | None, luck: float, reason: str) -> None:
         """Asks for nothing for as long as the provider wants, an hour at most; None: longer each time, less by luck."""

@@ -119,6 +119,8 @@ class Connection:
             raise Unreachable(f"{shown}: no answer in {round(left_s, 2):g} s") from exc
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
             self.last_status = type(exc).__name__
+            if isinstance(exc, httpx.ConnectError):
+                self._budget.refund()
             # Its words may hold the URL as it was sent.
             raise Unreachable(f"{shown}: {self._key.hide(str(exc))[:_SHOWN] or type(exc).__name__}") from None
 

@@ -104,11 +104,13 @@ class RestSource(Source):
         """What is new; raises SourceError when nothing was answered that should have been."""
         if self._rests():
             return []
-        asked_ms = self._now_ms()
+        asked_ms, spent = self._now_ms(), self._budget.spent
         found = await self._ask_round()
         if not found.answers:
             if found.errors:
-                raise next(iter(found.errors.values()))
+                error = next(iter(found.errors.values()))
+                self._budget.spread(asyncio.get_running_loop().time(), self._budget.spent - spent, str(error))
+                raise error
             if found.deferred is not None and not found.deferred.is_brief:
                 raise found.deferred
             return []

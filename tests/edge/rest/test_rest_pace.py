@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -131,6 +132,34 @@ def test_a_days_quota_ends_and_is_renewed_and_a_restart_does_not_renew_it(
     assert len(scripted_api.asked) == 2
     clock[0] += 86_400_000
     assert gauges.run(restarted, gauges.poll, lambda: clock[0])
+
+
+def test_a_server_that_fails_does_not_use_up_the_days_quota(gauges: Any, scripted_api: Any, said: Any) -> None:
+    scripted_api.script = lambda _: said(b"", 500)
+    config = gauges.config(limits={"per_day": 48}, interval_s=3600)
+
+    async def polls(source: RestSource) -> Any:
+        for complaint in ("HTTP 500", "HTTP 500.*; next request at 2027-01-15 09:00:0", "next request at"):
+            with pytest.raises(SourceError, match=complaint):
+                await source.poll()
+        return source.details()["quota_left_day"]
+
+    assert gauges.run(config, polls) == 46
+    assert len(scripted_api.asked) == 2
+
+
+def test_a_request_that_reached_nobody_costs_no_quota(gauges: Any, scripted_api: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+
+    async def polls(source: RestSource) -> Any:
+        for _ in range(3):
+            with pytest.raises(SourceError, match=f"{url}/v1/a: All connection attempts failed"):
+                await source.poll()
+        return source.details()["quota_left_day"]
+
+    assert gauges.run(gauges.config(limits={"per_day": 48}, interval_s=3600, base_url=url), polls) == 48
+    assert not scripted_api.asked
 
 
 def test_while_the_market_is_closed_it_is_asked_once_or_rarely(gauges: Any, scripted_api: Any) -> None:
