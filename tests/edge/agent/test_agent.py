@@ -158,7 +158,7 @@ def test_without_a_broker_a_stop_waits_no_longer_than_it_may_and_a_second_signal
     assert agent.end(timeout_s=15) == 0
     assert "batches in the spool, for the next run" in agent.log()
     agent = start_agent(drain_timeout_s=600)
-    agent.process.send_signal(signal.SIGTERM)
+    agent.send(signal.SIGTERM)
     wait_for(lambda: "stopping" in agent.log(), "the stop")
     assert agent.end(timeout_s=15) == 0
 
@@ -167,9 +167,9 @@ def test_a_second_agent_on_the_same_state_is_refused(broker: Mosquitto, start_ag
     assert broker.running
     first = start_agent()
     second = start_agent()
-    assert second.process.wait(10) == 1
+    assert second.wait(10) == 1
     assert "used by another agent" in second.log()
-    assert first.process.poll() is None
+    assert first.process.exitcode is None
 
 
 def test_a_spoilt_spool_is_no_failed_start(
@@ -212,9 +212,9 @@ def test_kills_of_every_kind_in_turn_lose_nothing_that_is_not_declared(
     bridge = new_bridge(broker.port, GROUP)
     api, _ = weather_api
     agent = start_agent()
-    for turn in range(8):
+    for turn in range(6):
         served = len(api.served)
-        wait_for(lambda at_least=served + 7: len(api.served) >= at_least, "polls")
+        wait_for(lambda at_least=served + 10: len(api.served) >= at_least, "polls")
         match turn % 4:
             case 0:
                 agent.end(signal.SIGKILL)

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    import pytest
-
 
 @contextlib.contextmanager
 def listening(path: Path) -> Iterator[list[str]]:
@@ -47,7 +45,6 @@ def listening(path: Path) -> Iterator[list[str]]:
 def test_systemd_hears_how_the_agent_fares_and_sighup_reads_the_file_again(
     start_agent: Callable[..., Any],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     wait_for: Any,
 ) -> None:
     with listening(tmp_path / "notify") as heard:
@@ -55,21 +52,20 @@ def test_systemd_hears_how_the_agent_fares_and_sighup_reads_the_file_again(
         def hears(word: str) -> bool:
             return any(line.startswith(word) for line in list(heard))
 
-        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        monkeypatch.setenv("WATCHDOG_USEC", "600000")
-        agent = start_agent(drain_timeout_s=0)
+        systemd = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "600000"}
+        agent = start_agent(systemd, drain_timeout_s=0)
         wait_for(lambda: hears("READY=1"), "ready")
         wait_for(lambda: hears("STATUS=1 of 1 sources ok"), "what it does")
         wait_for(lambda: hears("WATCHDOG=1"), "the watchdog is fed")
         heard.clear()
         document = yaml.safe_load(agent.config_path.read_text())
         agent.config_path.write_text(yaml.safe_dump(document | {"sources": []}))
-        agent.process.send_signal(signal.SIGHUP)
+        agent.send(signal.SIGHUP)
         wait_for(lambda: "refused, the old one goes on" in agent.log(), "the wrong one is refused")
         other = document["sources"][0] | {"name": "other"}
         document["mqtt"]["window"] = 7
         agent.config_path.write_text(yaml.safe_dump(document | {"sources": [*document["sources"], other]}))
-        agent.process.send_signal(signal.SIGHUP)
+        agent.send(signal.SIGHUP)
         wait_for(lambda: "other" in agent.health()["sources"], "the new source")
         assert "2 sources; restart needed for: mqtt" in agent.log()
         assert hears("RELOADING=1")
