@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import struct
 import time
 from typing import Any
 
@@ -191,3 +192,62 @@ def test_a_request_that_is_too_large_is_learned_whatever_was_asked_for_in_its_pl
             assert len(line.requests) == 2
 
     kit.on_line(test)
+
+
+@pytest.mark.parametrize("cut", [1, 6, 8, 12])
+def test_a_device_that_restarts_in_the_middle_of_an_answer_costs_that_answer(
+    kit: Any, cut: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(random, "randrange", lambda _: 0)  # transaction ids are the numbers of the requests
+
+    async def test(line: Any) -> None:
+        line.units[1] = dict.fromkeys(range(4), 7) | {20: 7}
+        restarts = 3
+
+        async def answer(unit: int, function: int, address: int, count: int) -> bytes | None:
+            nonlocal restarts
+            pdu = await line.honest(unit, function, address, count)
+            if restarts and address == 0:
+                restarts -= 1
+                frame = struct.pack(">HHHB", len(line.requests), 0, len(pdu) + 1, unit) + pdu
+                line.writers[-1].write(frame[:cut])
+                line.writers[-1].close()
+                return None
+            return pdu
+
+        line.answer = answer
+        of_units = kit.units(u1=[*kit.points, {"name": "far", "address": 20}])
+        async with kit.config(line, of_units).open(kit.now) as source:
+            for _ in range(3):
+                shown = kit.shown(await source.poll())
+                assert shown["far"] == 7
+                assert set(shown.values()) == {7, "bad"}
+            await kit.until(source, "p0", 7)
+            assert set(kit.shown(await source.poll()).values()) == {7}
+
+    kit.on_line(test)
+
+
+def test_an_answer_that_drips_is_taken_once_it_is_whole_and_in_time(kit: Any) -> None:
+    async def test(line: Any) -> None:
+        line.units[1] = dict.fromkeys(range(4), 7)
+        pause_s = 0.005
+
+        async def dripping(unit: int, function: int, address: int, count: int) -> bytes | None:
+            pdu = await line.honest(unit, function, address, count)
+            for byte in bytes([unit]) + pdu + kit.crc(bytes([unit]) + pdu):
+                line.send(bytes([byte]))
+                await asyncio.sleep(pause_s)
+            return None
+
+        line.answer = dripping
+        config = kit.config(line, kit.units(u1=kit.points), late_answer_s=0.1)
+        async with config.open(kit.now) as source:
+            assert set(kit.shown(await source.poll()).values()) == {7}
+            pause_s, line.units[1] = 0.03, dict.fromkeys(range(4), 8)  # 13 bytes: longer than request_timeout_s
+            with pytest.raises(SourceError, match="no answer in time"):
+                await source.poll()
+            line.answer, line.units[1] = line.honest, dict.fromkeys(range(4), 9)
+            await kit.until(source, "p0", 9)
+
+    kit.on_serial_line(test)
