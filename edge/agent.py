@@ -162,11 +162,14 @@ class Agent:
             watchdog.cancel()
 
     async def _drain(self, uplink: asyncio.Task[None]) -> None:
-        await self._spool.flush()
+        """Delivers what is left while there is time; a spool that fails or hangs holds up no end."""
+        with contextlib.suppress(SpoolError, TimeoutError):
+            async with asyncio.timeout(_ENDING_S):
+                await self._spool.flush()
         self._uplink.drain()
         await asyncio.wait([uplink], timeout=self._config.drain_timeout_s)
         if not uplink.done():
-            depth = sum(extent.depth for extent in (await self._spool.extents()).values())
+            depth = sum(extent.depth for extent in self._spool.held.values())
             logger.warning("stopping with %d batches in the spool, for the next run to deliver", depth)
             uplink.cancel()
 

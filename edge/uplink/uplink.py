@@ -281,7 +281,11 @@ class Uplink:
         """Whether a stop was asked for, and nothing is left to deliver."""
         if not self._draining or self._spool.buffered:
             return False
-        return not any(extent.depth for extent in (await self._spool.extents()).values())
+        try:
+            extents = await self._spool.extents()
+        except SpoolError:  # told by the spool; what lies there may be readable yet
+            return False
+        return not any(extent.depth for extent in extents.values())
 
     def _tell_connected(self) -> None:
         logger.info("delivering to %s:%d", self._config.host, self._config.port)

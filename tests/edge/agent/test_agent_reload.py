@@ -17,7 +17,7 @@ from contract.datatypes import DataType
 from contract.sparkplug import decode
 from edge.agent import Agent
 from edge.config import AgentConfig
-from edge.errors import EdgeError
+from edge.errors import EdgeError, SpoolError
 from edge.lane import Lane
 from edge.reading import MetricInfo, Reading
 from edge.reload import take_in
@@ -296,3 +296,28 @@ def test_a_stop_does_not_wait_for_a_poll_that_may_take_minutes(
         await reloading
 
     asyncio.run(scenario())
+
+
+def test_a_stop_waits_for_no_spool_that_hangs_or_fails(
+    tmp_path: Path, eventually: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("edge.agent._ENDING_S", 0.1)
+
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    async def fail() -> None:
+        raise SpoolError("the card is gone")
+
+    async def scenario() -> None:
+        source = CountingConfig(name="a", interval_s=0.01)
+        async with running(File(a_config(tmp_path, source, drain_timeout_s=0.2))) as agent:
+            await eventually(lambda: given.get("a"), "polls")
+            monkeypatch.setattr(agent._spool, "flush", hang)
+            monkeypatch.setattr(agent._spool, "extents", fail)
+            stopped_s = time.monotonic()
+        assert time.monotonic() - stopped_s < 5
+
+    asyncio.run(scenario())
+    assert "unexpected" not in caplog.text
+    assert "for the next run to deliver" in caplog.text
