@@ -97,6 +97,19 @@ class AgentConfig(Config):
             raise ValueError(f"source names must be unique, given more than once: {', '.join(twice)}")
         return sources
 
+    @field_validator("sources")
+    @classmethod
+    def _claims_do_not_meet(cls, sources: tuple[AnySource, ...]) -> tuple[AnySource, ...]:
+        claimed: dict[str, str] = {}
+        for source in sources:
+            if (claim := source.claims()) is not None and (
+                other := claimed.setdefault(claim, source.name)
+            ) != source.name:
+                raise ValueError(
+                    f"{claim} is of one source alone, found in {other} and {source.name}: join them in one"
+                )
+        return sources
+
     @model_validator(mode="after")
     def _models_have_their_inputs(self) -> Self:
         if not self.models:

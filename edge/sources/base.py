@@ -70,6 +70,10 @@ class SourceConfig(Config):
     def metrics(self) -> Sequence[MetricInfo]:
         """Every metric this source can produce, for the device's birth."""
 
+    def claims(self) -> str | None:
+        """What no other source can use beside it, such as a serial port; None where there is no such thing."""
+        return None
+
     def explain(self) -> Sequence[str]:
         """Lines for `python -m edge check`: what polling this takes, such as requests, line time, quota."""
         return ()

@@ -188,6 +188,10 @@ class ModbusConfig(LineConfig, SourceConfig):
         """One metric per point."""
         return [point.metric() for unit in self.units for point in unit.points]
 
+    def claims(self) -> str | None:
+        """Its serial port: two masters on one line take each other's answers."""
+        return self.device
+
     def explain(self) -> list[str]:
         """How many requests a poll takes, and how much of the line."""
         taken = self.occupancy()

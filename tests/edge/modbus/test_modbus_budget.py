@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from contract.config import ConfigError, parse_config
+from edge.config import AgentConfig
 from edge.sources.modbus import ModbusConfig
 from edge.sources.modbus.budget import Ask, LineTiming, occupancy
 from edge.sources.modbus.framing import read_request
@@ -101,6 +102,20 @@ def test_check_explains_requests_and_occupancy(kit: Any) -> None:
 def test_wrong_lines(kit: Any, line: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         config(kit.units(u1=kit.points), **line)
+
+
+def test_a_serial_port_is_of_one_source_alone(kit: Any) -> None:
+    def source(name: str, device: str) -> dict[str, Any]:
+        line = {"transport": "serial", "device": device, "baudrate": 9600}
+        return {"type": "modbus", "name": name, "interval_s": 1, "units": kit.units(u1=kit.points)} | line
+
+    def agent(*devices: str) -> dict[str, Any]:
+        sources = [source(f"s{i}", device) for i, device in enumerate(devices)]
+        return {"group": "g", "node": "n", "state_dir": "s", "mqtt": {"host": "h"}, "sources": sources}
+
+    assert parse_config(agent("/dev/ttyUSB0", "/dev/ttyUSB1"), AgentConfig, "edge.yaml").sources[1].name == "s1"
+    with pytest.raises(ConfigError, match="/dev/ttyUSB0 is of one source alone, found in s0 and s1: join them in one"):
+        parse_config(agent("/dev/ttyUSB0", "/dev/ttyUSB0"), AgentConfig, "edge.yaml")
 
 
 @pytest.mark.parametrize(
