@@ -191,7 +191,7 @@ class Delivery:
                     return
                 if which in _REPLAYED and not self._may_go_on(which, link):
                     break
-        self._line_is_full = any(self._room(which, link) <= 0 < lane.room for which, lane in self._lanes.items())
+        self._line_is_full = any(lane.room > 0 >= self._room(which, link) for which, lane in self._lanes.items())
 
     def _may_go_on(self, which: Lane, link: Link) -> bool:
         return self._turns.may_go_on(which, time.monotonic()) and self._room(which, link) > 0
@@ -204,7 +204,7 @@ class Delivery:
             # Whether anybody takes them is tried with one batch, of the lane that matters most.
             first = next((which for which, lane in self._lanes.items() if lane.depth), None)
             return {} if first is None or link.in_flight else {first: min(1, self._room(first, link))}
-        return {which: self._room(which, link) for which in self._lanes}
+        return {which: self._room(which, link) for which, lane in self._lanes.items() if lane.room > 0}
 
     def _room(self, which: Lane, link: Link) -> int:
         # For each lane that is more urgent, a place on the line is left free.
