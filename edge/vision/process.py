@@ -10,20 +10,17 @@ may kill it at any time.
 from __future__ import annotations
 
 import base64
-import ctypes
 import json
-import os
-import resource
 import signal
 import sys
 import threading
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import cv2
 
+from edge.modesty import die_with, stand_back
 from edge.vision.analysis import Analysis, Elapsed
 from edge.vision.clip import Recorder
 from edge.vision.files import file_frames
@@ -44,7 +41,6 @@ if TYPE_CHECKING:
 
     Line: TypeAlias = dict[str, object]
 
-_PR_SET_PDEATHSIG: Final = 1
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 3.0
 _FAULT_CHARACTERS: Final = 300
@@ -138,27 +134,6 @@ def _opened(settings: Settings, stop: Stop) -> Iterator[Frame]:
     return (mjpeg_frames if settings.url.startswith("http") else stream_frames)(settings, stop)
 
 
-def be_modest(settings: Settings) -> None:
-    """One thread, a low priority, and a bound on memory: what goes past it fails, with the frame that needs it."""
-    cv2.setNumThreads(1)
-    os.nice(settings.nice)
-    try:
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-        held_bytes = int(status.partition("VmData:")[2].split()[0]) * 1024
-    except (OSError, IndexError, ValueError):
-        return  # no Linux
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (held_bytes + settings.data_bytes, hard))
-
-
-def die_with(parent_pid: int) -> None:
-    """Have the kernel kill us when the agent dies, however it dies."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent_pid:  # it was already dead before the line above
-        sys.exit(1)
-
-
 def main() -> None:
     """Watch as stdin says."""
     # Ctrl-C goes to the whole group of processes: the agent decides what it means.
@@ -175,7 +150,8 @@ def main() -> None:
 
     heeding = threading.Thread(target=heed_stdin, name="stdin", daemon=True)
     heeding.start()
-    be_modest(settings)
+    cv2.setNumThreads(1)
+    stand_back(settings.nice, settings.data_bytes)
 
     def tell(line: Line) -> None:
         sys.stdout.write(json.dumps(line) + "\n")
