@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -33,8 +32,9 @@ def told(readings: list[Reading], metric: str, value: object) -> list[Reading]:
 
 async def with_incident(cameras: Any, config: Any, camera: Any, kind: str, until: Any) -> list[Reading]:
     async with config.open(cameras.clock) as source:
-        readings: list[Reading] = await cameras.polled(source, lambda found: len(told(found, "tamper", "none")) > 0)
-        readings += await cameras.polled(source, lambda found: sum(r.metric == "brightness" for r in found) >= 6)
+        readings: list[Reading] = await cameras.polled(
+            source, lambda found: sum(r.metric == "brightness" for r in found) >= 4
+        )
         answer = await asyncio.to_thread(
             httpx.post, f"{camera.addresses['url']}/incidents?kind={kind}&duration_s=2", timeout=5
         )
@@ -48,14 +48,15 @@ def test_an_intruder_makes_a_clip_of_bounded_frames_with_the_ledgers_times(simul
     clips = {
         "triggers": ["motion"],
         "before": 2,
-        "during": 2,
-        "after": 1,
+        "during": 3,
+        "after": 0,
         "spacing_s": 0.2,
         "max_width": 160,
         "max_frame_bytes": 4000,
     }
     options = {"interval_s": 0.2, "max_fps": 5, "zones": [YARD], "masks": [ROAD], "clips": clips}
-    config = cameras.config(url=camera.addresses["mjpeg"], motion={"min_s": 0.4, "clear_s": 0.4}, **options)
+    # However slow this machine, the motion lasts for the whole clip: what follows an incident is in test_clip.
+    config = cameras.config(url=camera.addresses["mjpeg"], motion={"min_s": 0.2, "clear_s": 20}, **options)
     readings = asyncio.run(with_incident(cameras, config, camera, "intrusion", lambda found: len(shots(found)) >= 5))
     metrics = [metric for batch in _image_batches(readings) for metric in decode(batch).metrics]
     frames = [ClipFrame.from_metric(metric) for metric in metrics]
@@ -84,10 +85,14 @@ def test_a_covered_lens_is_told_at_once_and_no_picture_leaves_without_leave(
 ) -> None:
     camera = simulated_camera(fps=10)
     config = cameras.config(
-        url=camera.addresses["mjpeg"], interval_s=5, max_fps=5, tamper={"after_s": 1, "clear_s": 0.5}, lost_after_s=20
+        url=camera.addresses["mjpeg"],
+        interval_s=60,
+        max_fps=10,
+        tamper={"after_s": 0.5, "clear_s": 0.3},
+        lost_after_s=20,
     )
 
-    async def watch() -> tuple[list[Reading], float]:
+    async def watch() -> list[Reading]:
         async with config.open(cameras.clock) as source:
             lines: list[dict[str, Any]] = []
             hear = source._hear
@@ -97,20 +102,21 @@ def test_a_covered_lens_is_told_at_once_and_no_picture_leaves_without_leave(
                 await hear(line)
 
             source._hear = note
-            await cameras.polled(source, lambda found: len(told(found, "tamper", "none")) > 0)
-            await asyncio.sleep(1.5)  # for the reference to be learned
+            # Ten frames, of which the reference is learned.
+            found: list[Reading] = await cameras.polled(source, lambda _: len(lines) > 10)
+            assert len(told(found, "tamper", "none")) == 1
             await asyncio.to_thread(
-                httpx.post, f"{camera.addresses['url']}/incidents?kind=lens_covered&duration_s=2", timeout=5
+                httpx.post, f"{camera.addresses['url']}/incidents?kind=lens_covered&duration_s=1.5", timeout=5
             )
-            asked_s = time.monotonic()
-            found = await cameras.polled(source, lambda found: len(told(found, "tamper", "covered")) > 0)
-            took_s = time.monotonic() - asked_s
+            found += await cameras.polled(source, lambda found: len(told(found, "tamper", "covered")) > 0)
             found += await cameras.polled(source, lambda found: len(told(found, "tamper", "none")) > 0)
             assert max(len(repr(line)) for line in lines) < 1000, "not even the agent is given a picture"
-            return found, took_s
+            return found
 
-    readings, took_s = asyncio.run(watch())
-    assert took_s < 3.5, "between two measured frames, which are five seconds apart"
+    readings = asyncio.run(watch())
+    (covered,) = told(readings, "tamper", "covered")
+    measured = {reading.sampled_at_ms for reading in readings if reading.metric == "brightness"}
+    assert covered.sampled_at_ms not in measured, "between two measured frames, which are a minute apart"
     assert shots(readings) == []
     assert CLIP not in {metric.name for metric in config.metrics()}
     assert "no picture leaves the device (no clips)" in config.explain()

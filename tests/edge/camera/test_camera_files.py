@@ -11,6 +11,11 @@ import cv2
 import numpy as np
 import pytest
 
+from edge.sources.camera.child import settings_of
+from edge.vision.files import file_frames
+from edge.vision.mjpeg import StreamFault
+from edge.vision.stop import Stop
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -69,10 +74,10 @@ def test_a_recording_that_is_over_is_silent_and_not_lost(
     async def beyond(config: Any) -> list[Reading]:
         async with config.open(cameras.clock) as source:
             found: list[Reading] = await cameras.polled(source, frames(5))
-            await asyncio.sleep(1.5)
+            await asyncio.sleep(0.8)
             return found + await source.poll()
 
-    config = cameras.config(file=str(video(5, fps=50.0)), interval_s=0.02, lost_after_s=1)
+    config = cameras.config(file=str(video(5, fps=50.0)), interval_s=0.02, lost_after_s=0.5)
     with caplog.at_level("INFO"):
         assert len(brightness(asyncio.run(beyond(config)))) == 5
     assert "was played to its end" in caplog.text
@@ -82,15 +87,25 @@ def test_a_recording_that_is_over_is_silent_and_not_lost(
     ("name", "complaint"),
     [("nothing.avi", "there is no such file"), ("notes.txt", "no video that can be read"), ("empty", "no frame in it")],
 )
-@pytest.mark.parametrize("playback", ["rate", "polled"])
+@pytest.mark.parametrize("loop", [False, True])
 def test_a_recording_that_cannot_be_played_is_told(
-    name: str, complaint: str, playback: str, stills: Path, cameras: Any
+    name: str,
+    complaint: str,
+    loop: Any,
+    stills: Path,
+    cameras: Any,
 ) -> None:
     (stills / "empty").mkdir(exist_ok=True)
+    with pytest.raises(StreamFault, match=complaint):
+        next(file_frames(settings_of(cameras.config(file=str(stills / name), loop=loop), None), Stop()))
 
-    why = asyncio.run(cameras.failing(cameras.config(file=str(stills / name), playback=playback, lost_after_s=0.5)))
-    assert name in why
-    assert complaint in why
+
+@pytest.mark.parametrize("playback", ["rate", "polled"])
+def test_a_camera_whose_recording_cannot_be_played_is_lost(playback: str, stills: Path, cameras: Any) -> None:
+    config = cameras.config(file=str(stills / "notes.txt"), playback=playback, lost_after_s=0.3)
+    why = asyncio.run(cameras.failing(config))
+    assert "notes.txt: no frame" in why
+    assert "no video that can be read" in why
 
 
 def test_a_device_that_is_not_there_is_told(cameras: Any) -> None:

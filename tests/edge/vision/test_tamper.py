@@ -67,6 +67,20 @@ def test_ten_quiet_minutes_raise_no_alarm(scene: dict[str, float], yard: Yard) -
     assert changes(yard(seconds=(0, 600, 0), fps=1, **scene)) == []
 
 
+def test_a_lamp_that_is_switched_on_and_off_at_night_is_no_tampering(yard: Yard) -> None:
+    x, y = np.meshgrid(np.arange(320), np.arange(240))
+    lit = 150 * np.exp(-(((x - 240) / 40) ** 2) - ((y - 120) / 50) ** 2)
+
+    def switched() -> Iterator[tuple[float, Grey]]:
+        ((_, noon),) = yard(seconds=(1, 0, 0), fps=1)
+        rng = np.random.default_rng(1)
+        for n in range(540):
+            dark = 0.15 * noon + rng.normal(0, 4, noon.shape)
+            yield n, np.clip(dark + lit * (n // 180 % 2), 0, 255).astype(np.uint8)
+
+    assert changes(switched()) == []
+
+
 def test_what_is_not_put_right_becomes_the_usual_view(yard: Yard) -> None:
     watch = TamperWatch(TamperSettings(after_s=5, clear_s=5, frozen_after_s=15, relearn_s=20))
     (_, said), (back_s, back) = changes(yard("camera_moved", seconds=(25, 40, 0)), watch)
