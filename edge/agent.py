@@ -15,7 +15,7 @@ from edge.batch import NODE, batches_of_poll, gap_batch
 from edge.clock import AnchoredClock
 from edge.commands import Commands
 from edge.errors import EdgeError, SourceError, SpoolError
-from edge.estimate import outage_hours
+from edge.estimate import disk_room_bytes, outage_hours
 from edge.health import LOOPBACK, health_page
 from edge.identity import identity_of
 from edge.intake import Intake
@@ -315,6 +315,10 @@ class Agent:
             except EdgeError as exc:
                 logger.error("%s", exc)  # noqa: TRY400 - an operator has no use for the traceback
 
+    async def _report_spool(self) -> dict[str, object]:
+        room_bytes = disk_room_bytes(self._config)
+        return await report_spool(self._spool, self._config.spool.max_bytes, self._outage_s, room_bytes)
+
     async def report(self) -> dict[str, object]:
         """What the health page shows."""
         commands = self._commands
@@ -325,7 +329,7 @@ class Agent:
             "stuck": list(self._watchdog.stuck),
             "clock": report_clock(self._clock),
             "uplink": report_uplink(self._uplink.status),
-            "spool": await report_spool(self._spool, self._config.spool.max_bytes, self._outage_s),
+            "spool": await self._report_spool(),
             "sources": report_sources(self._roster.pollers, self._intake),
             "models": self._models.report(),
             "commands": {"done": commands.done, "refused": commands.refused, "unanswered": commands.unanswered},

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +29,8 @@ _ROW_BYTES: Final = 60
 _PAGES: Final = 1.1
 _SAMPLED_AT_MS: Final = 1_800_000_000_000
 _S_PER_DAY: Final = 86_400
+# As the spool has it: no more than a twentieth of a small disk is left free.
+_FREE_SHARE: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,15 @@ def outage_hours(config: AgentConfig) -> float:
     """How long nothing may be delivered before the spool has to evict, from empty."""
     per_day = sum(cost.disk_bytes_per_day for cost in costs(config))
     return config.spool.max_bytes / per_day * 24 if per_day else math.inf
+
+
+def disk_room_bytes(config: AgentConfig) -> int:
+    """What the spool may still take of its disk, of which a part is left to others."""
+    path = config.state_dir.absolute()
+    while path != path.parent and not os.access(path, os.F_OK):  # it is made later, or none of our business
+        path = path.parent
+    disk = shutil.disk_usage(path)
+    return max(0, disk.free - min(config.spool.min_free_bytes, disk.total // _FREE_SHARE))
 
 
 def _sample(datatype: DataType) -> Value:

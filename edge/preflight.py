@@ -101,17 +101,17 @@ def _lacks_paths(part: BaseModel) -> Iterator[str]:
 
 
 def _fault_of_path(name: str, path: Path) -> str | None:
-    if name in _MADE_BY_US:
-        return f"{path} is no directory" if name.endswith("_dir") and path.exists() and not path.is_dir() else None
     try:
-        path.stat()
+        is_directory, size_bytes = path.is_dir(), path.stat().st_size
     except OSError as exc:
-        return f"{path} cannot be read: {exc.strerror}"
+        return None if name in _MADE_BY_US else f"{path} cannot be read: {exc.strerror}"
+    if name in _MADE_BY_US:
+        return f"{path} is no directory" if name.endswith("_dir") and not is_directory else None
     if not os.access(path, os.R_OK):
         return f"{path} cannot be read: Permission denied"
-    if name.endswith("_file") and path.is_dir():
-        return f"{path} is a directory"
-    return f"{path} is empty" if path.is_file() and path.stat().st_size == 0 else None
+    if is_directory:
+        return f"{path} is a directory" if name.endswith("_file") else None
+    return None if size_bytes or not path.is_file() else f"{path} is empty"
 
 
 def _urls(part: BaseModel) -> Iterator[tuple[str, str]]:

@@ -48,8 +48,11 @@ def report_uplink(status: UplinkStatus) -> Report:
     }
 
 
-async def report_spool(spool: Spool, max_bytes: int, outage_s: float) -> Report:
-    """What lies in the spool, as a whole and by lane; times in UTC ms. Empty it holds an outage of `outage_s`."""
+async def report_spool(spool: Spool, max_bytes: int, outage_s: float, disk_room_bytes: int) -> Report:
+    """What lies in the spool, as a whole and by lane; times in UTC ms. Empty it holds an outage of `outage_s`.
+
+    `disk_room_bytes` is what it may still take of its disk.
+    """
     report: Report = {
         "max_bytes": max_bytes,
         "outage_left_s": None,
@@ -67,12 +70,13 @@ async def report_spool(spool: Spool, max_bytes: int, outage_s: float) -> Report:
         fault = str(exc) or f"the spool's thread has not answered for {_SPOOL_ANSWERS_S:g} s"
         return {**report, "batches": None, "bytes": None, "oldest_at": None, "lanes": {}, "error": fault}
     size_bytes = sum(extent.size_bytes for extent in extents.values())
+    room_bytes = max(0, min(max_bytes - size_bytes, disk_room_bytes))
     kept_ms = [extent.oldest_kept_ms for extent in extents.values() if extent.oldest_kept_ms is not None]
     return {
         **report,
         "batches": sum(extent.depth for extent in extents.values()),
         "bytes": size_bytes,
-        "outage_left_s": round(max(0.0, outage_s * (1 - size_bytes / max_bytes))),
+        "outage_left_s": round(outage_s * room_bytes / max_bytes),
         "oldest_at": min(kept_ms, default=None),
         "lanes": {
             lane.name.lower(): {

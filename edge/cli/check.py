@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from contract.config import ConfigError, read_config
 from edge.cli.command import FAILURE, OK, Command, plain, print_table, shown_bytes, takes_config
 from edge.config import AgentConfig
-from edge.estimate import costs, outage_hours
+from edge.estimate import costs, disk_room_bytes, outage_hours
 from edge.lane import Lane
 from edge.preflight import lacks, places
 
@@ -45,6 +45,8 @@ def _check(args: Namespace) -> int:
         raise ConfigError("\n".join(f"{args.config}: {line}" for line in missing))
     _print_node(config)
     _print_costs(config)
+    if not args.elsewhere and (room_bytes := disk_room_bytes(config)) < config.spool.max_bytes:
+        print(f"spool: but its disk has no more than {shown_bytes(room_bytes)} left for it")
     for source in config.sources:
         _print_source(source)
     failures = [*_too_small_a_spool(config, args.outage), *(_unreached(config) if args.online else ())]

@@ -179,6 +179,16 @@ def test_a_sample_poll_is_about_as_large_as_a_real_one(tmp_path: Path) -> None:
     assert cost.disk_bytes_per_day / 86_400 == pytest.approx(a_poll_bytes, rel=0.3)
 
 
+def test_a_disk_that_is_smaller_than_the_spool_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "edge.yaml"
+    state = {"state_dir": str(tmp_path / "to" / "be" / "made"), "spool": {"max_bytes": 1 << 60}}
+    path.write_text(yaml.safe_dump(document(**state)))
+    assert main(["check", str(path)]) == 0
+    assert re.search(r"spool: but its disk has no more than \d.* left for it", capsys.readouterr().out)
+    assert main(["check", "--elsewhere", str(path)]) == 0
+    assert "its disk" not in capsys.readouterr().out
+
+
 def test_check_online_says_what_answers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], weather_api: tuple[Any, str]
 ) -> None:
