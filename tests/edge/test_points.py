@@ -327,7 +327,7 @@ def test_a_coil_takes_true_and_false_if_it_may_be_written(fields: dict[str, Any]
         ({"min": 3, "max": 2}, "min 3 is above max 2"),
         ({"not_available": [0x10000]}, "0 to 0xffff"),
         ({"not_available": [0.5]}, "not a whole number"),
-        ({"not_available": [float("inf")]}, "0 to 0xffff"),
+        ({"not_available": [float("inf")]}, "finite number|0 to 0xffff"),
         ({"datatype": "float32", "not_available": [1e39]}, "does not fit float32"),
         ({"texts": {0: "off"}, "scale": 2}, "without scale"),
         ({"texts": {40_000: "off"}}, "texts: 40000 does not fit int16: -32768 to 32767 do"),
