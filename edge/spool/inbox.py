@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from edge.errors import SpoolError
 from edge.lane import Lane
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from edge.spool.file import SpoolFile
 
     Call = Callable[[SpoolFile], SpoolError | None]
+
+
+# What is durable waits for a batch to be committed with: a commit of its own wears the disk as much as one of data.
+_FORGET_WITHIN_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ class Inbox:
             if self._is_away and batch.lane is Lane.LIVE:
                 batch = replace(batch, lane=Lane.BACKFILL)
             self._buffer.put(batch)
-            self._commit_soon()
+            self._commit_within(self._commit_interval_s)
 
     def divert(self, away: bool) -> None:  # noqa: FBT001 - whether the uplink is away, and nothing else
         """Says whether live batches are kept for replay from now on."""
@@ -69,7 +73,7 @@ class Inbox:
         """Every batch of an epoch up to this one is durable."""
         with self._changed:
             self._note_durable(through.epoch, through.batch_no)
-            self._commit_soon()
+            self._commit_within(max(self._commit_interval_s, _FORGET_WITHIN_S))
 
     def ask(self, call: Call) -> None:
         """Takes a call on the file; raises SpoolError once it is closing."""
@@ -132,8 +136,8 @@ class Inbox:
     def _note_durable(self, epoch: int, batch_no: int) -> None:
         self._durable[epoch] = max(batch_no, self._durable.get(epoch, 0))
 
-    def _commit_soon(self) -> None:
-        at = time.monotonic() + self._commit_interval_s
+    def _commit_within(self, seconds: float) -> None:
+        at = time.monotonic() + seconds
         if at < self._commit_at and not self._is_failing:
             self._commit_at = at
             self._changed.notify()

@@ -85,7 +85,10 @@ class Spool:
         self._inbox.divert(away)
 
     def forget(self, through: BatchId) -> None:
-        """Every batch of a lane (the epoch says which) up to this one is durable: deleted with the next commit."""
+        """Every batch of a lane (the epoch says which) up to this one is durable.
+
+        They are deleted with the next commit of batches, or within 2 s.
+        """
         self._inbox.forget(through)
 
     @property

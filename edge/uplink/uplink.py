@@ -285,6 +285,8 @@ class Uplink:
             extents = await self._spool.extents()
         except SpoolError:  # told by the spool; what lies there may be readable yet
             return False
+        # What is durable is deleted with the next commit, which a stop must not wait for.
+        await self._spool.flush()
         return not any(extent.depth for extent in extents.values())
 
     def _tell_connected(self) -> None:
