@@ -16,21 +16,21 @@ from edge.clock import AnchoredClock
 from edge.commands import Commands
 from edge.errors import EdgeError, SourceError, SpoolError
 from edge.estimate import disk_room_bytes, outage_hours
-from edge.health import LOOPBACK, health_page
+from edge.health.node_metrics import measure
+from edge.health.notify import Notifier
+from edge.health.page import LOOPBACK, health_page
+from edge.health.report import report_clock, report_process, report_sources, report_spool, report_uplink
+from edge.health.watchdog import Watchdog
 from edge.identity import identity_of
 from edge.intake import Intake
 from edge.lane import Lane
 from edge.lock import alone_in
 from edge.models import Models
-from edge.node_metrics import measure
-from edge.notify import Notifier
 from edge.reading import Reading
 from edge.reload import take_in
-from edge.report import report_clock, report_process, report_sources, report_spool, report_uplink
 from edge.roster import Roster
 from edge.spool import Spool, SpoolLimits
 from edge.uplink import Uplink
-from edge.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from contract.datatypes import ARRAYS, BLOBS, INTEGERS, TEXTS, DataType
 from edge.batch import NODE, batches_of_poll
+from edge.health.node_metrics import node_metrics
 from edge.lane import Lane
-from edge.node_metrics import node_metrics
 from edge.reading import Reading
 
 if TYPE_CHECKING:

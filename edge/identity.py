@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edge.batch import NODE
-from edge.node_metrics import node_metrics
+from edge.health.node_metrics import node_metrics
 from edge.uplink import NodeIdentity
 
 if TYPE_CHECKING:

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Final
 
 from contract.config import ConfigError, read_config
 from edge.cli.command import FAILURE, OK, Command, plain, print_table, shown_bytes, takes_config
+from edge.cli.preflight import lacks, places
 from edge.config import AgentConfig
 from edge.estimate import costs, disk_room_bytes, outage_hours
 from edge.lane import Lane
-from edge.preflight import lacks, places
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator
 
-    from edge.preflight import Place
+    from edge.cli.preflight import Place
     from edge.reading import MetricInfo
     from edge.sources import SourceConfig
 

@@ -30,7 +30,7 @@ def _run(args: Namespace) -> int:
 
 async def _run_until_stopped(read: Callable[[], AgentConfig]) -> None:
     from edge.agent import Agent  # noqa: PLC0415 - paho and SQLite are no business of the other commands
-    from edge.notify import Notifier  # noqa: PLC0415 - as the agent
+    from edge.health.notify import Notifier  # noqa: PLC0415 - as the agent
 
     agent = Agent(read(), read, Notifier.from_environment())
     _look_for_garbage_less()

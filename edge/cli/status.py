@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from contract.config import ConfigError, read_config
 from edge.cli.command import FAILURE, OK, Command, plain, print_table, shown_bytes
 from edge.config import AgentConfig
-from edge.health import LOOPBACK
+from edge.health.page import LOOPBACK
 from edge.lock import is_used
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ from contract.datatypes import DataType
 from edge.__main__ import COMMANDS, main
 from edge.batch import batches_of_poll
 from edge.cli.command import print_table
+from edge.cli.preflight import is_host
 from edge.config import AgentConfig
 from edge.estimate import cost_of
-from edge.preflight import is_host
 from edge.reading import MetricInfo, Reading
 from edge.reporting import ReportRule
 from edge.spool import Spool, SpoolLimits

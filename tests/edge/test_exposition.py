@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from edge.exposition import exposition
+from edge.health.exposition import exposition
 
 REPORT: Final[dict[str, Any]] = {
     "node": "demo/edge-1",

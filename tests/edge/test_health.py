@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edge.health import health_page
+from edge.health.page import health_page
 
 WELL: dict[str, Any] = {"stuck": [], "node": "g/n"}
 

@@ -15,7 +15,7 @@ import pytest
 from edge.__main__ import _parser
 from edge.agent import _ENDING_S
 from edge.config import AgentConfig
-from edge.notify import Notifier
+from edge.health.notify import Notifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

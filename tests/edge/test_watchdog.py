@@ -14,11 +14,11 @@ from contract.datatypes import DataType
 from contract.sparkplug import Quality
 from edge.clock import AnchoredClock
 from edge.errors import SourceError, SpoolError
-from edge.notify import Notifier
+from edge.health.notify import Notifier
+from edge.health.watchdog import Watchdog
 from edge.polling import Poll, Poller
 from edge.reading import MetricInfo, Reading
 from edge.sources.base import Source, SourceConfig
-from edge.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence

@@ -12,8 +12,8 @@ import pytest
 from contract.datatypes import DataType
 from edge.batch import NODE, batches_of_poll, gap_batch
 from edge.clock import AnchoredClock
+from edge.health.node_metrics import node_metrics
 from edge.lane import Lane
-from edge.node_metrics import node_metrics
 from edge.reading import MetricInfo, Reading
 from edge.spool import Spool, SpoolLimits
 from edge.uplink import MqttConfig, NodeIdentity, Uplink

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge.errors import SpoolError
-from edge.node_metrics import resident_bytes
+from edge.health.node_metrics import resident_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

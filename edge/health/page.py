@@ -9,7 +9,7 @@ import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from edge.exposition import CONTENT_TYPE, exposition
+from edge.health.exposition import CONTENT_TYPE, exposition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping

@@ -17,7 +17,7 @@ from edge.errors import SpoolError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from edge.notify import Notifier
+    from edge.health.notify import Notifier
     from edge.polling import Poller
 
 logger = logging.getLogger(__name__)
