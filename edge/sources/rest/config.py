@@ -119,7 +119,7 @@ class RestConfig(SourceConfig):
             lines.append(
                 f"in turn: {self._per_poll} of {asks} a poll, each {ceil(asks / self._per_poll) * self.interval_s:g} s"
             )
-        if self._has_secret and urlsplit(self.base_url or api.base_url).scheme == "http":
+        if self._has_secret and not self._is_https:
             lines.append("secret: base_url is http, so it is sent where anybody on the way can read it")
         if limits.source is not None:
             lines.append(f"limits: {limits.source}")
@@ -132,7 +132,8 @@ class RestConfig(SourceConfig):
     async def open(self, now_ms: Clock) -> AsyncIterator[RestSource]:
         """The source; raises SourceError when its secret is not there."""
         with needed_by(self.name):
-            verify = self.tls.context() if self.tls is not None else True
+            # The library by itself would trust its own list of authorities, not the system's. Plain http needs none.
+            verify = (self.tls or Tls()).context() if self._is_https else False
             secret = read_secret("secret", self.secret_env, self.secret_file)
             if secret is not None and not (secret.isascii() and secret.isprintable()):
                 raise ConfigError("secret: it has characters that HTTP cannot carry")
@@ -173,6 +174,10 @@ class RestConfig(SourceConfig):
     @property
     def _per_poll(self) -> int:
         return min(self._ask_count, self.requests_per_poll or self._ask_count)
+
+    @property
+    def _is_https(self) -> bool:
+        return urlsplit(self.base_url or self._api.base_url).scheme == "https"
 
     @property
     def _has_secret(self) -> bool:
