@@ -9,12 +9,11 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from contract import __version__
-from contract.config import ConfigError
 from contract.delivery import Gap
 from edge.batch import NODE, batches_of_poll, gap_batch
 from edge.clock import AnchoredClock
 from edge.commands import Commands
-from edge.errors import EdgeError, SourceError, SpoolError
+from edge.errors import SourceError, SpoolError
 from edge.estimate import disk_room_bytes, outage_hours
 from edge.health.node_metrics import measure
 from edge.health.notify import Notifier
@@ -27,7 +26,7 @@ from edge.lane import Lane
 from edge.lock import alone_in
 from edge.models import Models
 from edge.reading import Reading
-from edge.reload import take_in
+from edge.reload import Reloading, take_in
 from edge.roster import Roster
 from edge.spool import Spool, SpoolLimits
 from edge.uplink import Uplink
@@ -48,8 +47,6 @@ logger = logging.getLogger(__name__)
 _RESTART_S: Final = 1.0
 # What a stop waits for polls and writes in flight, however long they may take by their time-outs.
 _ENDING_S: Final = 15.0
-# A file on a share that is away can take for ever, and a stop waits for a reload.
-_READ_S: Final = 10.0
 
 
 class Agent:
@@ -65,15 +62,11 @@ class Agent:
         notifier: Notifier | None = None,
     ) -> None:
         self._config = config
-        self._reread = reread
         self._notifier = notifier or Notifier(None)
         self._clock = AnchoredClock(config.clock.wait_s)
         self._started_s = time.monotonic()
         self._stop_asked = asyncio.Event()
-        self._reloading = asyncio.Lock()
-        self._reload_task: asyncio.Task[None] | None = None
-        self._reload_wanted = False
-        self._reloads = 0
+        self._reloading = Reloading(reread, self._take_in, self._notifier, self._stop_asked)
         self._outage_s = outage_hours(config) * 3600
         self._answered_ms = 0
         loop = asyncio.get_running_loop()
@@ -118,9 +111,7 @@ class Agent:
 
     def reload_soon(self) -> None:
         """Asks for a reload, as SIGHUP does; what is wrong with the configuration is logged."""
-        self._reload_wanted = True
-        if self._reload_task is None or self._reload_task.done():
-            self._reload_task = asyncio.create_task(self._supervised(self._reload_while_wanted), name="reload")
+        self._reloading.soon()
 
     async def run(self) -> None:
         """Works until it is stopped and what was polled is delivered, or `drain_timeout_s` is over.
@@ -152,7 +143,7 @@ class Agent:
             self._notifier.stopping()
             self._roster.hurry(_ENDING_S)
             await self._commands.close(_ENDING_S)
-            async with self._reloading:
+            async with self._reloading.lock:
                 await self._roster.end()
                 models.cancel()
                 await asyncio.wait([models])
@@ -258,20 +249,7 @@ class Agent:
 
         Sources that are unchanged go on undisturbed. Raises EdgeError, and changes nothing, where it is wrong.
         """
-        async with self._reloading:
-            if self._reread is None or self._stop_asked.is_set():
-                raise EdgeError("the agent is stopping" if self._reread else "this agent has no configuration file")
-            self._notifier.reloading()
-            try:
-                async with asyncio.timeout(_READ_S):
-                    new = await asyncio.to_thread(self._reread)
-                return await self._take_in(new)
-            except ConfigError as exc:
-                raise EdgeError(f"the configuration is refused, the old one goes on: {exc}") from exc
-            except TimeoutError:
-                raise EdgeError(f"the configuration is not read within {_READ_S:g} s, the old one goes on") from None
-            finally:
-                self._notifier.ready()
+        return await self._reloading.now()
 
     def answer(self, device: str, answer: CommandAnswer, read_back: Reading | None) -> None:
         """Sends an answer as an alarm, and with it the reading that a write brought."""
@@ -295,7 +273,6 @@ class Agent:
         self._models.change(self._config.models)
         if identity_of(self._config, self._models.metrics) != now:
             self._introduce()
-        self._reloads += 1
         self._outage_s = outage_hours(self._config) * 3600
         left = f"restart needed for: {', '.join(fixed)}" if fixed else None
         logger.info(
@@ -305,15 +282,6 @@ class Agent:
 
     def _introduce(self) -> None:
         self._uplink.introduce(identity_of(self._config, self._models.metrics))
-
-    async def _reload_while_wanted(self) -> None:
-        """Asked for once more while it is at it, perhaps after the file was read, it reads the file once more."""
-        while self._reload_wanted:
-            self._reload_wanted = False
-            try:
-                await self.reload()
-            except EdgeError as exc:
-                logger.error("%s", exc)  # noqa: TRY400 - an operator has no use for the traceback
 
     async def _report_spool(self) -> dict[str, object]:
         room_bytes = disk_room_bytes(self._config)
@@ -333,7 +301,7 @@ class Agent:
             "sources": report_sources(self._roster.pollers, self._intake),
             "models": self._models.report(),
             "commands": {"done": commands.done, "refused": commands.refused, "unanswered": commands.unanswered},
-            "reloads": self._reloads,
+            "reloads": self._reloading.done,
             "process": report_process(),
         }
 

@@ -37,7 +37,13 @@ class _Family:
 
 def exposition(report: Mapping[str, Any]) -> str:
     """The page /metrics for what /healthz says."""
-    families = [*_node(report), *_uplink(report["uplink"]), *_spool(report), *_sources(report["sources"])]
+    families = [
+        *_node(report),
+        *_uplink(report["uplink"]),
+        *_spool(report),
+        *_sources(report["sources"]),
+        *_models(report["models"]["models"]),
+    ]
     return "\n".join(line for family in families if family.samples for line in family.lines()) + "\n"
 
 
@@ -118,6 +124,20 @@ def _sources(sources: Mapping[str, Any]) -> Iterator[_Family]:
         for detail, value in source["details"].items():
             details.add(value, source=name, detail=detail)
     yield from (up, last, *(family for family, _ in of_source), details)
+
+
+def _models(models: Mapping[str, Any]) -> Iterator[_Family]:
+    up = _ours("model_up", "1 when its last window gave a result.")
+    results = _ours("model_results_total", "Windows that gave a result.")
+    failed = _ours("model_failures_total", "Windows that gave none because the model failed.")
+    last = _ours("model_last_result_timestamp_seconds", "End of the newest window with a result, UTC.")
+    for name, model in models.items():
+        up.add(model["state"] == "ok", model=name)
+        results.add(model["results"], model=name)
+        failed.add(model["failed"], model=name)
+        if model["last_result_at"] is not None:
+            last.add(model["last_result_at"] / _MS_PER_S, model=name)
+    yield from (up, results, failed, last)
 
 
 def _ours(name: str, what: str) -> _Family:

@@ -70,6 +70,13 @@ REPORT: Final[dict[str, Any]] = {
             "overdue_s": 0.0,
         },
     },
+    "models": {
+        "process": {},
+        "models": {
+            "forecast": {"state": "ok", "results": 7, "failed": 1, "last_result_at": 1_800_000_009_000},
+            "new": {"state": "waiting", "results": 0, "failed": 0, "last_result_at": None},
+        },
+    },
     "commands": {"done": 1, "refused": 2, "unanswered": 0},
     "reloads": 0,
     "process": {"pid": 1, "memory_bytes": 50_000_000, "cpu_s": 1.25, "open_files": 12},
@@ -118,6 +125,8 @@ def test_the_page_is_what_prometheus_reads() -> None:
     assert families["headwater_edge_source_last_reading_timestamp_seconds"] == {escaped: 1_800_000_009.5}
     details = families["headwater_edge_source_detail"]
     assert set(details) == {f'{escaped},detail="{name}"' for name in ("line occupancy", "quota left", "odd")}
+    assert families["headwater_edge_model_up"] == {'model="forecast"': 1, 'model="new"': 0}
+    assert families["headwater_edge_model_last_result_timestamp_seconds"] == {'model="forecast"': 1_800_000_009}
     assert families["process_resident_memory_bytes"] == {"": 50_000_000}
 
 

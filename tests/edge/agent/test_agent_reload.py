@@ -254,7 +254,7 @@ def test_a_reload_that_is_asked_for_during_one_is_not_forgotten(tmp_path: Path, 
             await eventually(lambda: given.get("slow"), "a poll in flight")
             file.config = a_config(tmp_path, CountingConfig(name="first", interval_s=0.01))
             agent.reload_soon()
-            await eventually(agent._reloading.locked, "it waits for the slow one")
+            await eventually(agent._reloading.lock.locked, "it waits for the slow one")
             await asyncio.sleep(0.05)
             file.config = a_config(tmp_path, CountingConfig(name="second", interval_s=0.01))
             agent.reload_soon()
