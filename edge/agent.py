@@ -69,22 +69,7 @@ class Agent:
         self._reloading = Reloading(reread, self._take_in, self._notifier, self._stop_asked)
         self._outage_s = outage_hours(config) * 3600
         self._answered_ms = 0
-        loop = asyncio.get_running_loop()
-        limits = SpoolLimits(
-            config.spool.max_bytes,
-            config.spool.buffer_bytes,
-            config.spool.commit_interval_s,
-            config.spool.min_free_bytes,
-        )
-        self._spool = Spool(
-            config.state_dir,
-            limits,
-            self._clock.now_ms,
-            self._declare,
-            lambda: _tell(loop, self._uplink.wake),
-            booted_ms=self._clock.booted_ms,
-            devices=[*(source.name for source in config.sources), *(model.name for model in config.models)],
-        )
+        self._spool = self._new_spool()
         self._intake = Intake(self._spool.put, self._declare, self._clock.now_ms)
         self._births = 0
         self._roster = Roster(config.sources, self._keep, self._intake, self._clock.now_ms, jitter_s=config.jitter_s)
@@ -103,6 +88,19 @@ class Agent:
         self._uplink = Uplink(config.mqtt, identity, self._spool, self._clock.utc_ms, self._commands.submit)
         self._watchdog = Watchdog(
             lambda: self._roster.pollers, self._spool.extents, self._notifier, config.stuck_after_s
+        )
+
+    def _new_spool(self) -> Spool:
+        loop, config = asyncio.get_running_loop(), self._config
+        kept = config.spool
+        return Spool(
+            config.state_dir,
+            SpoolLimits(kept.max_bytes, kept.buffer_bytes, kept.commit_interval_s, kept.min_free_bytes),
+            self._clock.now_ms,
+            self._declare,
+            lambda: _tell(loop, self._uplink.wake),
+            booted_ms=self._clock.booted_ms,
+            devices=[*(source.name for source in config.sources), *(model.name for model in config.models)],
         )
 
     def stop(self) -> None:
