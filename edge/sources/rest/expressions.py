@@ -10,6 +10,7 @@ from jmespath.functions import Functions
 from pydantic import AfterValidator
 
 _FUNCTIONS: Final = frozenset(Functions.FUNCTION_TABLE)
+_SHOWN: Final = 100
 
 
 class Expression:
@@ -18,10 +19,10 @@ class Expression:
     def __init__(self, text: str) -> None:
         try:
             self._compiled = jmespath.compile(text)
-        except JMESPathError as exc:
-            raise ValueError(f"{text!r} is no JMESPath: {' '.join(str(exc).split())}") from exc
-        # The library itself looks at the names of functions only when they are called.
-        unknown = sorted(_functions_in(self._compiled.parsed) - _FUNCTIONS)
+            # The library itself looks at the names of functions only when they are called.
+            unknown = sorted(_functions_in(self._compiled.parsed) - _FUNCTIONS)
+        except (JMESPathError, RecursionError) as exc:
+            raise ValueError(f"{text[:_SHOWN]!r} is no JMESPath: {' '.join(str(exc).split())}") from exc
         if unknown:
             raise ValueError(f"{text!r}: no function {', '.join(unknown)}; there are {', '.join(sorted(_FUNCTIONS))}")
 

@@ -42,6 +42,12 @@ API: dict[str, Any] = {
 }
 
 
+def nested(opened: str, closed: str) -> dict[str, Any]:
+    """An API with an expression that is deeper than Python goes."""
+    metric = {"name": "level", "value": f"{opened * 2000}v{closed * 2000}"}
+    return {"api": API | {"requests": [{"path": "/v1", "metrics": [metric]}]}}
+
+
 def config_of(**keys: Any) -> RestConfig:
     return parse_config({"type": "rest", "name": "x", "interval_s": 60} | keys, RestConfig, "edge.yaml")
 
@@ -218,6 +224,9 @@ def test_a_large_quota_is_written_down_a_hundred_times_at_most_and_never_too_low
         (PLACE | {"base_url": "http://:80"}, "base_url: .* is no base URL; allowed is such as https://api.example.com"),
         ({"api": API | {"requests": [API["requests"][0], API["requests"][0]]}}, "would stand twice: level"),
         ({"secret": "s3cret", **FINNHUB}, "not a known key"),
+        (nested("(", ")"), "is no JMESPath"),
+        (nested("!", ""), "is no JMESPath"),
+        (nested("[", "]"), "is no JMESPath"),
     ],
 )
 def test_wrong_configs_are_told(keys: dict[str, Any], complaint: str) -> None:
