@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import cv2
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
     Line: TypeAlias = dict[str, object]
 
+# What a picture needs beyond our bound on memory costs that picture alone.
+_UNUSABLE: Final = (FrameFault, MemoryError, cv2.error)
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 3.0
 _FAULT_CHARACTERS: Final = 300
@@ -83,17 +86,20 @@ class Watcher:
         at_s = self._elapsed.at(frame.slot_time_ms)
         try:
             values = self._analysis.look(frame.picture.grey(), at_s, is_kept=is_kept)
-            yield line | {"values": values}
-            if self._recorder is not None and self._settings.clips is not None:
-                width = self._settings.clips.max_width
-                shots = self._recorder.look(
-                    at_s, frame.taken, lambda: frame.picture.jpeg(width), self._analysis.incidents
-                )
-                yield from map(_told, shots)
-        except (FrameFault, MemoryError, cv2.error) as exc:
-            # What a picture needs beyond our bound on memory costs that picture alone.
+        except _UNUSABLE as exc:
             if is_kept:
                 yield line | {"values": None, "reason": str(exc) or "it needs too much memory"}
+            return
+        yield line | {"values": values}
+        if self._recorder is not None and self._settings.clips is not None:
+            yield from self._shots(frame, at_s, self._recorder, self._settings.clips.max_width)
+
+    def _shots(self, frame: Frame, at_s: float, recorder: Recorder, max_width: int) -> Iterator[Line]:
+        try:
+            jpeg = partial(frame.picture.jpeg, max_width)
+            yield from map(_told, recorder.look(at_s, frame.taken, jpeg, self._analysis.incidents))
+        except _UNUSABLE:
+            recorder.left_out += 1
 
     def _counted(self) -> Line:
         self._counted_s = time.monotonic()

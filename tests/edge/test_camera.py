@@ -293,18 +293,6 @@ def test_a_broken_stream_is_told_and_opened_again(
     assert "frames come again" in caplog.text
 
 
-def test_a_camera_that_hangs_is_lost() -> None:
-    async def hang(config: CameraConfig) -> str:
-        async with config.open(agent_clock) as source:
-            await gathered(source, 1)
-            return await lost(source)
-
-    with serving(sends(part(picture(0), T0_MS), then_s=60)) as server:
-        message = asyncio.run(hang(camera(server, lost_after_s=1)))
-    assert f"127.0.0.1:{server.port}/s.mjpg" in message
-    assert "no frame for 1." in message
-
-
 def test_a_camera_that_is_not_there_is_lost_with_the_reason() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -337,9 +325,9 @@ def test_a_process_that_hangs_is_given_up_and_killed() -> None:
         return message, source._process.pid, time.monotonic() - closing
 
     with serving(sends(part(picture(0), T0_MS), then_s=60)) as server:
-        message, pid, closing_s = asyncio.run(stopped(camera(server, lost_after_s=0.5)))
+        message, pid, closing_s = asyncio.run(stopped(camera(server, lost_after_s=1)))
     assert "no frame for" in message
-    assert closing_s < 3
+    assert closing_s < 10, "the second that it has, and a busy machine"
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import psycopg2
+import pyarrow as pa
 import pytest
 
 from contract.clips import CLIP, ClipFrame
@@ -16,8 +17,9 @@ from contract.datatypes import DataType
 from contract.sparkplug import Metric
 from stream.batch import Batch
 from stream.decode import Limits, decode_record
-from stream.rows import CameraFrame, DeadLetter, NumericReading, NumericSeries, Presence, Record
+from stream.rows import SCHEMA, CameraFrame, DeadLetter, NumericReading, NumericSeries, Presence, Record
 from stream.sink import BatchKey
+from stream.transform import _decode_batches
 from stream.writer import Writer
 
 if TYPE_CHECKING:
@@ -128,6 +130,37 @@ def test_the_writer_may_not_change_and_the_reader_may_only_look(migrated: Databa
 def test_the_database_too_refuses_a_frame_beyond_its_clip(migrated: Database) -> None:
     with pytest.raises(psycopg2.errors.CheckViolation):
         migrated.run("insert into camera_event values ('g', 'n', 'd', 'e', 4, 3, 'k', now(), now(), 'x')")
+
+
+def test_many_large_frames_are_taken_in_pieces_of_bounded_memory(payload_record: Make) -> None:
+    jpeg = b"\xff\xd8\xff" + bytes(60_000) + b"\xff\xd9"
+    records = [
+        payload_record(metrics=[replace(FRAME, frame_no=n, frames=100, jpeg=jpeg).to_metric(NOW)], offset=n)
+        for n in range(1, 101)
+    ]
+    pieces, most = [], 1 << 20
+    while records:
+        found = list(_decode_batches(LIMITS, "dead", most, [_columns(records)]))
+        assert sum(batch.nbytes for batch in found) < 2 * most + 100_000, "one batch of payloads more at most"
+        batch = Batch(pa.Table.from_batches(found, SCHEMA))
+        pieces += batch.of(CameraFrame)["frame_no"].to_pylist()
+        after = [left.kafka_offset for left in batch.unfinished()]
+        records = [record for record in records if after and record.offset >= after[0]]
+    assert pieces == list(range(1, 101))
+
+
+def _columns(records: list[Any]) -> pa.RecordBatch:
+    rows = [
+        {
+            "topic": record.topic,
+            "partition": record.partition,
+            "offset": record.offset,
+            "headers": [{"key": key, "value": value} for key, value in record.headers],
+            "value": record.value,
+        }
+        for record in records
+    ]
+    return pa.RecordBatch.from_pylist(rows)
 
 
 def test_a_batch_without_frames_has_no_part_of_them(table_of: Make, payload_record: Make) -> None:

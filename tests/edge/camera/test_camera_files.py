@@ -63,7 +63,7 @@ def test_a_video_is_played_at_its_own_rate(video: Any, cameras: Any) -> None:
     config = cameras.config(file=str(video(30, fps=20.0)), interval_s=0.05)
     found = asyncio.run(cameras.watched(config, frames(20)))
     times = [reading.sampled_at_ms for reading in found if reading.metric == "brightness"]
-    assert 0.9 <= (times[19] - times[0]) / 1000 <= 2.0
+    assert 0.9 <= (times[19] - times[0]) / 1000 <= 5
     assert all(later >= earlier for earlier, later in pairwise(times))
     assert max(reading.value for reading in found if reading.metric == "motion") > 0.01
 
@@ -74,10 +74,10 @@ def test_a_recording_that_is_over_is_silent_and_not_lost(
     async def beyond(config: Any) -> list[Reading]:
         async with config.open(cameras.clock) as source:
             found: list[Reading] = await cameras.polled(source, frames(5))
-            await asyncio.sleep(0.8)
+            await asyncio.sleep(1.2)
             return found + await source.poll()
 
-    config = cameras.config(file=str(video(5, fps=50.0)), interval_s=0.02, lost_after_s=0.5)
+    config = cameras.config(file=str(video(5, fps=50.0)), interval_s=0.02, lost_after_s=1)
     with caplog.at_level("INFO"):
         assert len(brightness(asyncio.run(beyond(config)))) == 5
     assert "was played to its end" in caplog.text
@@ -102,14 +102,14 @@ def test_a_recording_that_cannot_be_played_is_told(
 
 @pytest.mark.parametrize("playback", ["rate", "polled"])
 def test_a_camera_whose_recording_cannot_be_played_is_lost(playback: str, stills: Path, cameras: Any) -> None:
-    config = cameras.config(file=str(stills / "notes.txt"), playback=playback, lost_after_s=0.3)
+    config = cameras.config(file=str(stills / "notes.txt"), playback=playback, lost_after_s=1)
     why = asyncio.run(cameras.failing(config))
     assert "notes.txt: no frame" in why
     assert "no video that can be read" in why
 
 
 def test_a_device_that_is_not_there_is_told(cameras: Any) -> None:
-    why = asyncio.run(cameras.failing(cameras.config(device="/dev/video99", lost_after_s=0.5)))
+    why = asyncio.run(cameras.failing(cameras.config(device="/dev/video99", lost_after_s=1)))
     assert "camera /dev/video99: no frame" in why
     assert "cannot be opened" in why
 

@@ -28,6 +28,7 @@ class Counting:
 
     decoded: list[int] = field(default_factory=list)
     faulty: bool = False
+    too_large: bool = False
 
     def grey(self) -> Grey:
         self.decoded.append(1)
@@ -36,6 +37,8 @@ class Counting:
         return NOISE.integers(0, 256, (48, 64), dtype=np.uint8)
 
     def jpeg(self, max_width: int) -> bytes:
+        if self.too_large:
+            raise MemoryError
         raise AssertionError(f"no clip was asked for, of {max_width} pixels")
 
 
@@ -87,3 +90,10 @@ def test_a_faulty_frame_is_told_only_where_it_was_to_be_measured(told: Callable[
         (1000, None),
         (2000, None),
     ]
+
+
+def test_a_frame_that_is_too_large_for_a_clip_is_measured_all_the_same(told: Callable[..., Settings]) -> None:
+    settings = told(cpu_percent=100, max_fps=5, clips={"spacing_s": 0.05})
+    found = lines(settings, stream(50, 3, Counting(too_large=True)))
+    assert [line["sampled_at_ms"] - T0_MS for line in found if "brightness" in line["values"]] == [0, 1000, 2000]
+    assert all(line["values"] is not None for line in found)
