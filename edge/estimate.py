@@ -12,6 +12,9 @@ from contract.datatypes import ARRAYS, BLOBS, INTEGERS, TEXTS, DataType
 from edge.batch import NODE, batches_of_poll
 from edge.health.node_metrics import node_metrics
 from edge.lane import Lane
+from edge.models.foreseen import foreseen
+from edge.models.package import stride_ms
+from edge.models.telling import metrics_of
 from edge.reading import Reading
 
 if TYPE_CHECKING:
@@ -70,10 +73,14 @@ def cost_of(device: str, interval_s: float, metrics: Sequence[MetricInfo]) -> Co
 
 
 def costs(config: AgentConfig) -> list[Cost]:
-    """The cost of each source, and of the node's own metrics."""
+    """The cost of each source, of each model as it is now, and of the node's own metrics."""
     own = node_metrics([source.name for source in config.sources])
     return [
         *(cost_of(source.name, source.interval_s, source.metrics()) for source in config.sources),
+        *(
+            cost_of(model.name, stride_ms(manifest, model) / 1000, metrics_of(manifest))
+            for model, manifest in foreseen(config)
+        ),
         cost_of(NODE, config.health_interval_s, own),
     ]
 

@@ -12,14 +12,18 @@ from contract.config import ConfigError, read_config
 from edge.cli.command import FAILURE, OK, Command, plain, print_table, shown_bytes, takes_config
 from edge.cli.preflight import lacks, places
 from edge.config import AgentConfig
+from edge.errors import ModelError
 from edge.estimate import costs, disk_room_bytes, outage_hours
 from edge.lane import Lane
+from edge.models.foreseen import explain, foreseen
+from edge.models.telling import metrics_of
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator
 
     from edge.cli.preflight import Place
+    from edge.models import ModelConfig
     from edge.reading import MetricInfo
     from edge.sources import SourceConfig
 
@@ -49,7 +53,8 @@ def _check(args: Namespace) -> int:
         print(f"spool: but its disk has no more than {shown_bytes(room_bytes)} left for it")
     for source in config.sources:
         _print_source(source)
-    failures = [*_too_small_a_spool(config, args.outage), *(_unreached(config) if args.online else ())]
+    refused = [] if args.elsewhere else [fault for model in config.models if (fault := _print_model(config, model))]
+    failures = [*refused, *_too_small_a_spool(config, args.outage), *(_unreached(config) if args.online else ())]
     _print_metrics(config)
     for failure in failures:
         print(f"edge: {failure}", file=sys.stderr)
@@ -67,6 +72,7 @@ def _print_node(config: AgentConfig) -> None:
 
 def _print_costs(config: AgentConfig) -> None:
     kinds = {source.name: str(getattr(source, "type", "")) for source in config.sources}
+    kinds |= {model.name: "model" for model in config.models}
     rows = [("source", "type", "interval", "metrics", "readings/s at most", "a poll", "a day on the line")]
     per_day = 0.0
     for cost in costs(config):
@@ -103,6 +109,18 @@ def _print_source(source: SourceConfig) -> None:
         print(f"\n{source.name}")
         for line in lines:
             print(f"  {plain(line)}")
+
+
+def _print_model(config: AgentConfig, model: ModelConfig) -> str | None:
+    """Prints what it is, or returns why it would be refused."""
+    try:
+        lines = explain(config, model)
+    except ModelError as exc:
+        return f"model {model.name}: {exc}"
+    print(f"\n{model.name}")
+    for line in lines:
+        print(f"  {plain(line)}")
+    return None
 
 
 def _reporting(source: SourceConfig) -> Iterator[str]:
@@ -155,6 +173,7 @@ async def _reach(place: Place) -> str | None:
 def _print_metrics(config: AgentConfig) -> None:
     rows = [("metric", "type", "unit", "description")]
     rows += [_metric_row(source.name, info) for source in config.sources for info in source.metrics()]
+    rows += [_metric_row(model.name, info) for model, manifest in foreseen(config) for info in metrics_of(manifest)]
     print()
     print_table(rows)
 

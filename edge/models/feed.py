@@ -7,7 +7,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from edge.models.package import hold_steps_of
+from edge.models.package import hold_steps_of, stride_ms
 from edge.models.ring import Ring
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MAX_WAITING: Final = 8
 _LATE_STEPS: Final = 1024
+_CLOCK_SET_MS: Final = 600_000
 _MS_PER_S: Final = 1000
 
 
@@ -26,8 +27,7 @@ class Feed:
         self.waiting: deque[int] = deque()
         self.skipped = 0
         self._step_ms = manifest.window.step_ms
-        every_s = config.every_s or manifest.window.step_s
-        self._stride_ms = max(1, round(every_s * _MS_PER_S / self._step_ms)) * self._step_ms
+        self._stride_ms = stride_ms(manifest, config)
         self._grace_ms = round(config.grace_s * _MS_PER_S)
         self._rows = manifest.window.length + max(hold_steps_of(manifest))
         # Room for what comes while windows wait; one that waits for longer than that lacks its beginning.
@@ -47,12 +47,13 @@ class Feed:
     def look(self, now_ms: int) -> None:
         """Puts the windows that are due by now among those that wait; the first is the one after the first look."""
         newest_ms = (now_ms - self._grace_ms) // self._stride_ms * self._stride_ms
-        if self._newest_end_ms is None:
+        # A clock that was set: of the time between nothing is known, and no window was missed in it.
+        if self._newest_end_ms is None or newest_ms - self._newest_end_ms > max(_CLOCK_SET_MS, 2 * self._stride_ms):
             self._newest_end_ms = newest_ms
+            self.waiting.clear()
         count = max(0, (newest_ms - self._newest_end_ms) // self._stride_ms)
         if count == 0:
             return
-        # A clock that is set forward by years must not be counted through.
         new = range(newest_ms - (min(count, MAX_WAITING) - 1) * self._stride_ms, newest_ms + 1, self._stride_ms)
         left_out = max(0, len(self.waiting) + count - MAX_WAITING)
         self.skipped += left_out

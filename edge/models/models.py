@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from contract.sparkplug import Quality
 from edge.errors import ModelError
 from edge.models.admission import Admission
-from edge.models.package import check_inputs, read_package
+from edge.models.foreseen import foresee
 from edge.models.report import report_models
 from edge.models.served import Served
 from edge.models.serving import Serving
@@ -133,7 +133,8 @@ class Models:
         try:
             await self._admission.look(served)
         except ModelError as exc:
-            logger.warning("%s: refused: %s", served.config.name, exc)
+            if str(exc) != served.status.refused:
+                logger.warning("%s: refused: %s", served.config.name, exc)
             now_ms = self._now_ms()
             self.tell(served, served.refuse(str(exc), now_ms), now_ms)
         await self._admission.fall_back(served)
@@ -182,7 +183,5 @@ class Models:
     def _foreseen(self, config: ModelConfig) -> Manifest | None:
         """What is in its directory, untried: the births say it at once, and readings gather while it is tried."""
         with suppress(ModelError):
-            manifest = read_package(config.directory).manifest
-            check_inputs(manifest, config, self._metrics_of)
-            return manifest
+            return foresee(config, self._metrics_of)
         return None

@@ -113,6 +113,13 @@ def hold_steps_of(manifest: Manifest) -> list[int]:
     return [math.floor(each.hold_s * 1000 / manifest.window.step_ms + 1e-9) for each in manifest.inputs]
 
 
+def stride_ms(manifest: Manifest, config: ModelConfig) -> int:
+    """Milliseconds from one window to the next: whole steps."""
+    step_ms = manifest.window.step_ms
+    every_s = config.every_s or manifest.window.step_s
+    return max(1, round(every_s * 1000 / step_ms)) * step_ms
+
+
 def _output(manifest: Manifest) -> str:
     if isinstance(manifest.output, ForecastOutput):
         return FORECAST

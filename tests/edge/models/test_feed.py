@@ -95,8 +95,11 @@ def test_what_waits_too_long_is_left_out_and_counted() -> None:
     feed.look(100_500)
     assert list(feed.waiting) == list(range(93_000, 100_001, 1000))
     assert feed.skipped == 101 - MAX_WAITING
-    feed.look(10**15)  # a clock that was set
-    assert len(feed.waiting) == MAX_WAITING
+    skipped = feed.skipped
+    feed.look(10**15)  # a clock that was set: there was nothing to miss
+    assert (list(feed.waiting), feed.skipped) == ([], skipped)
+    feed.look(10**15 + 1000)
+    assert list(feed.waiting) == [10**15]
 
 
 @pytest.mark.parametrize(("length", "every_s"), [(20, 2.0), (4, 5.0), (1, 120.0)])
