@@ -61,7 +61,7 @@ async def report_spool(spool: Spool, max_bytes: int, outage_s: float, disk_room_
         "dropped": spool.dropped_batches,
         "undated": spool.undated_batches,
         "set_aside": spool.set_aside,
-        "error": None,
+        "error": spool.fault,
     }
     try:
         async with asyncio.timeout(_SPOOL_ANSWERS_S):

@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from edge.errors import SpoolError
@@ -37,6 +38,12 @@ class Work:
     def __bool__(self) -> bool:
         """Whether there is any."""
         return bool(self.batches or self.lost or self.durable)
+
+    def split(self, max_bytes: int) -> tuple[Work, Work]:
+        """The first of it, with no more payload than `max_bytes` unless one batch alone has more, and the rest."""
+        sizes = accumulate(len(batch.payload) for batch in self.batches)
+        count = max(1, sum(size <= max_bytes for size in sizes))
+        return replace(self, batches=self.batches[:count]), Work(self.batches[count:])
 
 
 class Inbox:

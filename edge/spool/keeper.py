@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _RETRY_S: Final = 1.0
+_COMMIT_BYTES: Final = 4 << 20
+_SMALL_COMMIT_BYTES: Final = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,13 @@ class Keeper:
         )
         self._chores_at = math.inf
         self._evicted_batches = 0
-        self._is_failing = False
+        # Why the disk takes nothing, while it does not.
+        self.fault: str | None = None
         self._has_news = False
+
+    @property
+    def _is_failing(self) -> bool:
+        return self.fault is not None
 
     @property
     def evicted_batches(self) -> int:
@@ -121,22 +128,26 @@ class Keeper:
         return self._begin_anew(file, corrupt) if corrupt else file
 
     def _commit(self, file: SpoolFile, work: Work) -> SpoolError | None:
-        """Commits what there is; puts it back where the disk does not take it."""
+        """Commits what there is; puts back what the disk does not take."""
+        left = work
         try:
-            self._keep(file, work)
+            while left:
+                # What has gathered while the disk was full may be more than it has room for at once.
+                piece, rest = left.split(_SMALL_COMMIT_BYTES if self._is_failing else _COMMIT_BYTES)
+                self._keep(file, piece)
+                left, self._has_news = rest, True
         except SpoolError as exc:
-            self._put_back(work, exc)
+            self._put_back(left, exc)
             return exc
         except Exception as exc:
             # Without this thread nothing would be kept any more, and nobody told.
             logger.exception("unexpected, please report; going on")
-            self._put_back(work, SpoolError(f"spool {file.path}: {exc!r}"))
+            self._put_back(left, SpoolError(f"spool {file.path}: {exc!r}"))
             return None
         if self._is_failing and (work.batches or work.lost):
             logger.info("the spool works again; %d batches were dropped meanwhile", self._inbox.dropped_batches)
-            self._is_failing = False
+            self.fault = None
         self._inbox.done()
-        self._has_news = True
         return None
 
     def _keep(self, file: SpoolFile, work: Work) -> None:
@@ -156,7 +167,7 @@ class Keeper:
     def _put_back(self, work: Work, fault: SpoolError) -> None:
         if not self._is_failing:
             logger.error("%s; readings are held in memory until it works", fault)
-        self._is_failing = True
+        self.fault = str(fault)
         self._inbox.put_back(work, _RETRY_S)
 
     def _date_epoch(self, file: SpoolFile) -> None:

@@ -102,6 +102,11 @@ class Spool:
         return self._inbox.dropped_batches
 
     @property
+    def fault(self) -> str | None:
+        """Why the disk takes nothing, while it does not."""
+        return self._keeper.fault
+
+    @property
     def evicted_batches(self) -> int:
         """How many batches were lost for want of room on the disk."""
         return self._keeper.evicted_batches

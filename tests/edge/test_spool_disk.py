@@ -198,6 +198,32 @@ def test_a_disk_that_cannot_be_read_for_a_moment_costs_a_new_file_and_no_batch(t
     assert int(found[1]) == 200, "it could be read later"
 
 
+def test_what_has_gathered_may_be_more_than_there_is_room_for_at_once(tmp_path: Path) -> None:
+    run_on_small_disk(
+        tmp_path,
+        """
+        async def main():
+            spool = a_spool(SpoolLimits(max_bytes=256 << 10, buffer_bytes=8 << 20, commit_interval_s=0.01))
+            await spool.start()
+            put(spool, range(1, 11))
+            await spool.flush()
+            fill_disk()
+            put(spool, range(11, 101))
+            await spool.flush()
+            assert "full" in spool.fault
+            (DISK / "ballast").unlink()
+            await until(lambda: not spool.buffered, "it goes on, in small commits")
+            assert spool.fault is None
+            kept = await numbers(spool)
+            assert kept and kept[-1] == 100 or spool.evicted_batches
+            await spool.close(clean=True)
+
+        asyncio.run(main())
+        """,
+        size="700k",
+    )
+
+
 def test_it_leaves_room_for_others(tmp_path: Path) -> None:
     said = run_on_small_disk(
         tmp_path,
