@@ -102,7 +102,7 @@ def test_no_more_of_the_processor_is_taken_than_allowed(cameras: Any, mjpeg: Any
             # What was saved up at the start has to be used first.
             await asyncio.sleep(0.7)
             before_s, started_s = used_s(pid), time.monotonic()
-            found = await cameras.polled(source, lambda _: time.monotonic() - started_s > 2.5)
+            found = await cameras.polled(source, lambda _: time.monotonic() - started_s > 2)
             share = (used_s(pid) - before_s) / (time.monotonic() - started_s)
             return share, sum(reading.metric == "brightness" for reading in found)
 
@@ -113,7 +113,7 @@ def test_no_more_of_the_processor_is_taken_than_allowed(cameras: Any, mjpeg: Any
         )
         share, measured = asyncio.run(watch(config))
     assert 0.02 < share < 0.18
-    assert 1 <= measured < 40, "of some 75 that came"
+    assert 1 <= measured < 30, "of some 60 that came"
 
 
 def test_frames_that_are_left_out_are_told_once_and_so_is_the_end_of_it(

@@ -88,7 +88,7 @@ def test_a_covered_lens_is_told_at_once_and_no_picture_leaves_without_leave(
         url=camera.addresses["mjpeg"],
         interval_s=60,
         max_fps=10,
-        tamper={"after_s": 0.5, "clear_s": 0.3},
+        tamper={"after_s": 0.5},
         lost_after_s=20,
     )
 
@@ -106,10 +106,9 @@ def test_a_covered_lens_is_told_at_once_and_no_picture_leaves_without_leave(
             found: list[Reading] = await cameras.polled(source, lambda _: len(lines) > 10)
             assert len(told(found, "tamper", "none")) == 1
             await asyncio.to_thread(
-                httpx.post, f"{camera.addresses['url']}/incidents?kind=lens_covered&duration_s=2.5", timeout=5
+                httpx.post, f"{camera.addresses['url']}/incidents?kind=lens_covered&duration_s=20", timeout=5
             )
             found += await cameras.polled(source, lambda found: len(told(found, "tamper", "covered")) > 0)
-            found += await cameras.polled(source, lambda found: len(told(found, "tamper", "none")) > 0)
             assert max(len(repr(line)) for line in lines) < 1000, "not even the agent is given a picture"
             return found
 
