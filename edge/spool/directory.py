@@ -10,7 +10,7 @@ import logging
 import re
 from typing import TYPE_CHECKING, Final
 
-from edge.errors import CorruptSpoolError
+from edge.errors import CorruptSpoolError, SpoolError
 from edge.lane import Lane
 from edge.spool.connection import translated
 from edge.spool.file import FileLimits, SpoolFile, spool_path
@@ -18,8 +18,6 @@ from edge.spool.file import FileLimits, SpoolFile, spool_path
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from edge.errors import SpoolError
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +43,17 @@ def open_spool(directory: Path, limits: FileLimits, now_ms: int, boot_id: str = 
                 set_aside(path, exc)
     newest = known[-1][0] if known else 0
     epoch = max(now_ms, newest + len(Lane))
-    return SpoolFile(spool_path(directory, epoch), epoch, limits, boot_id, is_new=True)
+    return _made(spool_path(directory, epoch), epoch, limits, boot_id)
+
+
+def _made(path: Path, epoch: int, limits: FileLimits, boot_id: str) -> SpoolFile:
+    try:
+        return SpoolFile(path, epoch, limits, boot_id, is_new=True)
+    except SpoolError:
+        # An empty file would pass for one that was spoilt.
+        for suffix in _PARTS:
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        raise
 
 
 def set_aside(path: Path, fault: SpoolError) -> None:

@@ -5,7 +5,6 @@ On a real file system of a few MB, in a mount namespace of its own.
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
@@ -160,42 +159,45 @@ def test_a_disk_that_refuses_for_a_while(tmp_path: Path, call: str, error: str) 
 
 
 def test_a_disk_that_cannot_be_read_for_a_moment_costs_a_new_file_and_no_batch(tmp_path: Path) -> None:
-    said = run_on_failing_disk(
+    said = run_on_small_disk(
         tmp_path,
         """
+        from edge.errors import CorruptSpoolError
+        from edge.spool.file import SpoolFile
+
+        # Counting the reads of a disk would fail another one with each change of what is read.
+        def fail_once(file, *_):
+            SpoolFile.read_from = works
+            raise CorruptSpoolError(f"spool {file.path}: disk I/O error")
+
         async def main():
-            DISK.mkdir()
+            global works
             spool = a_spool()
             await spool.start()
-            for first in range(1, 201, 10):
-                put(spool, range(first, first + 10), 30_000)
-                await spool.flush()
-            found = []
+            put(spool, range(1, 101))
+            await spool.flush()
+            put(spool, [101])
+            await spool.flush()
+            works, SpoolFile.read_from = SpoolFile.read_from, fail_once
             try:
-                found = await numbers(spool)
+                await numbers(spool)
             except SpoolError as exc:
                 print("TOLD", exc)
             await until(lambda: not list(DISK.glob("state/*.wrecked")) and list(DISK.glob("state/*.db.*")), "salvaged")
+            found = set()
             for lane in (Lane.LIVE, Lane.BACKFILL):
                 for batch in await spool.read_from(lane, 1, 10_000):
-                    if len(batch.payload) > 1000:
-                        found.append(int.from_bytes(batch.payload[:8], "big"))
-                    else:
-                        print("GAP", batch.from_ms - MADE_MS, batch.to_ms - MADE_MS)
-            print("FOUND", len(set(found)), min(found), max(found))
+                    found.add(int.from_bytes(batch.payload[:8], "big"))
+            print("FOUND", len(found & set(range(1, 102))))
             await spool.close(clean=True)
 
         asyncio.run(main())
         """,
-        "pread64",
-        "EIO",
-        "1000..1003",
+        size="8m",
     )
-    found = re.search(r"FOUND (\d+)", said)
-    assert found, said
     assert "TOLD spool" in said
     assert "set aside" in said
-    assert int(found[1]) == 200, "it could be read later"
+    assert "FOUND 101" in said, said
 
 
 def test_what_has_gathered_may_be_more_than_there_is_room_for_at_once(tmp_path: Path) -> None:
@@ -302,4 +304,5 @@ def test_a_disk_that_is_full_at_the_start_says_so(tmp_path: Path) -> None:
         """,
     )
     assert "REFUSED spool" in said
+    assert "set aside" not in said, "what was never begun is no loss"
     assert "full" in said or "disk I/O" in said
