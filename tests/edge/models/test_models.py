@@ -7,6 +7,7 @@ import functools
 import math
 import os
 import signal
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,7 +90,8 @@ async def test_a_version_takes_over_without_a_window_lost(
     ("net", "said"),
     [
         ("hungry", "eats-memory.tflite"),
-        ("crashing", "it ended the process: SIG"),
+        # LiteRT looks at the whole file first.
+        ("crashing", "it ended the process: SIG" if sys.version_info < (3, 12) else "not a valid Flatbuffer"),
         ("lying", "takes 1 x 60 x 5, the manifest says 1 x 59 x 5"),
         ("cut", "has 1000 bytes, the manifest says"),
         ("unmapped", "inputs says nothing of f, which steady 2.0.0 needs"),
