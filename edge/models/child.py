@@ -28,6 +28,7 @@ _CODE: Final = Path(__file__).parents[2]
 _START_S: Final = 30.0  # for numpy and the runtime to load on a busy Pi
 _LIMIT_BYTES: Final = 1 << 20
 _READ_BYTES: Final = 4096
+_WORDS: Final = 4000
 # One thread each: more only cost memory here.
 _ENVIRONMENT: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
 
@@ -94,7 +95,7 @@ class ModelProcess:
         self.runtime = ""
         self._process = process
         self._config = config
-        self._last_words = ""
+        self._words = ""
         self._listening = asyncio.create_task(self._listen_to_errors(), name="models' process stderr")
 
     async def begin(self) -> None:
@@ -165,16 +166,20 @@ class ModelProcess:
         with suppress(TimeoutError):
             async with asyncio.timeout(1):
                 await self._listening
-        return f"it ended the process: {_how(code)} ({self._last_words or 'without a word'})"
+        return f"it ended the process: {_how(code)} ({self._last_words})"
 
     async def _listen_to_errors(self) -> None:
         assert self._process.stderr is not None
         while text := await self._process.stderr.read(_READ_BYTES):
-            words = text.decode(errors="replace").strip()
-            logger.debug("models' process: %s", words)
-            # That it has made a delegate is all that TFLite says where nothing is wrong.
-            last = [line for line in words.splitlines() if not line.startswith("INFO: ")][-1:]
-            self._last_words = last[0][:300] if last else self._last_words
+            words = text.decode(errors="replace")
+            logger.debug("models' process: %s", words.strip())
+            self._words = (self._words + words)[-_WORDS:]
+
+    @property
+    def _last_words(self) -> str:
+        # That it has made a delegate is all that TFLite says where nothing is wrong.
+        lines = [line for line in self._words.splitlines() if line.strip() and not line.startswith("INFO: ")]
+        return lines[-1][:300] if lines else "without a word"
 
 
 def _how(code: int) -> str:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MODELS = Path(__file__).parents[3] / "bench" / "edge" / "models"
-STEP_MS = 100
+# Up to eight windows may wait: a machine that is busy for two seconds loses none.
+EVERY_MS = 300
 
 
 def in_a_loop(test: Callable[..., Any]) -> Callable[..., None]:
@@ -46,13 +47,13 @@ async def test_windows_of_readings_become_results_each_once(
     desk: Any, served: Any, put_model: Callable[..., Path], tmp_path: Path, eventually: Any
 ) -> None:
     agent = desk()
-    agent.models.change([served("m", put_model(tmp_path / "m"))])
+    agent.models.change([served("m", put_model(tmp_path / "m"), every_s=EVERY_MS / 1000)])
     assert set(agent.models.metrics["m"]) == set(agent.devices["m"].metrics())
     async with agent.running():
-        await eventually(lambda: len(agent.results("m")) >= 8, "results")
+        await eventually(lambda: len(agent.results("m")) >= 4, "results")
         assert 10 << 20 < agent.process["memory_bytes"] < 80 << 20
     ends = [reading.sampled_at_ms for reading in agent.results("m")]
-    assert all(later - earlier == STEP_MS for earlier, later in pairwise(ends))
+    assert all(later - earlier == EVERY_MS for earlier, later in pairwise(ends))
     # `echo` tells the window: a is 1 and b is 0, oldest step first.
     names = [f"y/{step / 10:g}s/p50" for step in range(1, 9)]
     told = {reading.metric: reading.value for reading in agent.polls[-1].readings}
@@ -69,15 +70,15 @@ async def test_a_version_takes_over_without_a_window_lost(
     desk: Any, served: Any, put_model: Callable[..., Path], tmp_path: Path, eventually: Any
 ) -> None:
     agent = desk()
-    agent.models.change([served("m", put_model(tmp_path / "m"))])
+    agent.models.change([served("m", put_model(tmp_path / "m"), every_s=EVERY_MS / 1000)])
     async with agent.running():
-        await eventually(lambda: len(agent.results("m")) >= 5, "results")
+        await eventually(lambda: len(agent.results("m")) >= 3, "results")
         output = {"kind": "forecast", "targets": [{"name": "z"}], "horizons": [1, 2], "quantiles": [0.1, 0.3, 0.6, 0.9]}
         put_model(tmp_path / "m", version="2.0.0", output=output)
-        await eventually(lambda: len([r for r in agent.results("m") if r.value == "2.0.0"]) >= 5, "results of the new")
+        await eventually(lambda: len([r for r in agent.results("m") if r.value == "2.0.0"]) >= 3, "results of the new")
     told = agent.results("m")
     ends = [reading.sampled_at_ms for reading in told]
-    assert all(later - earlier == STEP_MS for earlier, later in pairwise(ends))
+    assert all(later - earlier == EVERY_MS for earlier, later in pairwise(ends))
     versions = [reading.value for reading in told]
     assert versions == sorted(versions)
     assert (agent.of("m")["swaps"], agent.of("m")["skipped"], agent.births) == (1, 0, 1)
@@ -103,7 +104,7 @@ async def test_a_version_that_is_no_good_is_refused_and_the_one_before_goes_on( 
     net: str, said: str, desk: Any, served: Any, put_model: Callable[..., Path], tmp_path: Path, eventually: Any
 ) -> None:
     agent = desk(max_memory_mb=64)
-    agent.models.change([served("m", put_model(tmp_path / "m", "steady"), "abcde", every_s=0.1)])
+    agent.models.change([served("m", put_model(tmp_path / "m", "steady"), "abcde", every_s=EVERY_MS / 1000)])
     async with agent.running():
         await eventually(lambda: agent.results("m"), "results")
         pid = agent.process["pid"]
@@ -249,7 +250,7 @@ async def test_models_come_and_go_while_others_are_served(
     desk: Any, served: Any, put_model: Callable[..., Path], tmp_path: Path, eventually: Any
 ) -> None:
     agent = desk()
-    first, second = (served(name, put_model(tmp_path / name)) for name in ("first", "second"))
+    first, second = (served(name, put_model(tmp_path / name), every_s=EVERY_MS / 1000) for name in ("first", "second"))
     agent.models.change([])
     async with agent.running():
         assert agent.process["pid"] is None
@@ -261,12 +262,12 @@ async def test_models_come_and_go_while_others_are_served(
         agent.models.change([second])
         assert set(agent.devices) == {"second"}
         count, gone = len(agent.results("second")), len(agent.results("first"))
-        await eventually(lambda: len(agent.results("second")) >= count + 5, "results of the second alone")
+        await eventually(lambda: len(agent.results("second")) >= count + 3, "results of the second alone")
         assert (len(agent.results("first")), agent.process["pid"]) == (gone, pid)
         agent.models.close()
         await eventually(lambda: agent.process["pid"] is None, "no process for no model")
     ends = [reading.sampled_at_ms for reading in agent.results("second")]
-    assert all(later - earlier == STEP_MS for earlier, later in pairwise(ends))
+    assert all(later - earlier == EVERY_MS for earlier, later in pairwise(ends))
 
 
 @in_a_loop
