@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import reprlib
 import ssl
 from pathlib import Path  # noqa: TC003 - pydantic reads the annotations at run time
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
+
+# Name and password in a URL: where they may not stand, they stand by mistake.
+_PASSWORD: Final = re.compile(r"//[^/@\s']+@")
 
 
 class Config(BaseModel):
@@ -148,10 +152,11 @@ def _describe(error: ErrorDetails) -> str:
             return f"{where}: found {_shown(error['input'])}: {error['ctx']['error']}"
         case _:
             message = error["msg"][:1].lower() + error["msg"][1:]
-            return f"{where}: found {_shown(error['input'])}, allowed: {message.removeprefix('input should be ')}"
+            allowed = message.removeprefix("input should be ").replace("a valid tuple", "a list")
+            return f"{where}: found {_shown(error['input'])}, allowed: {allowed}"
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401 - whatever YAML held
     # reprlib looks at a few items only: YAML's aliases can make a short file into an endless value.
-    text = reprlib.repr(value)
+    text = _PASSWORD.sub("//***@", reprlib.repr(value))
     return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - a terminal line

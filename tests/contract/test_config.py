@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import Field
 
-from contract.config import Config, ConfigError, Credentials, Tls, read_config
+from contract.config import Config, ConfigError, Credentials, Tls, parse_config, read_config
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,3 +108,13 @@ def test_tls_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=f"tls: .*{name}: cannot be used"):
             Tls(ca_file=tmp_path / name).context()
     assert Tls().context().check_hostname
+
+
+def test_a_password_in_a_url_is_not_repeated() -> None:
+    class Camera(Config):
+        url: int
+
+    with pytest.raises(ConfigError) as caught:
+        parse_config({"url": "http://admin:hunter2@192.0.2.1/"}, Camera, "edge.yaml")
+    assert "hunter2" not in str(caught.value)
+    assert "192.0.2.1" in str(caught.value)
