@@ -43,6 +43,8 @@ def _describe(profile: Profile) -> None:
     print(f"line: {' or '.join(lines)}; unit id {profile.unit_id}; requests for all points: {len(profile.blocks())}")
     if profile.notes is not None:
         print(f"note: {profile.notes}")
+    if profile.unchecked is not None:
+        print(f"not checked against the maker's document: {profile.unchecked}")
     print()
     rows = [("point", "table", "address", "datatype", "unit", "description")]
     rows += [

@@ -61,6 +61,10 @@ class Profile(Config):
     kind: Kind = Field(description="what it is")
     source: MapSource = Field(description="the document in which its map is published")
     notes: str | None = Field(default=None, description="what must be known, or set at the device, to use it")
+    unchecked: str | None = Field(
+        default=None,
+        description="registers that were not held against the maker's document or a program that uses them",
+    )
     unit_id: int = Field(default=1, ge=0, le=255, description="as the device leaves the factory")
     serial: SerialLine | None = Field(default=None, description="its serial line; none: it has only a network")
     tcp: bool = Field(default=False, description="whether it speaks Modbus TCP itself")
