@@ -63,7 +63,7 @@ class Profile(Config):
     notes: str | None = Field(default=None, description="what must be known, or set at the device, to use it")
     unchecked: str | None = Field(
         default=None,
-        description="registers that were not held against the maker's document or a program that uses them",
+        description="registers not held against the maker's document or a program that uses them",
     )
     unit_id: int = Field(default=1, ge=0, le=255, description="as the device leaves the factory")
     serial: SerialLine | None = Field(default=None, description="its serial line; none: it has only a network")
