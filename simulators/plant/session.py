@@ -114,10 +114,10 @@ class Session:
             extra_s += size * _BITS_OF_A_BYTE / self._baud
         return extra_s
 
-    def _send(self, sending: _Sending, extra_s: float = 0.0) -> None:
-        """Send pieces until one has to wait; its timer goes on from there."""
+    def _send(self, sending: _Sending, extra_s: float = 0.0, at_ms: int | None = None) -> None:
+        """Send pieces until one has to wait; its timer goes on from there. `at_ms`: when a piece went just before."""
         # Before they go: once they are out, the other side may be quicker than we are.
-        at_ms, now_s = now_ms(), self._loop.time()
+        at_ms, now_s = at_ms or now_ms(), self._loop.time()
         for delay_s, data in sending.pieces:
             if delay_s + extra_s > 0:
                 self._send_later(delay_s + extra_s, data, sending)
@@ -131,8 +131,9 @@ class Session:
     def _send_later(self, delay_s: float, data: bytes, sending: _Sending) -> None:
         def send() -> None:
             self._timers.discard(timer)
+            at_ms = now_ms()
             self._put(data)
-            self._send(sending)
+            self._send(sending, at_ms=at_ms)
             self._go_on()
 
         timer = self._loop.call_later(delay_s, send)
