@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import struct
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from simulators.ledger import Entry, Header, Incident, Ledger, Refused, Served, 
 from simulators.plant import UNITS, PlantConfig
 from simulators.plant.points import Kind, Order, PlantPoint, Table, from_registers, to_value
 from simulators.plant.register_map import POINTS
+from simulators.plant.server import Connection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
@@ -292,6 +294,28 @@ def test_a_slow_reply_is_noted_when_it_goes_out(tmp_path: Path) -> None:
             assert served.at <= now_ms()
             await read(client, 2, Table.INPUT, 0, 2)
             assert site.served()[-1].asked_at is None
+
+    against_a_plant(tmp_path, check, faults=[{"kind": "slow_reply", "unit_id": 1, "delay_s": 0.3, **ALWAYS}])
+
+
+def test_a_slow_reply_is_noted_as_of_before_it_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Else whoever is quick has stamped the value before the ledger says that it went.
+    sent_at: list[int] = []
+    send = Connection.send
+
+    def send_and_dawdle(wire: Connection, data: bytes) -> None:
+        sent_at.append(now_ms())
+        send(wire, data)
+        time.sleep(0.03)
+
+    monkeypatch.setattr(Connection, "send", send_and_dawdle)
+
+    async def check(site: Site) -> None:
+        await wait_for_fault(site)
+        async with site.client() as client:
+            await read(client, 1, Table.INPUT, 0, 2)
+            await read(client, 1, Table.INPUT, 0, 2)
+            assert site.served()[0].at <= sent_at[0]
 
     against_a_plant(tmp_path, check, faults=[{"kind": "slow_reply", "unit_id": 1, "delay_s": 0.3, **ALWAYS}])
 
