@@ -10,7 +10,7 @@ MAKEFLAGS += --no-print-directory
 
 PY := .venv/bin/python
 BIN := .venv/bin
-ROLES := contract edge bridge stream db simulators stack
+ROLES := contract edge bridge stream db simulators stack models
 
 .PHONY: help
 help:  ## List the tasks
@@ -72,7 +72,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes 
 .PHONY: lock
 lock: setup  ## Resolve the dependencies of pyproject.toml into requirements/*.lock, with hashes [ARGS=--upgrade]
 	$(COMPILE) $(ARGS) --extra dev --output-file requirements/dev.lock
-	for role in edge bridge stream db simulators stack; do \
+	for role in edge bridge stream db simulators models stack; do \
 	  $(COMPILE) --extra $$role --constraint requirements/dev.lock --output-file requirements/$$role.lock; done
 
 .PHONY: fmt

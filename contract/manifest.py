@@ -3,13 +3,20 @@
 Whoever runs a model, on the device or in the cloud, makes its windows by these rules:
 
 - Steps are `step_s` long and begin at whole multiples of it in UTC. A reading belongs to the step that its `sampled_at`
-  lies in; an input's value there is the last or the mean of its good and finite readings.
+  lies in; an input's value there is the last, mean, least or greatest of its good and finite readings (`resample`).
+- With `steps: clock` all steps count. With `present` those without any reading of any input are left out, as when a
+  market is closed; a step more than `max_pause_s` after the one before ends what is known.
 - A step without a good reading takes the value of the step before while that is at most `hold_s` old, unless a reading
   in it was of bad quality. Else it is *missing*. A window with more than `max_bad_share` of its values missing, or an
   input without any, has no result. In others what is missing is the value before it, or, at the beginning, after it.
-- The model takes `(value - mean) / scale` of each input as float32 [1, length, inputs], oldest step first, and its
-  output is turned back in the same way. A model that scales by itself has a mean of 0 and a scale of 1. Where a target
-  has `since`, the last value of that input in the window is added: int8 has 256 steps, which are finer for a change.
+- A *feature* is a column of what the model sees, computed from inputs, step by step. Where one looks at the step before
+  (`change`, `log_change`), the rules above are for one step more than `length`. One that is not finite, such as the
+  logarithm of what is not positive, means no result.
+- A model of runtime `tflite` takes `(feature - mean) / scale` as float32 [1, length, features], oldest step first, and
+  gives targets in the same way. One of runtime `tensorflow` has the scaling in it: it takes features [windows, length,
+  features], and gives targets [windows, targets, horizons, quantiles], both as they are.
+- The quantiles of a target and horizon are then put in rising order (Chernozhukov et al. 2010: that makes none worse),
+  and what is told relative to an input's last value becomes a value.
 - A window's time, which is that of its result, is the end of its last step.
 """
 
@@ -19,7 +26,7 @@ import json
 import math
 from collections import Counter
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, AwareDatetime, Field, FiniteFloat, model_validator
 
@@ -29,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 MANIFEST_FILE: Final = "manifest.json"
+# The Ed25519 signature of the manifest's bytes, which name their files' digests: 64 bytes in base64.
+SIGNATURE_FILE: Final = "manifest.sig"
 MAX_MANIFEST_BYTES: Final = 64 * 1024
 MAX_MODEL_BYTES: Final = 32 << 20
 MAX_INPUTS: Final = 64
@@ -42,6 +51,32 @@ CONTRIBUTION: Final = "contribution"
 VERSION: Final = "model/version"
 
 _METRIC_NAME: Final = r"^[^\s/#+][^#+\x00-\x1f\x7f]{0,199}$"
+
+Transform: TypeAlias = Literal[
+    "value",
+    "log",
+    "change",
+    "log_change",
+    "log_ratio",
+    "day_sin",
+    "day_cos",
+    "week_sin",
+    "week_cos",
+    "year_sin",
+    "year_cos",
+]
+Form: TypeAlias = Literal["float32", "float16", "dynamic", "int8"]
+
+_OF_TIME: Final = ("day_sin", "day_cos", "week_sin", "week_cos", "year_sin", "year_cos")
+INPUTS_OF: Final = {
+    "value": 1,
+    "log": 1,
+    "change": 1,
+    "log_change": 1,
+    "log_ratio": 2,
+    **dict.fromkeys(_OF_TIME, 0),
+}
+LOOKING_BACK: Final = frozenset({"change", "log_change"})
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 MetricName = Annotated[str, Field(pattern=_METRIC_NAME)]
@@ -64,11 +99,45 @@ class Scaled(Config):
     scale: FiniteFloat = Field(default=1.0, gt=0, description="in the unit; what is 1 to the model")
 
 
-class ModelInput(Scaled):
-    """One column of the window."""
+class ModelInput(Config):
+    """What is read: one value a step."""
 
-    resample: Literal["last", "mean"] = Field(default="last", description="which of a step's readings counts")
+    name: MetricName = Field(description="what it is called, unique in its list")
+    unit: Unit | None = Field(default=None, description="unit of the value; none: a number of its own")
+    metric: MetricName | None = Field(
+        default=None, description="the metric it is made of, as its source calls it; several may share one; none: name"
+    )
+    resample: Literal["last", "mean", "min", "max"] = Field(
+        default="last", description="which of a step's readings counts"
+    )
     hold_s: float = Field(default=0.0, ge=0, description="seconds for which a value stands where no newer one came")
+
+    @property
+    def source(self) -> str:
+        """The metric that it is made of."""
+        return self.metric or self.name
+
+
+class Expression(Config):
+    """A number for each step, computed from inputs.
+
+    `value` and `log` (natural) are of one input, `change` and `log_change` its difference from the step before;
+    `log_ratio` is log(first / second) of two. The rest are of the step's begin in UTC: sine and cosine of the time of
+    day, week (from Monday) and year (of 365.2425 days from the epoch), a whole turn each.
+    """
+
+    transform: Transform = Field(default="value", description="what is computed")
+    of: tuple[MetricName, ...] = Field(default=(), max_length=2, description="of which inputs; none: of the time")
+
+    @model_validator(mode="after")
+    def _has_its_inputs(self) -> Self:
+        if len(self.of) != (wanted := INPUTS_OF[self.transform]):
+            raise ValueError(f"{self.transform} of {len(self.of)} inputs: allowed are {wanted}")
+        return self
+
+
+class Feature(Scaled, Expression):
+    """One column of what the model sees."""
 
 
 class Window(Config):
@@ -76,6 +145,10 @@ class Window(Config):
 
     length: int = Field(ge=1, le=8192, description="steps")
     step_s: float = Field(ge=0.01, le=86_400, description="seconds; whole milliseconds")
+    steps: Literal["clock", "present"] = Field(default="clock", description="which steps count")
+    max_pause_s: float | None = Field(
+        default=None, gt=0, description="with steps present: seconds between two of them; none: any number"
+    )
     max_bad_share: float = Field(
         default=0.1, ge=0, le=0.5, description="share of the values that may be missing; more, and there is no result"
     )
@@ -92,12 +165,25 @@ class Window(Config):
         return round(self.step_s * 1000)
 
 
-class Target(Scaled):
-    """What is forecast."""
+class Target(Scaled, Expression):
+    """What is forecast: an expression at the horizon's step, or over the steps up to it."""
 
-    since: MetricName | None = Field(
-        default=None, description="input from whose last value in the window the forecast is the change; none: itself"
+    over: Literal["at", "rms"] = Field(
+        default="at", description="at: that of the horizon's step; rms: root mean square of the steps up to it"
     )
+    relative: Literal["difference", "log_ratio"] | None = Field(
+        default=None,
+        description="how the output tells it, by the input's last value in the window: the difference from it, or the "
+        "logarithm of the ratio; none: itself. int8 has 256 steps, which are finer for a change",
+    )
+
+    @model_validator(mode="after")
+    def _is_of_the_future(self) -> Self:
+        if not self.of:
+            raise ValueError(f"target {self.name}: {self.transform} is known beforehand")
+        if self.relative and (self.transform, self.over) != ("value", "at"):
+            raise ValueError(f"target {self.name}: relative is for a value at a step alone")
+        return self
 
 
 class ForecastOutput(Config):
@@ -124,7 +210,7 @@ class AnomalyOutput(Config):
     kind: Literal["anomaly"] = Field(description="kind of model")
     score: Literal["reconstruction", "direct"] = Field(
         description="reconstruction: the output is the window again, the score the mean square of the difference, both "
-        "as the model has them, and an input's contribution its share of that; direct: the output is the score itself"
+        "as the model has them, and a feature's contribution its share of that; direct: the output is the score itself"
     )
     threshold: FiniteFloat = Field(gt=0, description="score above which the window is an anomaly")
     clear: FiniteFloat | None = Field(
@@ -141,11 +227,29 @@ class AnomalyOutput(Config):
 class ModelFile(Config):
     """One form of the model: all forms have the same inputs and outputs, and serve equally well."""
 
-    form: Literal["float32", "float16", "dynamic", "int8"] = Field(description="how its weights and sums are held")
+    form: Form = Field(description="how its weights and sums are held")
     file: Name = Field(description="name of the file beside the manifest")
     sha256: Sha256 = Field(description="SHA-256 of the file, in hexadecimal")
     size_bytes: int = Field(ge=1, le=MAX_MODEL_BYTES, description="bytes of the file")
-    runtime: Literal["tflite"] = Field(default="tflite", description="what runs it: built-in operators alone")
+    runtime: Literal["tflite", "tensorflow"] = Field(
+        default="tflite", description="what runs it: TFLite's built-in operators alone, or TensorFlow (Keras 2 format)"
+    )
+
+
+class Skill(Config):
+    """How much better a model is than what needs no training, on data that it was not trained on."""
+
+    of: Name = Field(description="which target, or `anomaly`")
+    measure: Name = Field(description="what was compared, such as pinball or average_precision")
+    against: Name = Field(description="what it was compared with")
+    skill: FiniteFloat = Field(le=1, description="1 - error / error of the other; above 0: better")
+    low: FiniteFloat = Field(description="lower end of its 95 % interval")
+    high: FiniteFloat = Field(description="upper end of its 95 % interval")
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the whole interval is better."""
+        return self.low > 0
 
 
 class Training(Config):
@@ -164,43 +268,63 @@ class Training(Config):
         return self
 
 
-class Manifest(Config):
-    """A model of one version."""
+class ModelCard(Config):
+    """What every model's manifest says."""
 
     format: Literal[1] = Field(description="how this manifest is written")
     name: Name = Field(description="the model's name")
     version: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+_-]{0,63}$")] = Field(description="its version")
     description: str = Field(default="", max_length=1000, description="what it is for")
-    inputs: tuple[ModelInput, ...] = Field(min_length=1, max_length=MAX_INPUTS, description="columns, in order")
-    window: Window = Field(description="what it looks at")
-    output: Annotated[ForecastOutput | AnomalyOutput, Field(discriminator="kind")] = Field(description="what it tells")
-    files: tuple[ModelFile, ...] = Field(min_length=1, max_length=4, description="its forms")
+    files: tuple[ModelFile, ...] = Field(min_length=1, max_length=8, description="its forms")
     training: Training | None = Field(default=None, description="what it was trained on; none: it was not")
     metrics: dict[Name, FiniteFloat] = Field(
         default_factory=dict, max_length=64, description="how it did when it was evaluated"
     )
+    skill: tuple[Skill, ...] = Field(default=(), max_length=64, description="against what; none: not evaluated")
+
+    @model_validator(mode="after")
+    def _files_are_unique(self) -> Self:
+        _unique("files", (each.file for each in self.files))
+        _unique("forms", (f"{each.form} for {each.runtime}" for each in self.files))
+        return self
+
+    @property
+    def has_skill(self) -> bool:
+        """Whether it was shown to be better than what needs no training, for one target at least."""
+        return any(each.is_shown for each in self.skill)
+
+    @property
+    def tflite_files(self) -> tuple[ModelFile, ...]:
+        """The forms that a device may run."""
+        return tuple(each for each in self.files if each.runtime == "tflite")
+
+
+class Manifest(ModelCard):
+    """A model of series, of one version."""
+
+    inputs: tuple[ModelInput, ...] = Field(min_length=1, max_length=MAX_INPUTS, description="what is read")
+    window: Window = Field(description="what it looks at")
+    features: tuple[Feature, ...] = Field(min_length=1, max_length=MAX_INPUTS, description="what it sees, in order")
+    output: Annotated[ForecastOutput | AnomalyOutput, Field(discriminator="kind")] = Field(description="what it tells")
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
         _unique("inputs", (each.name for each in self.inputs))
-        _unique("files", (each.file for each in self.files))
-        _unique("forms", (each.form for each in self.files))
-        if isinstance(self.output, ForecastOutput):
-            _unique("targets", (each.name for each in self.output.targets))
+        _unique("features", (each.name for each in self.features))
+        _unique("targets", (each.name for each in self.targets))
         return self
 
     @model_validator(mode="after")
-    def _changes_are_of_inputs(self) -> Self:
+    def _expressions_are_of_inputs(self) -> Self:
         known = {each.name for each in self.inputs}
-        if isinstance(self.output, ForecastOutput):
-            for target in self.output.targets:
-                if target.since is not None and target.since not in known:
-                    raise ValueError(f"target {target.name}: since {target.since!r} is none of the inputs")
+        for each in (*self.features, *self.targets):
+            if unknown := [name for name in each.of if name not in known]:
+                raise ValueError(f"{each.name}: {', '.join(unknown)} is none of the inputs")
         return self
 
     @model_validator(mode="after")
     def _sizes_are_bounded(self) -> Self:
-        if (cells := self.window.length * len(self.inputs)) > MAX_CELLS:
+        if (cells := self.window.length * max(len(self.inputs), len(self.features))) > MAX_CELLS:
             raise ValueError(f"a window of {cells} values: allowed are {MAX_CELLS}")
         if isinstance(self.output, ForecastOutput) and (count := math.prod(self.output.shape)) > MAX_OUTPUTS:
             raise ValueError(f"a forecast of {count} numbers: allowed are {MAX_OUTPUTS}")
@@ -208,6 +332,21 @@ class Manifest(Config):
             if each.hold_s > self.window.length * self.window.step_s:
                 raise ValueError(f"input {each.name}: hold_s {each.hold_s:g} is longer than the window")
         return self
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """What is forecast; nothing by an anomaly model."""
+        return self.output.targets if isinstance(self.output, ForecastOutput) else ()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The metrics that its inputs are made of, each once, in order."""
+        return tuple(dict.fromkeys(each.source for each in self.inputs))
+
+    @property
+    def reach(self) -> int:
+        """How many steps before the window's first its features look at."""
+        return int(any(each.transform in LOOKING_BACK for each in self.features))
 
     @property
     def forecast_metrics(self) -> list[str]:
@@ -227,9 +366,9 @@ def forecast_metric(target: str, horizon_ms: int, quantile: float) -> str:
     return f"{target}/{horizon_ms / 1000:.15g}s/p{100 * quantile:.12g}"
 
 
-def contribution_metric(model_input: str) -> str:
-    """What an input's share of an anomaly's score is called."""
-    return f"{CONTRIBUTION}/{model_input}"
+def contribution_metric(feature: str) -> str:
+    """What a feature's share of an anomaly's score is called."""
+    return f"{CONTRIBUTION}/{feature}"
 
 
 def parse_manifest(text: bytes, origin: str) -> Manifest:
