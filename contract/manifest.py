@@ -14,7 +14,7 @@ Whoever runs a model, on the device or in the cloud, makes its windows by these 
   logarithm of what is not positive, means no result.
 - A model of runtime `tflite` takes `(feature - mean) / scale` as float32 [1, length, features], oldest step first, and
   gives targets in the same way. One of runtime `tensorflow` has the scaling in it: it takes features [windows, length,
-  features], and gives targets [windows, targets, horizons, quantiles], both as they are.
+  features], and gives targets [windows, targets, horizons, quantiles], or the features again, all as they are.
 - The quantiles of a target and horizon are then put in rising order (Chernozhukov et al. 2010: that makes none worse),
   and what is told relative to an input's last value becomes a value.
 - A window's time, which is that of its result, is the end of its last step.
@@ -299,44 +299,24 @@ class ModelCard(Config):
         return tuple(each for each in self.files if each.runtime == "tflite")
 
 
-class Manifest(ModelCard):
-    """A model of series, of one version."""
+class View(Config):
+    """What a model looks at."""
 
     inputs: tuple[ModelInput, ...] = Field(min_length=1, max_length=MAX_INPUTS, description="what is read")
-    window: Window = Field(description="what it looks at")
+    window: Window = Field(description="which steps it looks at")
     features: tuple[Feature, ...] = Field(min_length=1, max_length=MAX_INPUTS, description="what it sees, in order")
-    output: Annotated[ForecastOutput | AnomalyOutput, Field(discriminator="kind")] = Field(description="what it tells")
 
     @model_validator(mode="after")
-    def _names_are_unique(self) -> Self:
+    def _fits(self) -> Self:
         _unique("inputs", (each.name for each in self.inputs))
         _unique("features", (each.name for each in self.features))
-        _unique("targets", (each.name for each in self.targets))
-        return self
-
-    @model_validator(mode="after")
-    def _expressions_are_of_inputs(self) -> Self:
-        known = {each.name for each in self.inputs}
-        for each in (*self.features, *self.targets):
-            if unknown := [name for name in each.of if name not in known]:
-                raise ValueError(f"{each.name}: {', '.join(unknown)} is none of the inputs")
-        return self
-
-    @model_validator(mode="after")
-    def _sizes_are_bounded(self) -> Self:
+        self._check_expressions(self.features)
         if (cells := self.window.length * max(len(self.inputs), len(self.features))) > MAX_CELLS:
             raise ValueError(f"a window of {cells} values: allowed are {MAX_CELLS}")
-        if isinstance(self.output, ForecastOutput) and (count := math.prod(self.output.shape)) > MAX_OUTPUTS:
-            raise ValueError(f"a forecast of {count} numbers: allowed are {MAX_OUTPUTS}")
         for each in self.inputs:
             if each.hold_s > self.window.length * self.window.step_s:
                 raise ValueError(f"input {each.name}: hold_s {each.hold_s:g} is longer than the window")
         return self
-
-    @property
-    def targets(self) -> tuple[Target, ...]:
-        """What is forecast; nothing by an anomaly model."""
-        return self.output.targets if isinstance(self.output, ForecastOutput) else ()
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -347,6 +327,36 @@ class Manifest(ModelCard):
     def reach(self) -> int:
         """How many steps before the window's first its features look at."""
         return int(any(each.transform in LOOKING_BACK for each in self.features))
+
+    @property
+    def hold_steps(self) -> tuple[int, ...]:
+        """For each input how many steps its value stands for those that have none."""
+        return tuple(math.floor(each.hold_s * 1000 / self.window.step_ms + 1e-9) for each in self.inputs)
+
+    def _check_expressions(self, expressions: Iterable[Feature | Target]) -> None:
+        known = {each.name for each in self.inputs}
+        for each in expressions:
+            if unknown := [name for name in each.of if name not in known]:
+                raise ValueError(f"{each.name}: {', '.join(unknown)} is none of the inputs")
+
+
+class Manifest(View, ModelCard):
+    """A model of series, of one version."""
+
+    output: Annotated[ForecastOutput | AnomalyOutput, Field(discriminator="kind")] = Field(description="what it tells")
+
+    @model_validator(mode="after")
+    def _tells_what_it_can(self) -> Self:
+        _unique("targets", (each.name for each in self.targets))
+        self._check_expressions(self.targets)
+        if isinstance(self.output, ForecastOutput) and (count := math.prod(self.output.shape)) > MAX_OUTPUTS:
+            raise ValueError(f"a forecast of {count} numbers: allowed are {MAX_OUTPUTS}")
+        return self
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """What is forecast; nothing by an anomaly model."""
+        return self.output.targets if isinstance(self.output, ForecastOutput) else ()
 
     @property
     def forecast_metrics(self) -> list[str]:

@@ -1,0 +1,1 @@
+"""Models: trained in TensorFlow, judged against what needs no training, quantized for the device and registered."""
