@@ -7,6 +7,10 @@ class ModelsError(Exception):
     """Base of all errors of this role; the message says what, where and what is allowed."""
 
 
+class UsageError(ModelsError):
+    """Something was asked for that there is not; the message says what there is."""
+
+
 class DataError(ModelsError):
     """Data that is not there, or is not what it should be."""
 

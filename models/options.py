@@ -13,6 +13,10 @@ DATA: Final = Path(".models/data")
 WORK: Final = Path(".models/work")
 REGISTRY: Final = Path(".models/registry")
 
+# In the working directory of a recipe: what a device gets, and what stands beside it for those who judge it.
+PACKAGE: Final = "package"
+EVIDENCE: Final = ("trained.json", "evaluation.json", "quantization.json", "report.html")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:

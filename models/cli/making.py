@@ -1,0 +1,113 @@
+"""`python -m models train|evaluate|quantize|register RECIPE`, and `make`, which does all of it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from models.cli.command import (
+    OK,
+    Command,
+    options_of,
+    recipe_of,
+    registry_of,
+    takes_options,
+    takes_recipe,
+    takes_registry,
+)
+from models.cli.tables import print_versions
+from models.errors import UsageError
+from models.options import EVIDENCE, PACKAGE
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Callable
+
+    from models.options import Options
+    from models.recipe import Recipe
+    from models.registry import Registered, Registry
+
+
+def _train(recipe: Recipe, options: Options) -> None:
+    from models.training.stage import train  # noqa: PLC0415 - TensorFlow takes seconds to import
+
+    train(recipe, options)
+
+
+def _evaluate(recipe: Recipe, options: Options) -> None:
+    from models.evaluation.stage import evaluate  # noqa: PLC0415 - TensorFlow takes seconds to import
+
+    evaluate(recipe, options)
+
+
+def _quantize(recipe: Recipe, options: Options) -> None:
+    from models.quantization.stage import quantize  # noqa: PLC0415 - TensorFlow takes seconds to import
+
+    quantize(recipe, options)
+
+
+def _register(recipe: Recipe, options: Options, registry: Registry) -> Registered:
+    place = options.work / recipe.name
+    if not (place / PACKAGE).is_dir():
+        raise UsageError(f"{place}: there is no package yet: python -m models quantize {recipe.name}")
+    return registry.register(place / PACKAGE, [place / name for name in EVIDENCE if (place / name).is_file()])
+
+
+def _add_recipe(parser: ArgumentParser) -> None:
+    takes_recipe(parser)
+    takes_options(parser)
+
+
+def _add_register(parser: ArgumentParser) -> None:
+    _add_recipe(parser)
+    takes_registry(parser)
+
+
+def _stage(stage: Callable[[Recipe, Options], None]) -> Callable[[Namespace], int]:
+    def run(args: Namespace) -> int:
+        stage(recipe_of(args), options_of(args))
+        return OK
+
+    return run
+
+
+def _run_register(args: Namespace) -> int:
+    options = options_of(args)
+    print_versions(options.console, [_register(recipe_of(args), options, registry_of(args))])
+    return OK
+
+
+def _add_make(parser: ArgumentParser) -> None:
+    parser.add_argument("recipes", nargs="*", metavar="RECIPE", help="which; none: all")
+    takes_options(parser)
+    takes_registry(parser)
+
+
+def _make(args: Namespace) -> int:
+    from models.recipes import RECIPES  # noqa: PLC0415 - read by those alone that need them
+
+    options, registry = options_of(args), registry_of(args)
+    args.dataset = args.name = None
+    made = []
+    for name in args.recipes or RECIPES:
+        args.recipe = name
+        recipe, began_s = recipe_of(args), time.monotonic()
+        options.console.rule(f"{recipe.name}: {recipe.title}")
+        for stage in (_train, _evaluate, _quantize):
+            stage(recipe, options)
+        made.append(_register(recipe, options, registry))
+        options.console.print(f"{recipe.name}: made in {time.monotonic() - began_s:.0f} s")
+    print_versions(options.console, made)
+    return OK
+
+
+TRAIN = Command("train", "train a recipe's model on all its data but the newest", _add_recipe, _stage(_train))
+EVALUATE = Command(
+    "evaluate",
+    "judge a recipe by models trained on what was before, and write report.html",
+    _add_recipe,
+    _stage(_evaluate),
+)
+QUANTIZE = Command("quantize", "convert the trained model for devices, and measure it", _add_recipe, _stage(_quantize))
+REGISTER = Command("register", "put the package into the registry, as a candidate", _add_register, _run_register)
+MAKE = Command("make", "train, evaluate, quantize and register recipes", _add_make, _make)

@@ -1,0 +1,20 @@
+"""A manifest of whatever kind, as the registry wants it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from contract.config import ConfigError
+from contract.manifest import parse_manifest
+from models.errors import RegistryError
+
+if TYPE_CHECKING:
+    from contract.manifest import ModelCard
+
+
+def parse_card(content: bytes, origin: str) -> ModelCard:
+    """The manifest in a file's bytes; raises RegistryError."""
+    try:
+        return parse_manifest(content, origin)
+    except ConfigError as exc:
+        raise RegistryError("; ".join(str(exc).splitlines())) from exc
