@@ -19,6 +19,10 @@ class TrainingError(ModelsError):
     """A model that cannot be trained, or whose training came to nothing."""
 
 
+class EvaluationError(ModelsError):
+    """An evaluation that cannot be made, or is not there."""
+
+
 class ConversionError(ModelsError):
     """A model that cannot be converted, or does not run where it must."""
 
