@@ -1,4 +1,4 @@
-"""`python -m simulators`: run simulators, make an edge configuration of the plant, reconcile."""
+"""`python -m simulators`: run simulators, make an edge configuration of the plant, write history, reconcile."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from rich.console import Console
 from contract.config import ConfigError, read_config
 from simulators.camera.demand import demand_incident
 from simulators.errors import SimulatorError
+from simulators.history.command import add_history
 from simulators.plant.line_config import LineConfig
 from simulators.reconcile_report import as_json, show
 from simulators.reconcile_targets import Targets, reconcile_all
@@ -36,6 +37,7 @@ examples:
   python -m simulators fault addresses.json plant leak tank=1 duration_s=30
   python -m simulators counts addresses.json bench --reset
   python -m simulators reconcile --targets targets.yaml
+  python -m simulators history plant --seed 1 --steps 28800 --faults --out plant.npz
 """
 
 
@@ -70,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser("fault", help="put a fault into a running plant or bus, or an incident before a camera")
     )
     _add_counts(commands.add_parser("counts", help="print what a running plant or bus was asked, as JSON"))
+    add_history(commands.add_parser("history", help="hours or years of readings at once, as a file to train on"))
     _add_reconcile(commands.add_parser("reconcile", help="hold ledgers against what the database has"))
     return parser
 

@@ -1,1 +1,5 @@
 """Where data to train on comes from: one file for each source, all giving a `Dataset`."""
+
+from models.data.catalogue import NAMES, load
+
+__all__ = ["NAMES", "load"]

@@ -7,21 +7,21 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from contract.windows import Steps
 from models.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from contract.windows import Steps
-
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """When something was known to be wrong: UTC ms, the end is after it; `kind` as the source calls it."""
+    """When what was known to be wrong: UTC ms, the end is after it; `kind` as the source calls it."""
 
     kind: str
     start_ms: int
     end_ms: int
+    what: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +31,11 @@ class Table:
     key: str
     steps: Steps
     incidents: tuple[Incident, ...] = ()
+
+    def last(self, count: int) -> Table:
+        """Its last steps, and what was wrong in them."""
+        steps = Steps(self.steps.at_ms[-count:], self.steps.values[-count:], self.steps.is_spoilt[-count:])
+        return Table(self.key, steps, tuple(each for each in self.incidents if each.end_ms > int(steps.at_ms[0])))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -130,6 +130,10 @@ class Market:
             at_s=at_s - at_s % self._clock.tick_s,
         )
 
+    def session(self, number: int) -> Session:
+        """All prices of a session."""
+        return self._session(number)
+
     def _draw_shocks(self, block: int) -> Floats:
         rng = np.random.default_rng([self._seed, _LEVEL_STREAM, block])
         return self._mixed(rng.standard_normal((1 + len(self._own), _BLOCK)))
