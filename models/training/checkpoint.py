@@ -1,0 +1,67 @@
+"""Where a training is: written after each epoch, so that one that is killed goes on."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Arrays: TypeAlias = Sequence[NDArray[np.generic]]
+
+_FILE: Final = "last.npz"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """The net's and its optimizer's variables after the last epoch, and the net's after the best one.
+
+    `history` float64 [epochs, 2] has the loss of each epoch in training and in validation; `of` says of which
+    training this is.
+    """
+
+    of: str
+    weights: Arrays
+    optimizer: Arrays
+    best: Arrays
+    history: NDArray[np.float64]
+
+    def save(self, place: Path) -> None:
+        """Replaces what lies there, whole or not at all."""
+        place.mkdir(parents=True, exist_ok=True)
+        unfinished = place / f"{_FILE}.{os.getpid()}"
+        groups = {"weights": self.weights, "optimizer": self.optimizer, "best": self.best}
+        arrays = {f"{name}{index:03d}": each for name, group in groups.items() for index, each in enumerate(group)}
+        with unfinished.open("wb") as file:
+            np.savez(file, of=np.array(self.of), history=self.history, **arrays)
+        unfinished.replace(place / _FILE)
+
+    @classmethod
+    def load(cls, place: Path, of: str) -> Self | None:
+        """What lies there; none where it is of another training, or no checkpoint."""
+        try:
+            with np.load(place / _FILE, allow_pickle=False) as file:
+                arrays = dict(file)
+            given, history = str(arrays["of"]), arrays["history"]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
+        if given != of:
+            return None
+        return cls(of, _group(arrays, "weights"), _group(arrays, "optimizer"), _group(arrays, "best"), history)
+
+    @staticmethod
+    def forget(place: Path) -> None:
+        """The training has come to its end."""
+        (place / _FILE).unlink(missing_ok=True)
+
+
+def _group(arrays: Mapping[str, NDArray[np.generic]], name: str) -> Arrays:
+    return [arrays[key] for key in sorted(arrays) if key.startswith(name)]
