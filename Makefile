@@ -57,6 +57,15 @@ vm-test: setup  ## Cut the power of a virtual machine eight times; the spool may
 	@tests/vm/prepare.sh
 	@exec $(PY) -m pytest -m slow --timeout 1800 -s tests/vm $(ARGS)
 
+.PHONY: models
+models: setup  ## Train, judge, quantize and register every model: 15 minutes on two cores [ARGS="--quick" or names]
+	@$(PY) -m models make $(ARGS)
+	@$(PY) -m models tables
+
+.PHONY: notebooks
+notebooks: setup  ## Jupyter Lab with the notebooks of models/notebooks, on loopback
+	@exec $(BIN)/jupyter lab --ip 127.0.0.1 --notebook-dir models/notebooks $(ARGS)
+
 .PHONY: bench-edge
 bench-edge: setup  ## Values per CPU-second and requests per cycle, beside Telegraf and thingsboard-gateway (needs Go)
 	$(PY) -m bench.edge $(ARGS)

@@ -25,9 +25,10 @@ readonly TIMESCALEDB_SUITE=trixie TIMESCALEDB_VERSION=2.19.3
 # PostgreSQL 15 looks for extensions in its own directories only, so TimescaleDB's files go there; this list, of the
 # machine and not of the checkout, says which they are: a second checkout finds them, and --clean removes them.
 readonly TIMESCALEDB_RECORD=/var/lib/headwater/timescaledb.files
-# Measured on a bare machine: 4.1 GB, of which .venv 1.1 and pip's cache 0.5; and 1.3 for a while to unpack pyspark.
+# Measured on a bare machine: 7.5 GB, of which .venv 3.6 (half of it TensorFlow) and pip's cache 1; and 1.3 for a while
+# to unpack pyspark.
 # The rest is room for the demo's data.
-readonly MIN_DISK_MB=${HEADWATER_MIN_DISK_MB:-8000} MIN_MEMORY_MB=${HEADWATER_MIN_MEMORY_MB:-3800}
+readonly MIN_DISK_MB=${HEADWATER_MIN_DISK_MB:-12000} MIN_MEMORY_MB=${HEADWATER_MIN_MEMORY_MB:-3800}
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
 
 # ---------------------------------------------------------------------------------------------------- what is said
@@ -300,7 +301,7 @@ system_python() { readlink -f /usr/bin/python3 || true; }
 
 # The names that pip has installed and the lock does not ask for; pip and what venv puts beside it excepted.
 superfluous_packages() {
-    local normal='s/==.*//; s/[-_.]+/-/g; s/.*/\L&/'
+    local normal='s/==.*//; s/\[.*//; s/[-_.]+/-/g; s/.*/\L&/'
     comm -23 <("$ROOT/.venv/bin/pip" list --format=freeze | sed -E "$normal" | sort -u) \
         <({ grep -E '^[A-Za-z0-9]' "$LOCK"; printf '%s\n' pip setuptools; } | sed -E "$normal" | sort -u)
 }
