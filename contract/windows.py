@@ -123,7 +123,7 @@ def relative(view: View, targets: Sequence[Target], values: Floats, last: Floats
     told = np.array(values, np.float64)
     for place, base, is_ratio in _bases(view, targets, told, last):
         with np.errstate(all="ignore"):
-            told[:, place] = np.log(told[:, place] / base) if is_ratio else told[:, place] - base
+            told[:, place] = np.log(told[:, place]) - np.log(base) if is_ratio else told[:, place] - base
     return told
 
 
@@ -132,7 +132,10 @@ def absolute(view: View, targets: Sequence[Target], told: Floats, last: Floats) 
     values = np.array(told, np.float64)
     for place, base, is_ratio in _bases(view, targets, values, last):
         with np.errstate(all="ignore"):
-            values[:, place] = np.exp(values[:, place]) * base if is_ratio else values[:, place] + base
+            # Nothing has a ratio to what is not positive.
+            values[:, place] = (
+                np.exp(values[:, place]) * np.where(base > 0, base, np.nan) if is_ratio else values[:, place] + base
+            )
     if values.ndim == _WITH_QUANTILES:
         values.sort(axis=-1)
     return values

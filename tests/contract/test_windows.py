@@ -21,17 +21,17 @@ BAD = math.nan
 # One series: of each step that has readings, the inputs' values; None: no reading, NaN: bad ones only.
 Rows = dict[int, tuple[float | None, ...]]
 
-inputs = st.lists(
+INPUTS: st.SearchStrategy[list[dict[str, Any]]] = st.lists(
     st.builds(dict, hold_s=st.sampled_from([0.0, 0.25, 0.6]), resample=st.sampled_from(["last", "mean", "min", "max"])),
     min_size=1,
     max_size=3,
 )
-values = st.one_of(st.none(), st.just(BAD), st.integers(-2, 9).map(float))
+VALUES = st.one_of(st.none(), st.just(BAD), st.integers(-2, 9).map(float))
 
 
 @st.composite
 def views(draw: st.DrawFn) -> View:
-    made = tuple(ModelInput(name=f"x{place}", **each) for place, each in enumerate(draw(inputs)))
+    made = tuple(ModelInput(name=f"x{place}", **each) for place, each in enumerate(draw(INPUTS)))
     names = st.sampled_from([each.name for each in made])
     expressions = st.one_of(
         st.tuples(st.sampled_from(["value", "log", "change", "log_change"]), st.tuples(names)),
@@ -59,7 +59,7 @@ def views(draw: st.DrawFn) -> View:
 @st.composite
 def series(draw: st.DrawFn, view: View) -> Rows:
     numbers = draw(st.lists(st.integers(0, 30), unique=True, max_size=25).map(sorted))
-    found = {number: draw(st.tuples(*[values] * len(view.inputs))) for number in numbers}
+    found = {number: draw(st.tuples(*[VALUES] * len(view.inputs))) for number in numbers}
     return {number: row for number, row in found.items() if any(value is not None for value in row)}
 
 
@@ -159,7 +159,7 @@ class Reference:
         return math.sqrt(sum(value * value for value in found) / horizon)
 
 
-def _computed(transform: str, here: Sequence[float | None], earlier: Sequence[float | None], at_ms: int) -> float:
+def _computed(transform: str, here: Sequence[float | None], earlier: Sequence[float | None], at_ms: int) -> float:  # noqa: PLR0911 - one for each
     def log(value: float | None) -> float:
         return math.nan if value is None or value <= 0 else math.log(value)
 
