@@ -2,7 +2,7 @@
 
 Whatever the kind of model, the document has these keys; the rest is the kind's own:
 
-- `kind`: `forecast` or `anomaly`; `recipe`, `title`: of which recipe; `quick`: whether it is good for nothing but trying
+- `kind`: `forecast` or `anomaly`; `recipe`, `title`: of which recipe; `quick`: whether it is good for trying alone
 - `data`: `title`, `origin`, `licence`, `sha256`, `from_at`, `to_at` of the dataset
 - `verdict`: one plain sentence; `skill`: what `verdict` gives, a list of `contract.manifest.Skill`
 - `headline`: the few numbers that go into a manifest
