@@ -71,10 +71,10 @@ def _parts(where: str, part: BaseModel) -> Iterator[tuple[str, BaseModel]]:
 def _lacks_of(where: str, part: BaseModel) -> Iterator[tuple[str, str]]:
     for name in type(part).model_fields:
         value = getattr(part, name)
-        if isinstance(value, Path):
-            if fault := _fault_of_path(name, value):
+        for path in value if isinstance(value, tuple) else (value,):
+            if isinstance(path, Path) and (fault := _fault_of_path(name, path)):
                 yield _join(where, name), fault
-        elif name.endswith("_env") and isinstance(value, str):
+        if name.endswith("_env") and isinstance(value, str):
             yield from _lacks_secret(where, name, value)
         elif name == "host" and isinstance(value, str) and not is_host(value):
             yield _join(where, name), f"found {value!r}, allowed: a name or an address"

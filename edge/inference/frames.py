@@ -13,8 +13,8 @@ Head = dict[str, Any]
 
 _LENGTHS: Final = struct.Struct("<II")
 MAX_HEAD_BYTES: Final = 1 << 20
-# A window is at most 65,536 values and as many before it, at 5 bytes each; a message has one.
-MAX_BODY_BYTES: Final = 1 << 20
+# A window is at most 65,536 values and as many before it, at 9 bytes each; a message has one.
+MAX_BODY_BYTES: Final = 2 << 20
 
 
 class FrameError(Exception):

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from edge.inference.arithmetic import result_of, scaled, window_of
+from edge.inference.arithmetic import features_of, result_of, scaled, window_of
 from edge.inference.runtime import Net, NetError
 from edge.inference.settings import FORECAST, RECONSTRUCTION
 
 if TYPE_CHECKING:
-    from edge.inference.arithmetic import Bytes, Floats
+    from edge.inference.arithmetic import Bytes, Floats, Singles
     from edge.inference.settings import FormSettings, ModelSettings
 
 _TRIALS: Final = 20
@@ -32,9 +32,10 @@ class LoadedModel:
     form: str
     us: dict[str, float]
 
-    def run(self, values: Floats, states: Bytes) -> Floats:
-        """The result for readings by step; raises NoWindowError and NetError."""
-        return _result(self.net, window_of(values, states, self.settings), self.settings)
+    def run(self, values: Floats, states: Bytes, end_ms: int) -> Singles:
+        """The result for readings by step, the last of which ends at `end_ms`; raises NoWindowError and NetError."""
+        window = window_of(values, states, self.settings)
+        return _result(self.net, features_of(window, end_ms, self.settings), window[-1], self.settings)
 
 
 def load(settings: ModelSettings) -> LoadedModel:
@@ -86,21 +87,23 @@ def _check_shapes(net: Net, settings: ModelSettings) -> None:
 def _try(net: Net, settings: ModelSettings) -> float:
     """The median time of windows around the mean, us; raises NetError where a result is no good."""
     noise = np.random.default_rng(0).standard_normal((settings.length, settings.channels))
-    windows = [np.tile(settings.mean, (settings.length, 1)), np.asarray(settings.mean) + noise * settings.scale]
+    mean, scale = (np.asarray([getattr(each, name) for each in settings.features]) for name in ("mean", "scale"))
+    windows = [np.tile(mean, (settings.length, 1)), mean + noise * scale]
+    last = np.ones(len(settings.inputs))
     taken_us: list[float] = []
     began_s = time.perf_counter()
     while len(taken_us) < len(windows) or (len(taken_us) < _TRIALS and time.perf_counter() - began_s < _TRIALS_S):
         before_ns = time.perf_counter_ns()
-        _result(net, windows[len(taken_us) % len(windows)].astype(np.float32), settings)
+        _result(net, windows[len(taken_us) % len(windows)], last, settings)
         taken_us.append((time.perf_counter_ns() - before_ns) / 1000)
     return statistics.median(taken_us)
 
 
-def _result(net: Net, window: Floats, settings: ModelSettings) -> Floats:
+def _result(net: Net, features: Floats, last: Floats, settings: ModelSettings) -> Singles:
     # What overflows is not finite, and found by that.
     with np.errstate(all="ignore"):
-        model_input = scaled(window, settings)
-        result = result_of(net.run(model_input), window, model_input, settings)
+        model_input = scaled(features, settings)
+        result = result_of(net.run(model_input), last, model_input, settings)
     if not np.isfinite(result).all():
         raise NetError(
             f"{np.count_nonzero(~np.isfinite(result))} of {result.size} numbers of its result are not finite"

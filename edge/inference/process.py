@@ -4,7 +4,7 @@ Frames come on stdin and go out on stdout (`edge.inference.frames`):
 
     {"parent_pid", "max_memory_mb", "nice"}, once    {"runtime"}
     {"load": settings}                               {"form", "us"} or {"refused": reason}
-    {"run": key} + values and states of its steps    {"us"} + result, {"no_window": reason} or {"failed": reason}
+    {"run": key, "end_ms"} + values and states       {"us"} + result, {"no_window": reason} or {"failed": reason}
     {"drop": key}                                    nothing
 
 It ends with its stdin, never outlives the agent, and the agent may kill it at any time.
@@ -42,8 +42,8 @@ class Server:
         match head:
             case {"load": document}:
                 return self._load(ModelSettings.from_document(document))
-            case {"run": key}:
-                return self._run(self._loaded[key], body)
+            case {"run": key, "end_ms": end_ms}:
+                return self._run(self._loaded[key], end_ms, body)
             case {"drop": key}:
                 self._loaded.pop(key, None)
         return None
@@ -57,14 +57,14 @@ class Server:
         return {"form": loaded.form, "us": loaded.us}, b""
 
     @staticmethod
-    def _run(loaded: LoadedModel, body: bytes) -> Reply:
-        shape = loaded.settings.channels, loaded.settings.rows
+    def _run(loaded: LoadedModel, end_ms: int, body: bytes) -> Reply:
+        shape = len(loaded.settings.inputs), loaded.settings.rows
         cells = shape[0] * shape[1]
-        values = np.frombuffer(body, np.float32, cells).reshape(shape)
-        states = np.frombuffer(body, np.uint8, cells, 4 * cells).reshape(shape)
+        values = np.frombuffer(body, np.float64, cells).reshape(shape)
+        states = np.frombuffer(body, np.uint8, cells, values.nbytes).reshape(shape)
         before_ns = time.perf_counter_ns()
         try:
-            result = loaded.run(values, states)
+            result = loaded.run(values, states, end_ms)
         except NoWindowError as exc:
             return {"no_window": str(exc)}, b""
         except NetError as exc:

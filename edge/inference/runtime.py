@@ -18,7 +18,7 @@ else:
     _DISTRIBUTION = "tflite-runtime"
 
 if TYPE_CHECKING:
-    from edge.inference.arithmetic import Floats
+    from edge.inference.arithmetic import Singles
 
 
 class NetError(Exception):
@@ -52,7 +52,7 @@ class Net:
         """What it gives."""
         return tuple(int(size) for size in self._output["shape"])
 
-    def run(self, window: Floats) -> Floats:
+    def run(self, window: Singles) -> Singles:
         """The output for a window of `input_shape`; raises NetError."""
         interpreter = self._interpreter
         try:
@@ -79,14 +79,14 @@ def _the_only(details: list[dict[str, Any]], what: str) -> dict[str, Any]:
     return only
 
 
-def _quantized(window: Floats, tensor: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever type the tensor is of
+def _quantized(window: Singles, tensor: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever type the tensor is of
     if tensor["dtype"] == np.float32:
         return window
     scale, zero = tensor["quantization"]
     return np.clip(np.rint(window / scale + zero), -128, 127).astype(np.int8)
 
 
-def _dequantized(output: Any, tensor: dict[str, Any]) -> Floats:  # noqa: ANN401 - as above
+def _dequantized(output: Any, tensor: dict[str, Any]) -> Singles:  # noqa: ANN401 - as above
     if tensor["dtype"] == np.float32:
         return np.asarray(output, dtype=np.float32)
     scale, zero = tensor["quantization"]

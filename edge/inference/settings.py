@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -26,40 +27,59 @@ class FormSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelSettings:
-    """A model: lists are by input, and those of `out_` by number of the result.
+class FeatureSettings:
+    """A column of what the model sees: what is computed, of which inputs by index, and what is 0 and 1 to the model."""
 
-    `hold_steps` is how many steps a value stands for those that have none; `rows` is how many steps the agent sends,
-    the window's at their end and before them as many as a value may stand; `out_since` is which input's last value a
-    number of the result is the change from, -1 where it is none.
+    name: str
+    transform: str
+    of: tuple[int, ...]
+    mean: float
+    scale: float
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSettings:
+    """What is forecast: what 0 and 1 of the output are, and by the last value of which input it is told, and how."""
+
+    mean: float
+    scale: float
+    relative: str | None
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """A model: `inputs` and `hold_steps` are by input, the steps that each one's value stands for those without any.
+
+    `rows` is how many steps the agent sends: the window's at their end, before them the `reach` that features look
+    back, and before those as many as a value may stand.
     """
 
     key: str
     directory: str
     forms: tuple[FormSettings, ...]
     length: int
+    reach: int
     rows: int
+    step_ms: int
     inputs: tuple[str, ...]
-    mean: tuple[float, ...]
-    scale: tuple[float, ...]
     hold_steps: tuple[int, ...]
     max_bad_share: float
+    features: tuple[FeatureSettings, ...]
     output: str
     out_shape: tuple[int, ...]
-    out_mean: tuple[float, ...]
-    out_scale: tuple[float, ...]
-    out_since: tuple[int, ...]
+    targets: tuple[TargetSettings, ...]
 
     @property
     def channels(self) -> int:
-        """How many inputs it has."""
-        return len(self.inputs)
+        """How many columns the model sees."""
+        return len(self.features)
 
     @property
     def results(self) -> int:
-        """How many numbers a result has: those of a forecast, or the score and with it each input's contribution."""
+        """How many numbers a result has: those of a forecast; or the score, and each feature's contribution to it."""
         if self.output == FORECAST:
-            return len(self.out_mean)
+            return math.prod(self.out_shape)
         return 1 + self.channels if self.output == RECONSTRUCTION else 1
 
     def to_document(self) -> dict[str, Any]:
@@ -69,6 +89,12 @@ class ModelSettings:
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> ModelSettings:
         """From JSON, in which a tuple is a list."""
-        plain: dict[str, Any] = {key: tuple(each) if isinstance(each, list) else each for key, each in document.items()}
+        plain = _with_tuples(document)
         plain["forms"] = tuple(FormSettings(**form) for form in document["forms"])
+        plain["features"] = tuple(FeatureSettings(**_with_tuples(feature)) for feature in document["features"])
+        plain["targets"] = tuple(TargetSettings(**target) for target in document["targets"])
         return cls(**plain)
+
+
+def _with_tuples(document: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(each) if isinstance(each, list) else each for key, each in document.items()}

@@ -41,7 +41,7 @@ class Admission:
             return
         served.stamp, served.retry_s = stamp, math.inf
         try:
-            package = await asyncio.to_thread(read_package, served.config.directory)
+            package = await asyncio.to_thread(read_package, served.config.directory, self._config.trusted_keys)
             is_served = served.current is not None and served.current.package.digest == package.digest
             if not is_served and package.digest not in served.quarantined:
                 served.successor = await self._admit(served, package)

@@ -47,9 +47,10 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class WindowToRun:
-    """Readings by step for a model that is loaded: float32 values and states, input by input."""
+    """Readings by step, up to `end_ms`, for a model that is loaded: float64 values and states, input by input."""
 
     settings: ModelSettings
+    end_ms: int
     values: bytes
     states: bytes
 
@@ -125,7 +126,10 @@ class ModelProcess:
 
     async def run(self, windows: Sequence[WindowToRun]) -> AsyncIterator[Outcome]:
         """What comes of windows, in their order; raises LostProcessError in place of the one that was the end."""
-        requests = [encode_frame({"run": each.settings.key}, each.values + each.states) for each in windows]
+        requests = [
+            encode_frame({"run": each.settings.key, "end_ms": each.end_ms}, each.values + each.states)
+            for each in windows
+        ]
         self._send(b"".join(requests))
         for window in windows:
             head, body = await self._reply(self._config.timeout_s)

@@ -21,7 +21,9 @@ class ModelConfig(Config):
     name: str = Field(description="Sparkplug device id of its results, unique among models and sources")
     directory: Path = Field(description="where manifest.json and the files lie; watched, and taken in when they change")
     inputs: dict[str, Annotated[str, Field(pattern=_ADDRESS)]] = Field(
-        min_length=1, max_length=MAX_INPUTS, description="for each input of the manifest SOURCE/METRIC of this agent"
+        min_length=1,
+        max_length=MAX_INPUTS,
+        description="for each metric that the manifest's inputs are made of SOURCE/METRIC of this agent",
     )
     every_s: float | None = Field(
         default=None,
@@ -45,9 +47,9 @@ class ModelConfig(Config):
         check_identifier(name, "device")
         return name
 
-    def address(self, model_input: str) -> tuple[str, str]:
-        """The source and the metric that an input is."""
-        source, _, metric = self.inputs[model_input].partition("/")
+    def address(self, metric_of_model: str) -> tuple[str, str]:
+        """The source and the metric that one of the manifest's `sources` is here."""
+        source, _, metric = self.inputs[metric_of_model].partition("/")
         return source, metric
 
 
@@ -61,4 +63,9 @@ class InferenceConfig(Config):
     nice: int = Field(default=5, ge=0, le=19, description="how far it stands back, as nice(1) has it")
     watch_s: float = Field(
         default=2.0, ge=0.05, le=3600, description="seconds between looks at the models' directories"
+    )
+    trusted_keys: tuple[Path, ...] = Field(
+        default=(),
+        max_length=16,
+        description="Ed25519 public keys (PEM files): only what one of them has signed is served; none: anything is",
     )

@@ -7,7 +7,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from edge.models.package import hold_steps_of, stride_ms
+from edge.models.package import rows_of, stride_ms
 from edge.models.ring import Ring
 
 if TYPE_CHECKING:
@@ -29,12 +29,12 @@ class Feed:
         self._step_ms = manifest.window.step_ms
         self._stride_ms = stride_ms(manifest, config)
         self._grace_ms = round(config.grace_s * _MS_PER_S)
-        self._rows = manifest.window.length + max(hold_steps_of(manifest))
+        self._rows = rows_of(manifest)
         # Room for what comes while windows wait; one that waits for longer than that lacks its beginning.
         late_ms = self._grace_ms + self._stride_ms * MAX_WAITING
         size = self._rows + min(max(self._rows, _LATE_STEPS), math.ceil(late_ms / self._step_ms)) + 1
         self._rings = [
-            (each.name, config.address(each.name), Ring(size, self._step_ms, mean=each.resample == "mean"))
+            (each.name, config.address(each.source), Ring(size, self._step_ms, each.resample))
             for each in manifest.inputs
         ]
         self._newest_end_ms: int | None = None

@@ -5,47 +5,66 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from contract.manifest import ForecastOutput, Manifest
+from contract.manifest import SIGNATURE_FILE, ForecastOutput, Manifest
 from edge.errors import ModelError
-from edge.models.package import check_inputs, read_package, stride_ms
+from edge.models.package import Package, check_inputs, read_package, stride_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
+    from contract.manifest import Feature
     from edge.config import AgentConfig
     from edge.models.config import ModelConfig
     from edge.reading import MetricInfo
 
 
-def foresee(config: ModelConfig, metrics_of: Callable[[str], Sequence[MetricInfo] | None]) -> Manifest:
-    """The manifest of a model that fits the agent, not yet tried; raises ModelError."""
-    manifest = read_package(config.directory).manifest
-    check_inputs(manifest, config, metrics_of)
-    return manifest
+def foresee(
+    config: ModelConfig, trusted_keys: Sequence[Path], metrics_of: Callable[[str], Sequence[MetricInfo] | None]
+) -> Package:
+    """A model that fits the agent, not yet tried; raises ModelError."""
+    package = read_package(config.directory, trusted_keys)
+    check_inputs(package.manifest, config, metrics_of)
+    return package
 
 
 def foreseen(config: AgentConfig) -> Iterator[tuple[ModelConfig, Manifest]]:
     """Those of a configuration's models that lie where they should, and fit."""
     for model in config.models:
         with suppress(ModelError):
-            yield model, foresee(model, _metrics(config).get)
+            yield model, foresee(model, config.inference.trusted_keys, _metrics(config).get).manifest
 
 
 def explain(config: AgentConfig, model: ModelConfig) -> list[str]:
     """Lines for `python -m edge check`; raises ModelError where it would be refused before it is tried."""
-    manifest = foresee(model, _metrics(config).get)
+    package = foresee(model, config.inference.trusted_keys, _metrics(config).get)
+    manifest = package.manifest
     window = manifest.window
-    forms = ", ".join(f"{each.form} ({each.size_bytes / 1024:.3g} KiB)" for each in manifest.files)
+    forms = ", ".join(f"{each.form} ({each.size_bytes / 1024:.3g} KiB)" for each in manifest.tflite_files)
     every = f"every {stride_ms(manifest, model) / 1000:g} s, by the {window.length} steps of {window.step_s:g} s before"
+    computed = [_computed(each) for each in manifest.features if each.transform != "value"]
     return [
         f"{manifest.name} {manifest.version}, {manifest.output.kind}; {forms}",
+        _signed(package),
         f"{every}; no result where over {window.max_bad_share:.0%} is missing",
         *(
-            f"{each.name} is {model.inputs[each.name]}, the {each.resample} of a step" + _unit(each.unit)
+            f"{each.name} is {model.inputs[each.source]}, the {each.resample} of a step" + _unit(each.unit)
             for each in manifest.inputs
         ),
+        *([f"computed: {', '.join(computed)}"] if computed else []),
         _told(manifest),
     ]
+
+
+def _signed(package: Package) -> str:
+    if package.signed_by is not None:
+        return f"signed by {package.signed_by}, as inference.trusted_keys asks"
+    has_one = (package.directory / SIGNATURE_FILE).exists()
+    return f"{'its signature is not checked' if has_one else 'not signed'}: inference.trusted_keys names no key"
+
+
+def _computed(feature: Feature) -> str:
+    return f"{feature.name} ({' of '.join(filter(None, (feature.transform, ' and '.join(feature.of))))})"
 
 
 def _told(manifest: Manifest) -> str:

@@ -88,7 +88,8 @@ class Models:
             del self._served[name]
         for name, config in wanted.items():
             if name not in self._served:
-                self._served[name] = Served(config, Store(self._state_dir / name), self._foreseen(config))
+                store = Store(self._state_dir / name, self._config.trusted_keys)
+                self._served[name] = Served(config, store, self._foreseen(config))
                 self._intake.open(self._served[name].device)
         self._served = {name: self._served[name] for name in wanted}
         self._reroute()
@@ -183,5 +184,5 @@ class Models:
     def _foreseen(self, config: ModelConfig) -> Manifest | None:
         """What is in its directory, untried: the births say it at once, and readings gather while it is tried."""
         with suppress(ModelError):
-            return foresee(config, self._metrics_of)
+            return foresee(config, self._config.trusted_keys, self._metrics_of).manifest
         return None

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from contract.config import ConfigError
-from contract.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, ForecastOutput, Manifest, parse_manifest
+from contract.manifest import (
+    MANIFEST_FILE,
+    MAX_MANIFEST_BYTES,
+    SIGNATURE_FILE,
+    ForecastOutput,
+    Manifest,
+    parse_manifest,
+)
 from edge.errors import ModelError
-from edge.inference.settings import DIRECT, FORECAST, RECONSTRUCTION, FormSettings, ModelSettings
+from edge.inference.settings import (
+    DIRECT,
+    FORECAST,
+    RECONSTRUCTION,
+    FeatureSettings,
+    FormSettings,
+    ModelSettings,
+    TargetSettings,
+)
+from edge.models.trust import signer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from edge.models.config import ModelConfig
@@ -22,14 +37,20 @@ if TYPE_CHECKING:
 
 Stamp: TypeAlias = tuple[object, ...]
 
+_MAX_SIGNATURE_BYTES: Final = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A manifest and where its files lie; two of the same digest are the same model."""
+    """A manifest and where its files lie; two of the same digest are the same model.
+
+    `signed_by` is the trusted key that has signed it, None where signatures are not asked for.
+    """
 
     manifest: Manifest
     directory: Path
     digest: str
+    signed_by: Path | None = None
 
 
 def stamp_of(directory: Path) -> Stamp:
@@ -41,39 +62,35 @@ def stamp_of(directory: Path) -> Stamp:
         return (str(exc),)
 
 
-def read_package(directory: Path) -> Package:
-    """The model in a directory, its files not yet looked at; raises ModelError."""
+def read_package(directory: Path, trusted_keys: Sequence[Path]) -> Package:
+    """The model in a directory, its files not yet looked at; raises ModelError, also for one that none has signed."""
     try:
         # Resolved once: what a link points to may change at any time.
         place = directory.resolve(strict=True)
-        path = place / MANIFEST_FILE
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise ModelError(f"{path}: is not a file")
-        with path.open("rb") as file:
-            text = file.read(MAX_MANIFEST_BYTES + 1)
     except (OSError, RuntimeError) as exc:
         raise ModelError(f"{directory / MANIFEST_FILE}: cannot be read: {getattr(exc, 'strerror', exc)}") from exc
-    try:
-        manifest = parse_manifest(text, str(path))
-    except ConfigError as exc:
-        raise ModelError("; ".join(str(exc).splitlines())) from exc
-    return Package(manifest, place, hashlib.sha256(text).hexdigest())
+    path = place / MANIFEST_FILE
+    text = _content(path, MAX_MANIFEST_BYTES)
+    signed_by = _signer(text, place / SIGNATURE_FILE, trusted_keys) if trusted_keys else None
+    manifest = _parsed(text, path)
+    _check_is_for_devices(manifest)
+    return Package(manifest, place, hashlib.sha256(text).hexdigest(), signed_by)
 
 
 def check_inputs(
     manifest: Manifest, config: ModelConfig, metrics_of: Callable[[str], Sequence[MetricInfo] | None]
 ) -> None:
     """Raises ModelError unless each input is mapped to a metric that the agent has, in the manifest's unit."""
-    wanted = [each.name for each in manifest.inputs]
+    wanted = manifest.sources
     if missing := [name for name in wanted if name not in config.inputs]:
         raise ModelError(f"inputs says nothing of {', '.join(missing)}, which {manifest.name} {manifest.version} needs")
     if unknown := [name for name in config.inputs if name not in wanted]:
         raise ModelError(f"inputs has {', '.join(unknown)}: {manifest.name} takes {', '.join(wanted)}")
     for each in manifest.inputs:
-        source, metric = config.address(each.name)
+        source, metric = config.address(each.source)
         info = next((info for info in metrics_of(source) or () if info.name == metric), None)
         if info is None:
-            raise ModelError(f"input {each.name}: there is no {config.inputs[each.name]} in this agent")
+            raise ModelError(f"input {each.name}: there is no {config.inputs[each.source]} in this agent")
         # A unit that nobody names cannot be held against anything.
         if None not in {each.unit, info.unit} and each.unit != info.unit:
             raise ModelError(f"input {each.name}: {source}/{metric} is in {info.unit}, the model takes {each.unit}")
@@ -83,34 +100,30 @@ def settings_of(package: Package, config: ModelConfig, form: str | None = None) 
     """What the models' process is told of it, of one form alone where it is known; raises ModelError."""
     manifest = package.manifest
     wanted = form or (None if config.form == "fastest" else config.form)
-    forms = [each for each in manifest.files if wanted in {None, each.form}]
+    forms = [each for each in manifest.tflite_files if wanted in {None, each.form}]
     if not forms:
         raise ModelError(f"{manifest.name} {manifest.version} has no form {wanted}")
-    hold_steps = tuple(hold_steps_of(manifest))
-    output = _output(manifest)
-    targets: Mapping[str, tuple[float, ...]] = _targets(manifest)
     return ModelSettings(
         key=f"{config.name} {package.digest} {form or ''}",
         directory=str(package.directory),
         forms=tuple(FormSettings(each.form, each.file, each.sha256, each.size_bytes) for each in forms),
         length=manifest.window.length,
-        rows=manifest.window.length + max(hold_steps),
+        reach=manifest.reach,
+        rows=rows_of(manifest),
+        step_ms=manifest.window.step_ms,
         inputs=tuple(each.name for each in manifest.inputs),
-        mean=tuple(each.mean for each in manifest.inputs),
-        scale=tuple(each.scale for each in manifest.inputs),
-        hold_steps=hold_steps,
+        hold_steps=manifest.hold_steps,
         max_bad_share=manifest.window.max_bad_share,
-        output=output,
+        features=_features(manifest),
+        output=_output(manifest),
         out_shape=manifest.output.shape if isinstance(manifest.output, ForecastOutput) else (),
-        out_mean=targets["mean"],
-        out_scale=targets["scale"],
-        out_since=tuple(int(index) for index in targets["since"]),
+        targets=_targets(manifest),
     )
 
 
-def hold_steps_of(manifest: Manifest) -> list[int]:
-    """For each input how many steps its value stands for those that have none."""
-    return [math.floor(each.hold_s * 1000 / manifest.window.step_ms + 1e-9) for each in manifest.inputs]
+def rows_of(manifest: Manifest) -> int:
+    """How many steps a window needs: its own, those that its features look back, and as many as a value may stand."""
+    return manifest.window.length + manifest.reach + max(manifest.hold_steps)
 
 
 def stride_ms(manifest: Manifest, config: ModelConfig) -> int:
@@ -126,18 +139,63 @@ def _output(manifest: Manifest) -> str:
     return RECONSTRUCTION if manifest.output.score == "reconstruction" else DIRECT
 
 
-def _targets(manifest: Manifest) -> dict[str, tuple[float, ...]]:
-    """By number of the output: the target's mean, its scale, and the index of the input from which it is a change."""
-    if not isinstance(manifest.output, ForecastOutput):
-        return {"mean": (), "scale": (), "since": ()}
-    indices = {each.name: index for index, each in enumerate(manifest.inputs)}
-    _, horizons, quantiles = manifest.output.shape
-    each_target = [target for target in manifest.output.targets for _ in range(horizons * quantiles)]
-    return {
-        "mean": tuple(target.mean for target in each_target),
-        "scale": tuple(target.scale for target in each_target),
-        "since": tuple(-1 if target.since is None else indices[target.since] for target in each_target),
-    }
+def _features(manifest: Manifest) -> tuple[FeatureSettings, ...]:
+    index = {each.name: number for number, each in enumerate(manifest.inputs)}
+    return tuple(
+        FeatureSettings(each.name, each.transform, tuple(index[name] for name in each.of), each.mean, each.scale)
+        for each in manifest.features
+    )
+
+
+def _targets(manifest: Manifest) -> tuple[TargetSettings, ...]:
+    index = {each.name: number for number, each in enumerate(manifest.inputs)}
+    return tuple(TargetSettings(each.mean, each.scale, each.relative, index[each.of[0]]) for each in manifest.targets)
+
+
+def _content(path: Path, limit: int) -> bytes:
+    """What is in a file, at most a byte beyond the limit; raises ModelError."""
+    try:
+        # A pipe would be waited for, for ever.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ModelError(f"{path}: is not a file")
+        with path.open("rb") as file:
+            return file.read(limit + 1)
+    except OSError as exc:
+        raise ModelError(f"{path}: cannot be read: {exc.strerror}") from exc
+
+
+def _signer(text: bytes, path: Path, trusted_keys: Sequence[Path]) -> Path:
+    """The trusted key that has signed the manifest; raises ModelError."""
+    if not path.exists():
+        raise ModelError(f"{path}: is missing: the manifest is not signed, and inference.trusted_keys asks for that")
+    signature = _content(path, _MAX_SIGNATURE_BYTES)
+    try:
+        return signer(text, signature, trusted_keys)
+    except ModelError as exc:
+        raise ModelError(f"{path}: {exc}") from exc
+
+
+def _parsed(text: bytes, path: Path) -> Manifest:
+    try:
+        return parse_manifest(text, str(path))
+    except ConfigError as exc:
+        lines = str(exc).splitlines()
+        if other := [line for line in lines if line.startswith(f"{path}: format: found")]:
+            # What else is wrong may be right in its own format.
+            raise ModelError(f"{other[0]}: it is written for another version of the agent") from exc
+        raise ModelError("; ".join(lines)) from exc
+
+
+def _check_is_for_devices(manifest: Manifest) -> None:
+    title = f"{manifest.name} {manifest.version}"
+    if not manifest.tflite_files:
+        others = ", ".join(f"{each.file} is for {each.runtime}" for each in manifest.files)
+        raise ModelError(f"{title} has no file of runtime tflite, which alone runs on a device: {others}")
+    if manifest.window.steps != "clock":
+        raise ModelError(
+            f"{title} has window.steps: {manifest.window.steps}, allowed on a device: clock; which steps a market "
+            "leaves out is only known afterwards"
+        )
 
 
 def _change_of(entry: Path) -> tuple[int, int, int]:

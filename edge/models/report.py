@@ -37,6 +37,7 @@ def _report_model(served: Served) -> dict[str, object]:
         "version": current.package.manifest.version if current else None,
         "kind": current.package.manifest.output.kind if current else None,
         "form": current.chosen.form if current else None,
+        "signed_by": str(current.package.signed_by) if current and current.package.signed_by else None,
         "tried_us": {form: round(us, 1) for form, us in current.chosen.us.items()} if current else {},
         "results": status.results,
         "no_window": status.no_window,

@@ -6,39 +6,43 @@ No numpy: it alone would be a third of the agent's memory. The windows' arithmet
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from edge.inference.settings import BAD, GOOD, NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# What is no float32 is no number to a model.
 _FLOAT32_MAX: Final = 3.4028234663852886e38
 _MOST_COUNTED: Final = (1 << 32) - 1
 
+Resample: TypeAlias = Literal["last", "mean", "min", "max"]
+
 
 class Ring:
-    """Values by step (`sampled_at` // step): of the newest `size` steps, the last or the mean of their good readings.
+    """Values by step (`sampled_at` // step): of the newest `size` steps what `resample` makes of their good readings.
 
     Readings may come in any order. One before the oldest step is left out; `newest` is the newest step so far.
     """
 
-    __slots__ = ("_marks", "_mean", "_size", "_states", "_step_ms", "_values", "newest")
+    __slots__ = ("_marks", "_resample", "_size", "_states", "_step_ms", "_values", "newest")
 
-    def __init__(self, size: int, step_ms: int, *, mean: bool) -> None:
+    def __init__(self, size: int, step_ms: int, resample: Resample) -> None:
         self.newest = -1
         self._size = size
         self._step_ms = step_ms
-        self._mean = mean
-        self._values = array("f", bytes(4 * size))
+        self._resample = resample
+        # Not float32: the change of a great value would be lost in it.
+        self._values = array("d", bytes(8 * size))
         self._states = bytearray(size)
         # Of a step: how many readings are in its mean, or how far into it its last one was, in ms.
         self._marks = array("I", bytes(4 * size))
 
     @property
-    def rule(self) -> tuple[int, bool]:
+    def rule(self) -> tuple[int, Resample]:
         """By what readings are brought to steps: only where it is the same can values be taken over."""
-        return self._step_ms, self._mean
+        return self._step_ms, self._resample
 
     def put(self, sampled_at_ms: int, value: object, *, good: bool = True) -> None:
         """Takes a reading; one that is not good, not a number or not finite marks its step."""
@@ -56,8 +60,8 @@ class Ring:
         self._take(at, float(value), into_ms)
 
     def span(self, first: int, count: int) -> tuple[bytes, bytes]:
-        """Values (float32, native order) and states (a byte each) of the steps from `first` on."""
-        values, states = array("f", bytes(4 * count)), bytearray(count)
+        """Values (float64, native order) and states (a byte each) of the steps from `first` on."""
+        values, states = array("d", bytes(8 * count)), bytearray(count)
         for step, at, length in self._pieces(first, count):
             values[step - first : step - first + length] = self._values[at : at + length]
             states[step - first : step - first + length] = self._states[at : at + length]
@@ -76,18 +80,18 @@ class Ring:
             self._marks[at] = other._marks[theirs]
 
     def _take(self, at: int, value: float, into_ms: int) -> None:
-        is_first = self._states[at] != GOOD
-        self._states[at] = GOOD
-        if not self._mean:
-            if is_first or into_ms >= self._marks[at]:
+        resample = self._resample
+        if self._states[at] != GOOD:
+            self._states[at], self._values[at] = GOOD, value
+            self._marks[at] = into_ms if resample == "last" else 1
+        elif resample == "last":
+            if into_ms >= self._marks[at]:
                 self._values[at], self._marks[at] = value, into_ms
-        elif is_first:
-            self._values[at], self._marks[at] = value, 1
-        else:
+        elif resample == "mean":
             count = self._marks[at] = min(self._marks[at] + 1, _MOST_COUNTED)
-            before = self._values[at]
-            # Not the difference divided: that of two great numbers is beyond float32.
-            self._values[at] = before + (value / count - before / count)
+            self._values[at] += (value - self._values[at]) / count
+        elif (value < self._values[at]) is (resample == "min"):
+            self._values[at] = value
 
     def _advance(self, step: int) -> None:
         skipped = step - self.newest if self.newest >= 0 else self._size

@@ -133,7 +133,9 @@ class Serving:
             if served.current is not None:
                 todo += [(served, end_ms) for end_ms in served.feed.waiting]
                 settings = served.current.settings
-                windows += [WindowToRun(settings, *served.feed.window(end_ms)) for end_ms in served.feed.waiting]
+                windows += [
+                    WindowToRun(settings, end_ms, *served.feed.window(end_ms)) for end_ms in served.feed.waiting
+                ]
         outcomes = process.run(windows)
         for served, end_ms in todo:
             self._asked = served

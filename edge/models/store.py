@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Final
 
-from contract.manifest import MANIFEST_FILE
+from contract.manifest import MANIFEST_FILE, SIGNATURE_FILE
 from edge.errors import ModelError
 from edge.models.package import Package, read_package
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 _DIGEST_CHARACTERS: Final = 16
@@ -18,10 +19,14 @@ _PROVEN: Final = "proven"
 
 
 class Store:
-    """Copies of the models of one name, at most two; what its disk does not take is not kept."""
+    """Copies of the models of one name, at most two; what its disk does not take is not kept.
 
-    def __init__(self, directory: Path) -> None:
+    Where keys are trusted, a copy is as good as its signature.
+    """
+
+    def __init__(self, directory: Path, trusted_keys: Sequence[Path]) -> None:
         self._directory = directory
+        self._trusted_keys = trusted_keys
 
     def keep(self, package: Package) -> Package:
         """The package in a copy of its own; raises ModelError where it cannot be copied."""
@@ -32,12 +37,12 @@ class Store:
         try:
             shutil.rmtree(scratch, ignore_errors=True)
             scratch.mkdir(parents=True)
-            for name in (MANIFEST_FILE, *(each.file for each in package.manifest.files)):
+            for name in (MANIFEST_FILE, SIGNATURE_FILE, *(each.file for each in package.manifest.tflite_files)):
                 if (package.directory / name).is_file():  # a form that is not there was not chosen
                     shutil.copyfile(package.directory / name, scratch / name)
             shutil.rmtree(place, ignore_errors=True)
             scratch.rename(place)
-            kept = read_package(place)
+            kept = read_package(place, self._trusted_keys)
         except OSError as exc:
             raise ModelError(f"cannot be kept in {self._directory}: {exc.strerror}") from exc
         if kept.digest != package.digest:
@@ -61,9 +66,9 @@ class Store:
         found = []
         for mark in sorted(self._directory.glob(f"*/{_PROVEN}"), key=_age, reverse=True):
             try:
-                found.append(read_package(mark.parent))
+                found.append(read_package(mark.parent, self._trusted_keys))
             except ModelError:
-                continue  # half written, or garbled since
+                continue  # half written, garbled since, or of a key that is trusted no more
         return found
 
     def prune(self, *wanted: Package | None) -> None:

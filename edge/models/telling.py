@@ -45,7 +45,7 @@ def _results(manifest: Manifest) -> list[MetricInfo]:
         ]
     shares = [
         MetricInfo(contribution_metric(each.name), DataType.FLOAT, None, "its share of the score")
-        for each in manifest.inputs
+        for each in manifest.features
         if output.score == "reconstruction"
     ]
     score = f"how unusual the window is to {model}; above {output.threshold:.6g} is an anomaly"

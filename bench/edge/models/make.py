@@ -1,10 +1,8 @@
 """Makes the two models of this folder, and the small ones that tests/edge/models tries the agent with.
 
-TensorFlow is in none of our environments, so this has one of its own:
+Where the extra `models` is installed, which has TensorFlow:
 
-    uv venv -p 3.11 /tmp/make-models
-    uv pip install -p /tmp/make-models tensorflow-cpu==2.21.0 tf-keras==2.21.0 pydantic pyyaml
-    PYTHONPATH=. /tmp/make-models/bin/python bench/edge/models/make.py
+    PYTHONPATH=. python bench/edge/models/make.py
 
 Two minutes on two cores. The data is the simulated plant's; `models/` trains and judges in earnest.
 
@@ -129,14 +127,16 @@ def twin(build: Callable[[int | None], keras.Model], net: keras.Model) -> keras.
     return single
 
 
-def scaled(names: tuple[str, ...], rows: np.ndarray) -> tuple[list[dict[str, Any]], np.ndarray, np.ndarray]:
-    """The manifest's inputs, and mean and scale of each."""
+def scaled(names: tuple[str, ...], rows: np.ndarray) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    """The manifest's inputs and features, which are the same, and mean and scale of each."""
     mean, scale = rows.mean(axis=0), np.maximum(rows.std(axis=0), 1e-3)
-    inputs = [
-        {"name": name, "unit": UNITS[name.rpartition("/")[2]], "resample": "mean", "mean": float(m), "scale": float(s)}
-        for name, m, s in zip(names, mean, scale, strict=True)
+    units = [UNITS[name.rpartition("/")[2]] for name in names]
+    inputs = [{"name": name, "unit": unit, "resample": "mean"} for name, unit in zip(names, units, strict=True)]
+    features = [
+        {"name": name, "unit": unit, "mean": float(m), "scale": float(s), "of": [name]}
+        for name, unit, m, s in zip(names, units, mean, scale, strict=True)
     ]
-    return inputs, mean, scale
+    return {"inputs": inputs, "features": features}, mean, scale
 
 
 def write(name: str, document: dict[str, Any], forms: dict[str, bytes], rows: np.ndarray) -> None:
@@ -164,7 +164,7 @@ def write(name: str, document: dict[str, Any], forms: dict[str, bytes], rows: np
 
 def make_forecast(rows: np.ndarray, unseen: np.ndarray) -> None:
     """tank-forecast."""
-    inputs, mean, scale = scaled(TANK, rows)
+    view, mean, scale = scaled(TANK, rows)
 
     def pairs(raw: np.ndarray, every: int) -> tuple[np.ndarray, np.ndarray]:
         whole = windows(raw, LENGTH + HORIZONS[-1], every)
@@ -186,10 +186,10 @@ def make_forecast(rows: np.ndarray, unseen: np.ndarray) -> None:
         "tank-forecast",
         {
             "description": "Level of the clean-water tank over the next half minute",
-            "inputs": inputs,
+            **view,
             "output": {
                 "kind": "forecast",
-                "targets": [{"name": "level", "unit": "m", "scale": change, "since": TANK[0]}],
+                "targets": [{"name": "level", "unit": "m", "scale": change, "of": [TANK[0]], "relative": "difference"}],
                 "horizons": HORIZONS,
                 "quantiles": QUANTILES,
             },
@@ -206,7 +206,7 @@ def make_forecast(rows: np.ndarray, unseen: np.ndarray) -> None:
 
 def make_anomaly(rows: np.ndarray, unseen: np.ndarray, worn: np.ndarray) -> None:
     """pump-anomaly."""
-    inputs, mean, scale = scaled(PUMPS, rows)
+    view, mean, scale = scaled(PUMPS, rows)
     x, x_unseen, x_worn = (windows((each - mean) / scale, LENGTH, 5) for each in (rows, unseen, worn))
     net = anomaly_net(None)
     net.compile(keras.optimizers.Adam(3e-3), "mse")
@@ -225,7 +225,7 @@ def make_anomaly(rows: np.ndarray, unseen: np.ndarray, worn: np.ndarray) -> None
         "pump-anomaly",
         {
             "description": "Whether the pumps behave as they do when nothing is worn",
-            "inputs": inputs,
+            **view,
             "output": {"kind": "anomaly", "score": "reconstruction", "threshold": threshold, "clear": 0.7 * threshold},
             "metrics": {
                 "false_alarm_rate": FALSE_ALARMS,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 NETS = Path(__file__).parent / "nets"
+Y = {"name": "y", "of": ["a"]}
 
 
 def manifest_of(net: Path, *, length: int, inputs: list[str], **more: Any) -> dict[str, Any]:
@@ -33,8 +34,9 @@ def manifest_of(net: Path, *, length: int, inputs: list[str], **more: Any) -> di
         "name": net.stem,
         "version": "1.0.0",
         "inputs": [{"name": name} for name in inputs],
+        "features": [{"name": name, "of": [name]} for name in inputs],
         "window": {"length": length, "step_s": 0.1, "max_bad_share": 0.5},
-        "output": {"kind": "forecast", "targets": [{"name": "y"}], "horizons": list(range(1, 9)), "quantiles": [0.5]},
+        "output": {"kind": "forecast", "targets": [Y], "horizons": list(range(1, 9)), "quantiles": [0.5]},
         "files": [
             {
                 "form": "float32",
@@ -73,7 +75,7 @@ NINE: dict[str, Any] = {
     "length": 60,
     "inputs": list("abcde"),
     "window": {"length": 60, "step_s": 0.02, "max_bad_share": 0.5},
-    "output": {"kind": "forecast", "targets": [{"name": "y"}], "horizons": list(range(1, 10)), "quantiles": [0.5]},
+    "output": {"kind": "forecast", "targets": [Y], "horizons": list(range(1, 10)), "quantiles": [0.5]},
 }
 
 

@@ -89,7 +89,7 @@ def test_the_docs_name_every_option(part: Any) -> None:
 def test_the_docs_name_what_is_told_and_every_state() -> None:
     forms = [form for form in get_args(ModelConfig.model_fields["form"].annotation) if form != "fastest"]
     states = ["ok", "waiting", "failing", "refused", "quarantined"]
-    for word in (SCORE, ANOMALY, f"{CONTRIBUTION}/INPUT", VERSION, STATE, *forms, *states):
+    for word in (SCORE, ANOMALY, f"{CONTRIBUTION}/FEATURE", VERSION, STATE, *forms, *states):
         assert f"`{word}`" in DOCS
 
 

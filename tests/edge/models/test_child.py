@@ -31,7 +31,7 @@ HEADS = st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=9)
 
 
 def settings_in(directory: Path, served: Callable[..., ModelConfig]) -> ModelSettings:
-    return settings_of(read_package(directory), served("m", directory))
+    return settings_of(read_package(directory, ()), served("m", directory))
 
 
 async def received(data: bytes) -> Any:
@@ -79,7 +79,7 @@ def test_a_batch_of_windows_is_answered_in_order(
 ) -> None:
     settings = settings_in(put_model(tmp_path / "m"), served)
     windows = [
-        WindowToRun(settings, struct.pack("=8f", *range(n, n + 8)), bytes([1] * 7 + [n % 2])) for n in range(500)
+        WindowToRun(settings, 0, struct.pack("=8d", *range(n, n + 8)), bytes([1] * 7 + [n % 2])) for n in range(500)
     ]
 
     async def run() -> list[tuple[float, str | None]]:
@@ -102,7 +102,7 @@ def test_a_model_that_is_dropped_is_not_there_any_more(
         async with started(InferenceConfig()) as process:
             await process.load(settings)
             process.drop(settings.key)
-            async for _ in process.run([WindowToRun(settings, bytes(32), bytes([1] * 8))]):
+            async for _ in process.run([WindowToRun(settings, 0, bytes(64), bytes([1] * 8))]):
                 pass
 
     with pytest.raises(LostProcessError, match=r"exit code 1 \(KeyError: "):
@@ -154,7 +154,7 @@ def test_a_process_that_answers_nonsense_is_lost(
             await asyncio.create_subprocess_exec("python3", "-c", program, **pipes), InferenceConfig()
         )
         try:
-            async for _ in process.run([WindowToRun(settings, bytes(32), bytes(8))]):
+            async for _ in process.run([WindowToRun(settings, 0, bytes(64), bytes(8))]):
                 pass
         finally:
             await process.end()
@@ -167,13 +167,13 @@ def test_a_model_that_hangs_is_given_up_in_time(
     put_model: Callable[..., Path], served: Callable[..., ModelConfig], tmp_path: Path
 ) -> None:
     directory = put_model(tmp_path / "m", "hangs")
-    settings = settings_of(read_package(directory), served("m", directory, "abcde"))
-    values = struct.pack("=300f", *[9.0] * 300)
+    settings = settings_of(read_package(directory, ()), served("m", directory, "abcde"))
+    values = struct.pack("=300d", *[9.0] * 300)
 
     async def run() -> None:
         async with started(InferenceConfig(timeout_s=0.3)) as process:
             await process.load(settings)
-            async for _ in process.run([WindowToRun(settings, values, bytes([1] * 300))]):
+            async for _ in process.run([WindowToRun(settings, 0, values, bytes([1] * 300))]):
                 pass
 
     with pytest.raises(LostProcessError, match=r"no answer within 0\.3 s: it was killed"):

@@ -23,6 +23,7 @@ def manifest(length: int = 4, step_s: float = 1.0, hold_s: float = 0.0) -> Manif
         "name": "m",
         "version": "1",
         "inputs": [{"name": "a", "hold_s": hold_s}, {"name": "b", "resample": "mean"}],
+        "features": [{"name": "a", "of": ["a"]}],
         "window": {"length": length, "step_s": step_s},
         "output": {"kind": "anomaly", "score": "direct", "threshold": 1},
         "files": [{"form": "int8", "file": "f", "sha256": "0" * 64, "size_bytes": 1}],
@@ -49,7 +50,7 @@ def test_a_window_is_the_steps_before_its_end_input_by_input() -> None:
     for step in range(3, 8):
         put(feed, 1000 * step, step, 10 * step)
     values, states = feed.window(7000)
-    assert struct.unpack("=8f", values) == (3, 4, 5, 6, 30, 40, 50, 60)
+    assert struct.unpack("=8d", values) == (3, 4, 5, 6, 30, 40, 50, 60)
     assert list(states) == [GOOD] * 8
 
 
@@ -57,7 +58,7 @@ def test_before_the_window_come_as_many_steps_as_a_value_may_stand() -> None:
     feed = Feed(manifest(hold_s=2.0), config())
     put(feed, 2000, 1, 2)
     values, states = feed.window(7000)
-    assert struct.unpack("=12f", values) == (0, 1, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0)
+    assert struct.unpack("=12d", values) == (0, 1, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0)
     assert list(states[:6]) == [NOTHING, GOOD, NOTHING, NOTHING, NOTHING, NOTHING]
 
 
@@ -125,7 +126,7 @@ def test_a_feed_goes_on_where_another_left_off() -> None:
     assert list(new.waiting) == [1000, 2000, 3000, 4000]
     new.look(5500)
     assert list(new.waiting)[-1] == 5000
-    assert struct.unpack("=10f", new.window(5000)[0]) == (0, 1, 2, 3, 4) * 2
+    assert struct.unpack("=10d", new.window(5000)[0]) == (0, 1, 2, 3, 4) * 2
 
 
 def test_of_other_steps_nothing_is_taken_over() -> None:

@@ -27,19 +27,19 @@ MODELS = Path(__file__).parents[3] / "bench" / "edge" / "models"
 
 
 def settings_in(directory: Path, form: str = "fastest") -> ModelSettings:
-    package = read_package(directory)
-    inputs = {each.name: f"s/{each.name}" for each in package.manifest.inputs}
+    package = read_package(directory, ())
+    inputs = {name: f"s/{name}" for name in package.manifest.sources}
     config = {"name": "m", "directory": str(directory), "inputs": inputs, "form": form}
     return settings_of(package, parse_config(config, ModelConfig, "c"))
 
 
 def some_windows(settings: ModelSettings, count: int) -> Any:
     noise = np.random.default_rng(1).standard_normal((count, settings.length, settings.channels)).cumsum(axis=1) / 8
-    return (noise * settings.scale + settings.mean).astype(np.float32)
+    return noise * [each.scale for each in settings.features] + [each.mean for each in settings.features]
 
 
 def run(model: Any, window: Any) -> Any:
-    return model.run(np.ascontiguousarray(window.T), np.ones(window.T.shape, np.uint8))
+    return model.run(np.ascontiguousarray(window.T), np.ones(window.T.shape, np.uint8), 0)
 
 
 @pytest.mark.parametrize("name", ["tank-forecast", "pump-anomaly"])
@@ -73,7 +73,7 @@ def test_a_window_leaves_no_trace_in_the_next(put_model: Callable[..., Path], tm
 
 def test_an_echo_tells_its_window(put_model: Callable[..., Path], tmp_path: Path) -> None:
     model = load(settings_in(put_model(tmp_path / "m")))
-    window = np.arange(8, dtype=np.float32).reshape(4, 2)
+    window = np.arange(8.0).reshape(4, 2)
     assert run(model, window).tolist() == window.reshape(-1).tolist()
 
 
@@ -87,7 +87,7 @@ def test_an_echo_tells_its_window(put_model: Callable[..., Path], tmp_path: Path
             {
                 "output": {
                     "kind": "forecast",
-                    "targets": [{"name": "y"}],
+                    "targets": [{"name": "y", "of": ["a"]}],
                     "horizons": [1, 2, 3],
                     "quantiles": [0.1, 0.5],
                 }

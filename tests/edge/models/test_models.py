@@ -73,7 +73,12 @@ async def test_a_version_takes_over_without_a_window_lost(
     agent.models.change([served("m", put_model(tmp_path / "m"), every_s=EVERY_MS / 1000)])
     async with agent.running():
         await eventually(lambda: len(agent.results("m")) >= 3, "results")
-        output = {"kind": "forecast", "targets": [{"name": "z"}], "horizons": [1, 2], "quantiles": [0.1, 0.3, 0.6, 0.9]}
+        output = {
+            "kind": "forecast",
+            "targets": [{"name": "z", "of": ["a"]}],
+            "horizons": [1, 2],
+            "quantiles": [0.1, 0.3, 0.6, 0.9],
+        }
         put_model(tmp_path / "m", version="2.0.0", output=output)
         await eventually(lambda: len([r for r in agent.results("m") if r.value == "2.0.0"]) >= 3, "results of the new")
     told = agent.results("m")
@@ -124,7 +129,8 @@ def put_spoilt(directory: Path, how: str, put_model: Callable[..., Path]) -> Non
         case "hungry":
             put_model(directory, "eats-memory")
         case "crashing":
-            echo = {"output": {"kind": "forecast", "targets": [{"name": "y"}], "horizons": [1], "quantiles": [0.5]}}
+            y = {"name": "y", "of": ["a"]}
+            echo = {"output": {"kind": "forecast", "targets": [y], "horizons": [1], "quantiles": [0.5]}}
             put_model(directory, "crashes", inputs=list("abcde"), **echo)
         case "lying":
             put_model(directory, "steady", window={"length": 59, "step_s": 0.02})

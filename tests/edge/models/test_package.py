@@ -38,7 +38,7 @@ def config(**more: Any) -> ModelConfig:
     ],
 )
 def test_inputs_have_to_fit(inputs: dict[str, str], said: str, put_model: Callable[..., Path], tmp_path: Path) -> None:
-    manifest = read_package(put_model(tmp_path / "m")).manifest
+    manifest = read_package(put_model(tmp_path / "m"), ()).manifest
     check_inputs(manifest, config(), METRICS.get)
     with pytest.raises(ModelError, match=said):
         check_inputs(manifest, config(inputs=inputs), METRICS.get)
@@ -46,7 +46,7 @@ def test_inputs_have_to_fit(inputs: dict[str, str], said: str, put_model: Callab
 
 def test_an_input_in_another_unit_is_refused(put_model: Callable[..., Path], tmp_path: Path) -> None:
     put_model(tmp_path / "m")
-    manifest = read_package(tmp_path / "m").manifest
+    manifest = read_package(tmp_path / "m", ()).manifest
     level, flow = manifest.inputs
     in_cm = manifest.model_copy(update={"inputs": (level.model_copy(update={"unit": "cm"}), flow)})
     with pytest.raises(ModelError, match="input a: plant/level is in m, the model takes cm"):
@@ -56,21 +56,21 @@ def test_an_input_in_another_unit_is_refused(put_model: Callable[..., Path], tmp
 
 
 def test_a_form_that_is_asked_for_has_to_be_there(put_model: Callable[..., Path], tmp_path: Path) -> None:
-    package = read_package(put_model(tmp_path / "m"))
+    package = read_package(put_model(tmp_path / "m"), ())
     with pytest.raises(ModelError, match=r"echo 1\.0\.0 has no form int8"):
         settings_of(package, config(form="int8"))
 
 
 def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"none/manifest\.json: cannot be read: No such file"):
-        read_package(tmp_path / "none")
+        read_package(tmp_path / "none", ())
     os.mkfifo(tmp_path / "manifest.json")  # which would be waited for, for ever
     with pytest.raises(ModelError, match="is not a file"):
-        read_package(tmp_path)
+        read_package(tmp_path, ())
     (tmp_path / "manifest.json").unlink()
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(ModelError, match=r"manifest\.json: format: is missing; it is required; .*name: is missing"):
-        read_package(tmp_path)
+        read_package(tmp_path, ())
 
 
 def test_every_change_of_a_directory_is_seen(put_model: Callable[..., Path], tmp_path: Path) -> None:
@@ -95,9 +95,10 @@ def test_every_change_of_a_directory_is_seen(put_model: Callable[..., Path], tmp
 
 
 def test_a_store_keeps_copies_and_knows_which_were_good(put_model: Callable[..., Path], tmp_path: Path) -> None:
-    store = Store(tmp_path / "state")
+    store = Store(tmp_path / "state", ())
     first, second, third = (
-        store.keep(read_package(put_model(tmp_path / f"v{number}", version=f"{number}.0.0"))) for number in (1, 2, 3)
+        store.keep(read_package(put_model(tmp_path / f"v{number}", version=f"{number}.0.0"), ()))
+        for number in (1, 2, 3)
     )
     shutil.rmtree(tmp_path / "v1")
     assert first.directory.is_relative_to(tmp_path / "state")
@@ -118,8 +119,8 @@ def test_a_store_keeps_copies_and_knows_which_were_good(put_model: Callable[...,
 
 def test_a_store_without_a_disk_says_so(put_model: Callable[..., Path], tmp_path: Path) -> None:
     (tmp_path / "state").write_text("no directory")
-    store = Store(tmp_path / "state")
+    store = Store(tmp_path / "state", ())
     with pytest.raises(ModelError, match=r"cannot be kept in .*state: Not a directory"):
-        store.keep(read_package(put_model(tmp_path / "m")))
+        store.keep(read_package(put_model(tmp_path / "m"), ()))
     store.prune()
     assert store.proven() == []

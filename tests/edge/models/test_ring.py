@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 import struct
 from array import array
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.inference.settings import BAD, GOOD, NOTHING
-from edge.models.ring import Ring
+from edge.models.ring import Resample, Ring
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 STEP_MS = 1000
 SIZE = 8
@@ -22,12 +26,18 @@ VALUES = st.one_of(
     st.booleans(),
     st.sampled_from([None, "text", 10**400, -(10**400), b""]),
 )
+RULES: dict[str, Callable[[list[float]], float]] = {
+    "last": lambda numbers: numbers[-1],
+    "mean": lambda numbers: math.fsum(numbers) / len(numbers),
+    "min": min,
+    "max": max,
+}
 READINGS = st.lists(st.tuples(st.integers(0, 30 * STEP_MS), VALUES, st.booleans()), max_size=60)
 
 
 def unpacked(ring: Ring, first: int, count: int) -> tuple[list[float], list[int]]:
     values, states = ring.span(first, count)
-    return list(struct.unpack(f"={count}f", values)), list(states)
+    return list(struct.unpack(f"={count}d", values)), list(states)
 
 
 def is_number(value: object) -> bool:
@@ -37,14 +47,11 @@ def is_number(value: object) -> bool:
         return False
 
 
-@given(READINGS, st.booleans(), st.integers(0, 30), st.integers(0, 12))
+@given(READINGS, st.sampled_from(get_args(Resample)), st.integers(0, 30), st.integers(0, 12))
 def test_a_ring_knows_the_newest_steps(
-    readings: list[tuple[int, object, bool]],
-    mean: bool,  # noqa: FBT001 - hypothesis names it
-    first: int,
-    count: int,
+    readings: list[tuple[int, object, bool]], resample: Resample, first: int, count: int
 ) -> None:
-    ring = Ring(SIZE, STEP_MS, mean=mean)
+    ring = Ring(SIZE, STEP_MS, resample)
     expected: dict[int, list[tuple[int, float]]] = {}
     seen: set[int] = set()
     newest = -1
@@ -63,22 +70,21 @@ def test_a_ring_knows_the_newest_steps(
         if known and step in expected:
             # Of two readings of one time the later counts: sorted() keeps their order.
             numbers = [value for _, value in sorted(expected[step], key=lambda each: each[0])]
-            wanted = math.fsum(numbers) / len(numbers) if mean else numbers[-1]
             assert state == GOOD
-            assert value == pytest.approx(wanted, rel=1e-5, abs=1e-5 * max(map(abs, numbers)))
+            assert value == pytest.approx(RULES[resample](numbers), rel=1e-12, abs=1e-12 * max(map(abs, numbers)))
         else:
             assert state == (BAD if known and step in seen else NOTHING)
 
 
 def test_great_numbers_have_a_mean() -> None:
-    ring = Ring(SIZE, STEP_MS, mean=True)
+    ring = Ring(SIZE, STEP_MS, "mean")
     for value in (3.4e38, -3.4e38, 3.4e38):
         ring.put(0, value)
-    assert unpacked(ring, 0, 1)[0] == pytest.approx([3.4e38 / 3], rel=1e-5)
+    assert unpacked(ring, 0, 1)[0] == pytest.approx([3.4e38 / 3], rel=1e-12)
 
 
 def test_a_ring_takes_over_what_another_knows() -> None:
-    old, new = Ring(6, STEP_MS, mean=False), Ring(9, STEP_MS, mean=False)
+    old, new = Ring(6, STEP_MS, "last"), Ring(9, STEP_MS, "last")
     for step in range(20):
         old.put(step * STEP_MS, step, good=step != 17)
     new.adopt(old)
@@ -92,14 +98,14 @@ def test_a_ring_takes_over_what_another_knows() -> None:
 
 
 def test_nothing_is_taken_over_from_a_ring_that_knows_nothing() -> None:
-    ring = Ring(4, STEP_MS, mean=False)
-    ring.adopt(Ring(4, STEP_MS, mean=False))
+    ring = Ring(4, STEP_MS, "last")
+    ring.adopt(Ring(4, STEP_MS, "last"))
     ring.put(0, 1.0)
     assert unpacked(ring, 0, 1) == ([1.0], [GOOD])
 
 
 def test_a_jump_of_years_costs_no_more_than_a_step() -> None:
-    ring = Ring(SIZE, 1, mean=False)
+    ring = Ring(SIZE, 1, "last")
     ring.put(0, 1.0)
     ring.put(2**60, 2.0)
     assert unpacked(ring, 2**60 - 1, 2) == ([0.0, 2.0], [NOTHING, GOOD])
@@ -108,11 +114,8 @@ def test_a_jump_of_years_costs_no_more_than_a_step() -> None:
 
 
 def test_a_ring_is_as_large_as_its_steps() -> None:
-    ring = Ring(1000, STEP_MS, mean=True)
+    ring = Ring(1000, STEP_MS, "mean")
     for number in range(100_000):
         ring.put(number * 100, float(number))
-    parts = [getattr(ring, name) for name in Ring.__slots__]
-    assert (
-        sum(len(part) * (part.itemsize if isinstance(part, array) else 1) for part in parts if hasattr(part, "__len__"))
-        == 9000
-    )
+    parts = [part for name in Ring.__slots__ if isinstance(part := getattr(ring, name), array | bytearray)]
+    assert sum(memoryview(part).nbytes for part in parts) == 13_000
