@@ -25,7 +25,11 @@ _BATCH: Final = 2048
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Forecaster:
-    """`model` has its scaling in it and is what is saved; `history` float64 [epochs, 2] is how it was trained."""
+    """A net with its scaling in it, which is what is saved.
+
+    `history` float64 [1 + epochs, 2] is its loss in training and in validation, first of the untrained net, which tells
+    the quantiles of what it was to learn from; empty when it was loaded.
+    """
 
     recipe: ForecastRecipe
     model: keras.Model

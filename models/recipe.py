@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
+
+from contract.config import Config
 
 if TYPE_CHECKING:
     from contract.manifest import Target, View
+
+# What `quick` leaves of a recipe.
+_QUICK_EPOCHS: Final = 3
+_QUICK_UNITS: Final = 16
+_QUICK_STRIDE: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +59,21 @@ class ForecastRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class AnomalyRecipe:
-    """An autoencoder of windows; `false_alarms`: which share of normal windows may be above the threshold."""
+    """An autoencoder of windows; `false_alarms`: which share of normal windows may be above the threshold.
+
+    `judged_on` is a dataset with incidents on which it is judged; none: on the newest part of its own. An LSTM reads
+    and writes `patch` steps at a time, and knows of each patch no more than `code` numbers.
+    """
 
     name: str
     title: str
     dataset: str
+    judged_on: str | None = None
     view: View
+    net: Literal["lstm", "conv"] = "lstm"
     units: int = 32
+    patch: int = 2
+    code: int = 6
     stride: int = 1
     false_alarms: float = 0.001
     fit: Fit = field(default_factory=Fit)
@@ -66,3 +81,28 @@ class AnomalyRecipe:
 
 
 Recipe: TypeAlias = ForecastRecipe | AnomalyRecipe
+_AnyRecipe = TypeVar("_AnyRecipe", "ForecastRecipe", "AnomalyRecipe")
+
+
+def quick(recipe: _AnyRecipe) -> _AnyRecipe:
+    """The same in seconds: smaller, learnt less long from fewer windows, and judged once. Good for trying alone."""
+    return replace(
+        recipe,
+        units=min(recipe.units, _QUICK_UNITS),
+        stride=recipe.stride * _QUICK_STRIDE,
+        fit=replace(recipe.fit, epochs=min(recipe.fit.epochs, _QUICK_EPOCHS)),
+        judged=replace(recipe.judged, folds=1, seeds=recipe.judged.seeds[:1]),
+    )
+
+
+def to_document(recipe: Recipe) -> dict[str, object]:
+    """All that it says, for JSON."""
+    return {each.name: _plain(getattr(recipe, each.name)) for each in fields(recipe)}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Config):
+        return value.model_dump(mode="json")
+    if is_dataclass(value):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+    return [_plain(each) for each in value] if isinstance(value, tuple) else value

@@ -19,7 +19,8 @@ def forecast_core(recipe: ForecastRecipe, batch: int | None = None) -> keras.Mod
     size = math.prod(output_shape(recipe))
     window = keras.Input((recipe.view.window.length, len(recipe.view.features)), batch_size=batch)  # [b, L, F]
     state = keras.layers.LSTM(recipe.units, name="memory")(window)  # [b, units]: after the newest step
-    told = keras.layers.Dense(size, name="quantiles")(state)  # [b, T * H * Q]
+    # Of zeros, so that an untrained net tells the same of every window: its bias.
+    told = keras.layers.Dense(size, kernel_initializer="zeros", name="quantiles")(state)  # [b, T * H * Q]
     return keras.Model(window, told, name="core")
 
 

@@ -24,8 +24,8 @@ _FILE: Final = "last.npz"
 class Checkpoint:
     """The net's and its optimizer's variables after the last epoch, and the net's after the best one.
 
-    `history` float64 [epochs, 2] has the loss of each epoch in training and in validation; `of` says of which
-    training this is.
+    `of` says of which training; `history` float64 [1 + epochs, 2] has the loss in training and in validation, first of
+    the untrained net.
     """
 
     of: str

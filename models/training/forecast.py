@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from models.samples import Samples
     from models.training.loop import OnEpoch
 
-_LEAST_WINDOWS: Final = 100
+_LEAST_TRAIN, _LEAST_VALID = 100, 20
 
 
 def train_forecaster(
@@ -36,9 +36,9 @@ def train_forecaster(
 
     Raises TrainingError where there are too few windows, or a feature or target is constant.
     """
-    for what, samples in (("train on", train), ("validate with", valid)):
-        if len(samples) < _LEAST_WINDOWS:
-            raise TrainingError(f"{recipe.name}: {len(samples)} windows to {what}: wanted are {_LEAST_WINDOWS}")
+    for what, samples, least in (("train on", train, _LEAST_TRAIN), ("validate with", valid, _LEAST_VALID)):
+        if len(samples) < least:
+            raise TrainingError(f"{recipe.name}: {len(samples)} windows to {what}: wanted are {least} at least")
     scaler = Scaler.fitted(recipe.view, recipe.targets, train.x, train.y)
     seeded(seed)
     core = forecast_core(recipe)
@@ -51,7 +51,7 @@ def train_forecaster(
 
 
 def _begin_at_quantiles(recipe: ForecastRecipe, core: keras.Model, train: Pairs) -> None:
-    """An untrained net tells how often what came: it then learns only when that is otherwise."""
+    """An untrained net tells what came how often: it is left at that when nothing better is learnt."""
     often = np.quantile(train.y, recipe.quantiles, axis=0)  # [Q, T, H]
     _, bias = core.get_layer("quantiles").weights
     bias.assign(np.moveaxis(often, 0, -1).reshape(np.prod(output_shape(recipe))))  # [T * H * Q]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Floats: TypeAlias = NDArray[np.float32]
 
-    # Told after each epoch: which, from 1 on; the loss in training and in validation.
+    # Told after each epoch: its number, from 1 on; the loss in training and in validation.
     OnEpoch: TypeAlias = Callable[[int, float, float], None]
 
 # The longest step that one batch may lead to, as the norm of the gradient: windows with an outlier have larger ones.
@@ -50,37 +50,39 @@ def fit_net(  # noqa: PLR0913 - each is one thing to say
     place: Path | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> NDArray[np.float64]:
-    """Trains the net until it no longer gets better, and leaves it at its best; the loss of each epoch [epochs, 2].
+    """Trains the net until it no longer gets better, and leaves it at its best, which may be how it came.
 
+    What is returned has the loss in training and validation, before the first epoch and after each [1 + epochs, 2].
     The order of an epoch's windows depends on the seed and the epoch alone, and after each the whole state is kept in
     `place`: one that was killed goes on there, and ends as if it had not been. Raises TrainingError when the loss is
     no longer a number.
     """
     run = _Run(net, loss, fit)
     of = _digest(net, train, valid, fit, seed)
-    history, best = np.empty((0, 2)), net.get_weights()
     if place and (kept := Checkpoint.load(place, of)):
         run.restore(kept)
         history, best = kept.history, kept.best
+    else:
+        history, best = np.array([[run.loss_of(train), run.loss_of(valid)]]), net.get_weights()
     while not _is_over(history, fit):
-        losses = run.epoch(train, len(history), seed), run.loss_of(valid)
+        epoch = len(history)
+        losses = run.epoch(train, epoch, seed), run.loss_of(valid)
         if not all(map(math.isfinite, losses)):
-            raise TrainingError(f"the loss of epoch {len(history) + 1} is {losses[0]:g}, {losses[1]:g} in validation")
-        if not len(history) or losses[1] < history[:, 1].min():
+            raise TrainingError(f"the loss of epoch {epoch} is {losses[0]:g}, {losses[1]:g} in validation")
+        if losses[1] < history[:, 1].min():
             best = net.get_weights()
         history = np.vstack([history, losses])
         if place:
             Checkpoint(of, net.get_weights(), run.optimizer_values(), best, history).save(place)
         if on_epoch:
-            on_epoch(len(history), *losses)
+            on_epoch(epoch, *losses)
     net.set_weights(best)
     return history
 
 
 def _is_over(history: NDArray[np.float64], fit: Fit) -> bool:
-    if not len(history):
-        return fit.epochs < 1
-    return len(history) >= fit.epochs or len(history) - 1 - int(history[:, 1].argmin()) >= fit.patience
+    epochs, best_epoch = len(history) - 1, int(history[:, 1].argmin())
+    return epochs >= fit.epochs or epochs - best_epoch >= fit.patience
 
 
 class _Run:
@@ -95,7 +97,7 @@ class _Run:
 
     def epoch(self, train: Pairs, number: int, seed: int) -> float:
         """Each window once; the mean loss on the way. The steps get smaller along half a cosine."""
-        share = 0.5 * (1 + math.cos(math.pi * number / self._fit.epochs))
+        share = 0.5 * (1 + math.cos(math.pi * (number - 1) / self._fit.epochs))
         self._adam.learning_rate.assign(self._fit.learning_rate * share)
         order = np.random.default_rng((seed, number)).permutation(len(train.x))
         losses = [self._step(train.x[chosen], train.y[chosen]) for chosen in _batches(order, self._fit.batch)]

@@ -1,0 +1,16 @@
+"""The recipes by name: a new one is a file here and a line below."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from models.recipes.stock_day import STOCK_DAY
+from models.recipes.stock_minute import STOCK_MINUTE
+from models.recipes.tank_level import TANK_LEVEL
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from models.recipe import Recipe
+
+RECIPES: Final[Mapping[str, Recipe]] = {each.name: each for each in (STOCK_MINUTE, STOCK_DAY, TANK_LEVEL)}
