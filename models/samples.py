@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 import numpy as np
 
-from contract.windows import Steps, actual, relative, windows_at
+from contract.windows import Steps, actual, relative, resampled, windows_at
 from models.errors import DataError
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _samples(dataset: Dataset, view: View, stride: int, told: Callable[[Steps, T
     columns = _columns(dataset, view)
     parts = []
     for index, table in enumerate(dataset.tables):
-        steps = Steps(table.steps.at_ms, table.steps.values[:, columns], table.steps.is_spoilt[:, columns])
+        steps = _at_steps(table.steps, columns, view, round(dataset.step_s * 1000))
         for end_ms in _blocks(steps.at_ms[::stride] + view.window.step_ms):
             windows = windows_at(view, steps, end_ms)
             y = told(steps, end_ms, windows.last)
@@ -103,10 +103,20 @@ def _samples(dataset: Dataset, view: View, stride: int, told: Callable[[Steps, T
     return _by_time(dataset.name, parts)
 
 
+def _at_steps(steps: Steps, columns: list[int], view: View, step_ms: int) -> Steps:
+    """These columns at the view's steps: where those are longer, a step of the dataset counts as a reading."""
+    values, is_spoilt = steps.values[:, columns], steps.is_spoilt[:, columns]
+    if view.window.step_ms == step_ms:
+        return Steps(steps.at_ms, values, is_spoilt)
+    known = [np.isfinite(values[:, place]) | is_spoilt[:, place] for place in range(len(columns))]
+    at_ms = [steps.at_ms[each] for each in known]
+    return resampled(view.inputs, view.window, at_ms, [values[each, place] for place, each in enumerate(known)])
+
+
 def _columns(dataset: Dataset, view: View) -> list[int]:
     """Where the view's inputs are in the dataset; raises DataError where it does not fit."""
-    if round(dataset.step_s * 1000) != view.window.step_ms:
-        raise DataError(f"{dataset.name}: steps of {dataset.step_s:g} s: wanted are {view.window.step_s:g} s")
+    if view.window.step_ms % round(dataset.step_s * 1000):
+        raise DataError(f"{dataset.name}: steps of {dataset.step_s:g} s do not make such of {view.window.step_s:g} s")
     if missing := [each.name for each in view.inputs if each.name not in dataset.columns]:
         raise DataError(f"{dataset.name}: has no {', '.join(missing)}; there are {', '.join(dataset.columns)}")
     columns = [dataset.columns.index(each.name) for each in view.inputs]
