@@ -1,13 +1,14 @@
 """Steps in places of their own, and what is known at those that some windows look at: the inside of `contract.windows`.
 
 A *place* is a whole number; the steps of a window stand in places side by side. With steps `clock` it is the step's
-number, with `present` that of its row; what must not be looked at together stands too far apart for any window.
+number, with `present` that of its row; what must not be looked at together, such as two series, stands too far apart
+for any window.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 import numpy as np
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from contract.manifest import Transform, View, Window
+    from contract.windows import Steps
 
     Floats: TypeAlias = NDArray[np.float64]
     Times: TypeAlias = NDArray[np.int64]
@@ -32,11 +34,37 @@ _TURNS: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """Whole numbers of several series on one line: each series has a stretch of `length`, which begins at `first`."""
+
+    first: int
+    length: int
+
+    @classmethod
+    def of(cls, numbers: Times, series: Times, margin: int = 0) -> Self:
+        """With room for these numbers, and so much before and after them; raises OverflowError."""
+        first, last = (int(numbers.min()), int(numbers.max())) if len(numbers) else (0, 0)
+        made = cls(first - margin, last - first + 1 + 2 * margin)
+        if (1 + int(series.max(initial=0))) * made.length > np.iinfo(np.int64).max:
+            raise OverflowError(f"{int(series.max()) + 1} series over {made.length} steps are too many at once")
+        return made
+
+    def place(self, series: Times, numbers: Times) -> Times:
+        """Where they stand."""
+        return np.asarray(series * self.length + (numbers - self.first), np.int64)
+
+    def number(self, places: Times) -> Times:
+        """The inverse, without the series."""
+        return np.asarray(places % self.length + self.first, np.int64)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Line:
     """Rows in places: `places` int64 [rows] rising, `at_ms`, `values` [rows, inputs] and `is_spoilt` as in `Steps`.
 
-    `apart` is how far those at least stand apart that must not be looked at together.
+    `apart` is how far those at least stand apart that must not be looked at together; with steps `clock`, `strip` has
+    the steps' numbers.
     """
 
     places: Times
@@ -44,6 +72,7 @@ class Line:
     values: Floats
     is_spoilt: Mask
     apart: int
+    strip: Strip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,24 +89,35 @@ class Grid:
     is_present: Mask
 
 
-def places_of(window: Window, at_ms: Times, apart: int) -> Times:
-    """The place of each step that is there."""
-    if window.steps == "clock":
-        return at_ms // window.step_ms
-    rows = np.arange(len(at_ms))
-    if window.max_pause_s is None:
-        return rows
-    pauses = np.diff(at_ms, prepend=at_ms[:1]) > window.max_pause_s * 1000
-    return np.asarray(rows + apart * np.cumsum(pauses), np.int64)
+def line_of(window: Window, steps: Steps, series: Times, end_ms: Times, apart: int) -> tuple[Line, Times]:
+    """The steps in places, and the places of the last steps of windows that end at these times, of these series."""
+    of = np.zeros(len(steps.at_ms), np.int64) if steps.series is None else steps.series
+    if window.steps == "present":
+        places, ends = _by_row(window, of, steps.at_ms, series, end_ms, apart)
+        strip = Strip.of(np.zeros(0, np.int64), of)
+    else:
+        numbers = steps.at_ms // window.step_ms
+        strip = Strip.of(numbers, np.append(of, series), 2 * apart + 1)
+        places = strip.place(of, numbers)
+        # One that ends long before or after all that is known sees nothing, wherever it ends.
+        nearest = np.clip(end_ms // window.step_ms - 1, strip.first + apart, strip.first + strip.length - apart - 1)
+        ends = strip.place(series, nearest)
+    return Line(places, steps.at_ms, steps.values, steps.is_spoilt, apart, strip), ends
 
 
-def ends_of(window: Window, at_ms: Times, places: Times, end_ms: Times, apart: int) -> Times:
-    """The place of the last step of each window."""
-    if window.steps == "clock":
-        return end_ms // window.step_ms - 1
-    rows = np.searchsorted(at_ms, end_ms - window.step_ms, side="right") - 1
-    nowhere = np.int64(-2 * apart)
-    return np.where(rows >= 0, places[rows], nowhere) if len(places) else np.full(len(end_ms), nowhere)
+def _by_row(window: Window, of: Times, at_ms: Times, series: Times, end_ms: Times, apart: int) -> tuple[Times, Times]:
+    """With steps `present`: each row a place, after a pause and in another series far away."""
+    strip = Strip.of(at_ms, np.append(of, series), 1)
+    line = strip.place(of, at_ms)
+    pause_ms = np.inf if window.max_pause_s is None else window.max_pause_s * 1000
+    new = (np.diff(of, prepend=of[:1]) > 0) | (np.diff(at_ms, prepend=at_ms[:1]) > pause_ms)
+    places = np.arange(len(at_ms)) + apart * np.cumsum(new)
+    begun_ms = np.clip(end_ms - window.step_ms, strip.first, strip.first + strip.length - 1)
+    rows = np.searchsorted(line, strip.place(series, begun_ms), side="right") - 1
+    nowhere = np.full(len(rows), -2 * apart)
+    if not len(at_ms):
+        return places, nowhere
+    return places, np.where((rows >= 0) & (of[rows] == series), places[rows], nowhere)
 
 
 def spans_of(ends: Times, before: int, after: int) -> tuple[Times, Times]:
@@ -95,7 +135,8 @@ def spans_of(ends: Times, before: int, after: int) -> tuple[Times, Times]:
 def grid_at(view: View, line: Line, places: Times) -> Grid:
     """What is known at these places, which rise."""
     is_row, rows = _rows_at(line, places)
-    at_ms = np.where(is_row, line.at_ms[rows], places * view.window.step_ms) if len(line.at_ms) else places * 0
+    at_ms = line.strip.number(places) * view.window.step_ms
+    at_ms[is_row] = line.at_ms[rows[is_row]]
     values, is_spoilt = _taken(line.values, is_row, rows, np.nan), _taken(line.is_spoilt, is_row, rows, fill=False)
     index = np.arange(len(places))[:, None]
     latest = np.maximum.accumulate(np.where(np.isfinite(values), index, -1), axis=0)

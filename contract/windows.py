@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
-from contract.grid import Line, ends_of, expressed, grid_at, places_of, spans_of
+from contract.grid import Strip, expressed, grid_at, line_of, spans_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 # What is no float32 is no number to a model, here as on the device.
 _GREATEST: Final = float(np.finfo(np.float32).max)
-# So many numbers at once: what is worked on stays in the processor's cache.
-_CELLS_AT_ONCE: Final = 1 << 18
+# So many numbers at once: a few MB, whatever the number of windows.
+_CELLS_AT_ONCE: Final = 1 << 19
 # 0.1 of 10 is 1 - 0.9, which is more than 0.1.
 _HAIR: Final = 1e-9
 _WITH_QUANTILES: Final = 4
@@ -44,11 +44,14 @@ class Steps:
 
     `at_ms` int64 [steps]: the steps' begins, UTC ms, rising; steps may be left out. `values` float64 [steps, inputs],
     NaN where there is no good reading; `is_spoilt` bool [steps, inputs]: no good reading, but a bad one.
+
+    `series` int64 [steps], rising from 0: which one each step is of, where there are several; `at_ms` rises in each.
     """
 
     at_ms: Times
     values: Floats
     is_spoilt: Mask
+    series: Times | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,15 +70,28 @@ class Windows:
 
 
 def resampled(
-    inputs: Sequence[ModelInput], window: Window, sampled_at_ms: Sequence[Times], values: Sequence[Floats]
+    inputs: Sequence[ModelInput],
+    window: Window,
+    sampled_at_ms: Sequence[Times],
+    values: Sequence[Floats],
+    series: Sequence[Times] | None = None,
 ) -> Steps:
     """Readings of each input, in any order, brought to steps; a value that is NaN is a bad reading.
 
-    Of two that were sampled at the same time the one that stands later is the last.
+    Of two that were sampled at the same time the one that stands later is the last. `series`: which one each reading
+    is of, where there are several.
     """
+    at_ms = [np.asarray(each, np.int64) for each in sampled_at_ms]
+    of = [np.zeros(len(each), np.int64) for each in at_ms] if series is None else series
+    all_ms = np.concatenate(at_ms)
+    # From step to step, so that a step of the line is a step.
+    bounds_ms = np.append(
+        all_ms // window.step_ms * window.step_ms, (all_ms // window.step_ms + 1) * window.step_ms - 1
+    )
+    strip = Strip.of(bounds_ms, np.concatenate(of))
     columns = [
-        _by_step(each.resample, np.asarray(at_ms, np.int64), np.asarray(value, np.float64), window.step_ms)
-        for each, at_ms, value in zip(inputs, sampled_at_ms, values, strict=True)
+        _by_step(each.resample, strip.place(one, when_ms), np.asarray(value, np.float64), window.step_ms)
+        for each, one, when_ms, value in zip(inputs, of, at_ms, values, strict=True)
     ]
     numbers = np.unique(np.concatenate([known for known, _ in columns]))
     brought = np.full((len(numbers), len(columns)), np.nan)
@@ -84,11 +100,15 @@ def resampled(
         rows = np.searchsorted(numbers, known)
         brought[rows, place] = value
         is_spoilt[rows, place] = np.isnan(value)
-    return Steps(numbers * window.step_ms, brought, is_spoilt)
+    places = numbers * window.step_ms
+    return Steps(strip.number(places), brought, is_spoilt, None if series is None else places // strip.length)
 
 
-def windows_at(view: View, steps: Steps, end_ms: Times) -> Windows:
-    """The windows that end at these times (UTC ms, whole steps)."""
+def windows_at(view: View, steps: Steps, end_ms: Times, series: Times | None = None) -> Windows:
+    """The windows that end at these times (UTC ms, whole steps).
+
+    `series`: which one each window is of, where there are several.
+    """
     count = len(end_ms)
     before = view.window.length + view.reach + max(view.hold_steps)
     made = Windows(
@@ -97,18 +117,26 @@ def windows_at(view: View, steps: Steps, end_ms: Times) -> Windows:
         last=np.empty((count, len(view.inputs))),
         is_whole=np.empty(count, bool),
     )
-    line, ends = _line(view, steps, made.end_ms, apart=before)
+    line, ends = line_of(view.window, steps, _given(series, count), made.end_ms, apart=before)
     for part in _parts(ends, before * max(len(view.inputs), len(view.features))):
         places, found = spans_of(ends[part], before - 1, 0)
         _fill(made, part, view, grid_at(view, line, places), found - (view.window.length + view.reach - 1))
     return made
 
 
-def actual(view: View, targets: Sequence[Target], horizons: Sequence[int], steps: Steps, end_ms: Times) -> Floats:
+def actual(
+    view: View,
+    targets: Sequence[Target],
+    horizons: Sequence[int],
+    steps: Steps,
+    end_ms: Times,
+    series: Times | None = None,
+) -> Floats:
     """What came: float64 [windows, targets, horizons] in the targets' units; NaN where it is not known."""
     before, after = max(view.hold_steps) + 1, max(horizons)
     came = np.empty((len(end_ms), len(targets), len(horizons)))
-    line, ends = _line(view, steps, np.asarray(end_ms, np.int64), apart=before + after + 1)
+    given = _given(series, len(end_ms))
+    line, ends = line_of(view.window, steps, given, np.asarray(end_ms, np.int64), apart=before + after + 1)
     for part in _parts(ends, (before + after) * len(view.inputs)):
         places, found = spans_of(ends[part], before, after)
         grid = grid_at(view, line, places)
@@ -141,10 +169,10 @@ def absolute(view: View, targets: Sequence[Target], told: Floats, last: Floats) 
     return values
 
 
-def _by_step(resample: str, at_ms: Times, values: Floats, step_ms: int) -> tuple[Times, Floats]:
+def _by_step(resample: str, places: Times, values: Floats, step_ms: int) -> tuple[Times, Floats]:
     """The numbers of the steps with any reading, and the value of each; NaN where none was good."""
-    order = np.argsort(at_ms, kind="stable")
-    numbers, values = at_ms[order] // step_ms, values[order]
+    order = np.argsort(places, kind="stable")
+    numbers, values = places[order] // step_ms, values[order]
     is_good = np.abs(values) <= _GREATEST
     known, good = numbers[_firsts(numbers)], numbers[is_good]
     first, values = _firsts(good), values[is_good]
@@ -171,10 +199,8 @@ def _reduced(resample: str, values: Floats, first: NDArray[np.int64]) -> Floats:
             return np.asarray(values[after - 1], np.float64)
 
 
-def _line(view: View, steps: Steps, end_ms: Times, apart: int) -> tuple[Line, Times]:
-    places = places_of(view.window, steps.at_ms, apart)
-    ends = ends_of(view.window, steps.at_ms, places, end_ms, apart)
-    return Line(places, steps.at_ms, steps.values, steps.is_spoilt, apart), ends
+def _given(series: Times | None, count: int) -> Times:
+    return np.zeros(count, np.int64) if series is None else np.asarray(series, np.int64)
 
 
 def _parts(ends: Times, cells_each: int) -> Iterator[NDArray[np.int64]]:

@@ -245,3 +245,32 @@ def _brought(how: str, readings: list[tuple[int, float]]) -> tuple[float, bool]:
         return math.nan, bool(readings)
     found: list[Any] = [value for _, value in sorted(good, key=lambda each: each[0])]
     return {"last": found[-1], "mean": sum(found) / len(found), "min": min(found), "max": max(found)}[how], False
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_several_series_at_once_are_as_each_alone(data: st.DataObject) -> None:
+    view = data.draw(views())
+    reading = st.tuples(st.integers(0, 6000), st.integers(-2, 9).map(float))
+    readings = [[data.draw(st.lists(reading, max_size=20)) for _ in view.inputs] for _ in range(3)]
+    ends = np.asarray(data.draw(st.lists(st.integers(-99, 99), min_size=1, max_size=5)), np.int64) * STEP_MS
+    target = [Target(name="movement", transform="change", of=("x0",), over="rms")]
+    by_input = [list(each) for each in zip(*readings, strict=True)]
+    of = [np.repeat(np.arange(3), [len(one) for one in each]) for each in by_input]
+    joined = [[reading for one in each for reading in one] for each in by_input]
+    together = resampled(view.inputs, view.window, *_columns(joined), of)
+    series = np.tile(np.arange(3), len(ends))
+    made = windows_at(view, together, np.repeat(ends, 3), series)
+    came = actual(view, target, (1, 3), together, np.repeat(ends, 3), series)
+    for number, each in enumerate(readings):
+        alone = resampled(view.inputs, view.window, *_columns(each))
+        expected = windows_at(view, alone, ends)
+        assert made.is_whole[number::3].tolist() == expected.is_whole.tolist()
+        whole = expected.is_whole
+        np.testing.assert_array_equal(made.features[number::3][whole], expected.features[whole])
+        np.testing.assert_array_equal(came[number::3], actual(view, target, (1, 3), alone, ends))
+
+
+def _columns(readings: Sequence[Sequence[tuple[int, float]]]) -> tuple[list[Any], list[Any]]:
+    times = [np.asarray([at for at, _ in each], np.int64) for each in readings]
+    return times, [np.asarray([value for _, value in each], np.float64) for each in readings]
