@@ -7,11 +7,15 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from contract.windows import Steps
 from models.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from contract.windows import Mask, Times
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +90,12 @@ class Dataset:
 
 def _utc(at_ms: int) -> dt.datetime:
     return dt.datetime.fromtimestamp(at_ms / 1000, tz=dt.UTC)
+
+
+def runs(marked: Mask, at_ms: Times, step_ms: int) -> list[tuple[int, int]]:
+    """Where rows are marked one after another without a gap in time: first row, and the one after the last."""
+    goes_on = np.zeros(len(marked) + 1, bool)
+    goes_on[1:-1] = marked[1:] & marked[:-1] & (np.diff(at_ms) == step_ms)
+    starts = np.flatnonzero(marked & ~goes_on[:-1])
+    ends = np.flatnonzero(marked & ~goes_on[1:]) + 1
+    return list(zip(starts.tolist(), ends.tolist(), strict=True))

