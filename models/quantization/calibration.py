@@ -1,0 +1,67 @@
+"""By which windows the range of each int8 tensor is set, and whether they stand for those that will come. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import numpy as np
+
+from models.errors import ConversionError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats: TypeAlias = NDArray[np.float32]
+
+WINDOWS: Final = 300
+# An autoencoder is there for windows unlike any that it has seen: half of those that it is calibrated by are up to so
+# many times as far from the mean.
+_AMPLIFIED: Final = 5.0
+
+_LEVELS: Final = 256
+# Of the values that a model was trained on, how many its int8 form may cut off, and how many levels their standard
+# deviation is to have at least: 256 levels are 8 deviations of 32 levels, with heavier tails fewer.
+_MOST_CUT: Final = 0.005
+_LEAST_LEVELS: Final = 4.0
+
+
+def evenly(count: int, of: int) -> NDArray[np.int64]:
+    """At most `count` of so many places, evenly spread."""
+    return np.unique(np.linspace(0, of - 1, min(count, of)).round().astype(np.int64))
+
+
+def representative(windows: Floats, *, keep: float = 1.0, amplified: bool = False) -> Floats:
+    """Windows [n, L, F] to calibrate by, of the scaled ones trained on.
+
+    `keep` is the share of each feature's values that stays within the range: what is beyond is cut off, so that a
+    few outliers do not take the levels from all others. `amplified` is for autoencoders.
+    """
+    chosen = windows[evenly(WINDOWS, len(windows))]
+    if keep < 1:
+        tail = (1 - keep) / 2
+        low, high = np.quantile(windows.reshape(-1, windows.shape[-1]), (tail, 1 - tail), axis=0)  # [F] each
+        chosen = np.clip(chosen, low, high)
+    if amplified:
+        factors = np.linspace(1, _AMPLIFIED, len(chosen[::2]))  # [n / 2]
+        chosen = chosen.copy()
+        chosen[::2] *= factors[:, None, None]
+    return np.asarray(chosen, np.float32)
+
+
+def check_range(first_int8: tuple[float, int] | None, windows: Floats) -> None:
+    """Raises ConversionError where an int8 form's range does not fit the scaled windows that were trained on."""
+    if first_int8 is None:
+        raise ConversionError("has no int8 tensor: it was not calibrated")
+    scale, zero = first_int8
+    low, high = (-_LEVELS // 2 - zero - 0.5) * scale, (_LEVELS // 2 - 1 - zero + 0.5) * scale
+    cut = float(np.mean((windows < low) | (windows > high)))
+    if cut > _MOST_CUT:
+        raise ConversionError(
+            f"its range, {low:.3g} to {high:.3g}, cuts off {cut:.1%} of the values trained on: the windows that it was "
+            "calibrated by do not stand for them"
+        )
+    if (levels := float(windows.std()) / scale) < _LEAST_LEVELS:
+        raise ConversionError(
+            f"its range, {low:.3g} to {high:.3g}, leaves {levels:.1f} levels for a standard deviation of what it was "
+            f"trained on, wanted are {_LEAST_LEVELS:g}: the windows that it was calibrated by have outliers"
+        )
