@@ -27,14 +27,15 @@ NETS = Path(__file__).parent / "nets"
 Y = {"name": "y", "of": ["a"]}
 
 
-def manifest_of(net: Path, *, length: int, inputs: list[str], **more: Any) -> dict[str, Any]:
+def manifest_of(net: Path, *, length: int, inputs: list[Any], **more: Any) -> dict[str, Any]:
+    """Inputs by name are features, too."""
     content = net.read_bytes()
     document = {
         "format": 1,
         "name": net.stem,
         "version": "1.0.0",
-        "inputs": [{"name": name} for name in inputs],
-        "features": [{"name": name, "of": [name]} for name in inputs],
+        "inputs": [each if isinstance(each, dict) else {"name": each} for each in inputs],
+        "features": [{"name": name, "of": [name]} for name in inputs if isinstance(name, str)],
         "window": {"length": length, "step_s": 0.1, "max_bad_share": 0.5},
         "output": {"kind": "forecast", "targets": [Y], "horizons": list(range(1, 9)), "quantiles": [0.5]},
         "files": [

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from edge.errors import ModelError
 from edge.inference.frames import MAX_BODY_BYTES, FrameError, encode_frame, read_frame, receive_frame
 from edge.models import InferenceConfig
-from edge.models.child import LostProcessError, ModelProcess, WindowToRun, started
+from edge.models.child import LostProcessError, ModelProcess, Outcome, WindowToRun, started
 from edge.models.package import read_package, settings_of
 
 if TYPE_CHECKING:
@@ -91,6 +91,32 @@ def test_a_batch_of_windows_is_answered_in_order(
     # The last step of b is missing in every other, and takes the value before it.
     assert [total for total, _ in outcomes] == [8 * n + 28 - (n % 2 == 0) for n in range(500)]
     assert {reason for _, reason in outcomes} == {None}
+
+
+def test_the_process_knows_when_a_window_ends(
+    put_model: Callable[..., Path], served: Callable[..., ModelConfig], tmp_path: Path
+) -> None:
+    day_ms = 86_400_000
+    features = [{"name": "sin", "transform": "day_sin"}, {"name": "log", "transform": "log", "of": ["b"]}]
+    window = {"length": 4, "step_s": 21_600}
+    settings = settings_in(put_model(tmp_path / "m", features=features, window=window), served)
+
+    async def run() -> list[Outcome]:
+        async with started(InferenceConfig()) as process:
+            await process.load(settings)
+            values = [struct.pack("=8d", 0, 0, 0, 0, 1, 1, 1, last) for last in (1, 1, 0)]
+            windows = [
+                WindowToRun(settings, end_ms, each, bytes([1] * 8))
+                for end_ms, each in zip((0, day_ms // 4, 0), values, strict=True)
+            ]
+            return [outcome async for outcome in process.run(windows)]
+
+    first, second, third = asyncio.run(run())
+    # From midnight on, and from six in the morning on.
+    assert list(first.numbers[::2]) == pytest.approx([0, 1, 0, -1], abs=1e-6)
+    assert list(second.numbers[::2]) == pytest.approx([1, 0, -1, 0], abs=1e-6)
+    assert third.no_window == "log, the log of b, is not finite in the window"
+    assert third.failed is None
 
 
 def test_a_model_that_is_dropped_is_not_there_any_more(

@@ -62,6 +62,21 @@ def test_before_the_window_come_as_many_steps_as_a_value_may_stand() -> None:
     assert list(states[:6]) == [NOTHING, GOOD, NOTHING, NOTHING, NOTHING, NOTHING]
 
 
+def test_inputs_of_one_metric_each_make_their_own_of_it() -> None:
+    names = ("last", "mean", "min", "max")
+    document = manifest().model_dump(mode="json") | {
+        "inputs": [{"name": name, "metric": "level", "resample": name} for name in names],
+        "features": [{"name": "a", "transform": "change", "of": ["last"]}],
+    }
+    feed = Feed(parse_config(document, Manifest, "m"), config(inputs={"level": "s/x"}))
+    assert [address for address, _ in feed.rings] == [("s", "x")] * 4
+    for at_ms, value in ((6100, 5.0), (6300, 1.0), (6200, 3.0)):
+        put(feed, at_ms, *[value] * 4)
+    values, _ = feed.window(7000)
+    # A step more than the four of the window: that before the first change.
+    assert struct.unpack("=20d", values) == (0, 0, 0, 0, 1, 0, 0, 0, 0, 3, 0, 0, 0, 0, 1, 0, 0, 0, 0, 5)
+
+
 @given(
     st.sampled_from([0.1, 1.0, 2.5]),
     st.sampled_from([None, 0.3, 1.0, 7.0]),

@@ -7,7 +7,6 @@ import functools
 import math
 import os
 import signal
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,59 +89,6 @@ async def test_a_version_takes_over_without_a_window_lost(
     assert "z/0.2s/p90" in {info.name for info in agent.devices["m"].metrics()}
     # The window was whole from the first: what the one before had been fed with was known.
     assert all(r.quality == Quality.GOOD for poll in agent.polls for r in poll.readings)
-
-
-@pytest.mark.parametrize(
-    ("net", "said"),
-    [
-        ("hungry", "eats-memory.tflite"),
-        # LiteRT looks at the whole file first.
-        ("crashing", "it ended the process: SIG" if sys.version_info < (3, 12) else "not a valid Flatbuffer"),
-        ("lying", "takes 1 x 60 x 5, the manifest says 1 x 59 x 5"),
-        ("cut", "has 1000 bytes, the manifest says"),
-        ("unmapped", "inputs says nothing of f, which steady 2.0.0 needs"),
-        ("garbled", "manifest.json: is not JSON"),
-    ],
-)
-@in_a_loop
-async def test_a_version_that_is_no_good_is_refused_and_the_one_before_goes_on(  # noqa: PLR0913, PLR0917 - fixtures
-    net: str, said: str, desk: Any, served: Any, put_model: Callable[..., Path], tmp_path: Path, eventually: Any
-) -> None:
-    agent = desk(max_memory_mb=64)
-    agent.models.change([served("m", put_model(tmp_path / "m", "steady"), "abcde", every_s=EVERY_MS / 1000)])
-    async with agent.running():
-        await eventually(lambda: agent.results("m"), "results")
-        pid = agent.process["pid"]
-        put_spoilt(tmp_path / "m", net, put_model)
-        await eventually(lambda: agent.of("m")["refused"], "the refusal")
-        assert said in agent.of("m")["refused"]
-        count = len(agent.results("m"))
-        await eventually(lambda: len(agent.results("m")) >= count + 3, "results all the same")
-        assert agent.process["pid"] == pid
-    assert {reading.value for reading in agent.results("m")} == {"1.0.0"}
-    assert agent.of("m")["skipped"] == 0
-    assert agent.of("m")["state"] == "ok"
-
-
-def put_spoilt(directory: Path, how: str, put_model: Callable[..., Path]) -> None:
-    match how:
-        case "hungry":
-            put_model(directory, "eats-memory")
-        case "crashing":
-            y = {"name": "y", "of": ["a"]}
-            echo = {"output": {"kind": "forecast", "targets": [y], "horizons": [1], "quantiles": [0.5]}}
-            put_model(directory, "crashes", inputs=list("abcde"), **echo)
-        case "lying":
-            put_model(directory, "steady", window={"length": 59, "step_s": 0.02})
-        case "cut":
-            put_model(directory.with_name("cut"), "steady", version="2.0.0")
-            (directory.with_name("cut") / "steady.tflite").write_bytes(b"x" * 1000)
-            directory.rename(directory.with_name("old"))
-            directory.with_name("cut").rename(directory)
-        case "unmapped":
-            put_model(directory, "steady", version="2.0.0", inputs=list("abcdef"))
-        case "garbled":
-            (directory / "manifest.json").write_text("{")
 
 
 @pytest.mark.parametrize(("net", "said"), [("hangs", "no answer within 0.5 s"), ("turns-nan", "are not finite")])

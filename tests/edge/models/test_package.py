@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,79 @@ def test_an_input_in_another_unit_is_refused(put_model: Callable[..., Path], tmp
         check_inputs(in_cm, config(), METRICS.get)
     unknown = manifest.model_copy(update={"inputs": (level, flow.model_copy(update={"unit": "l/s"}))})
     check_inputs(unknown, config(), METRICS.get)
+
+
+def test_inputs_of_one_metric_are_mapped_by_it_and_each_has_its_unit(
+    put_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    inputs = [
+        {"name": "least", "metric": "level", "resample": "min", "unit": "m"},
+        {"name": "greatest", "metric": "level", "resample": "max", "unit": "m"},
+    ]
+    features = [{"name": "span", "transform": "log_ratio", "of": ["greatest", "least"]}]
+    more = {"features": features, "output": {"kind": "anomaly", "score": "reconstruction", "threshold": 1}}
+    manifest = read_package(put_model(tmp_path / "m", inputs=inputs, **more), ()).manifest
+    mapped = config(inputs={"level": "plant/level"})
+    check_inputs(manifest, mapped, METRICS.get)
+    with pytest.raises(ModelError, match="inputs says nothing of level"):
+        check_inputs(manifest, config(inputs={"least": "plant/level", "greatest": "plant/level"}), METRICS.get)
+    with pytest.raises(ModelError, match=r"inputs has least: echo takes level"):
+        check_inputs(manifest, config(inputs={"level": "plant/level", "least": "plant/level"}), METRICS.get)
+    inputs[1]["unit"] = "cm"
+    manifest = read_package(put_model(tmp_path / "m", inputs=inputs, **more), ()).manifest
+    with pytest.raises(ModelError, match="input greatest: plant/level is in m, the model takes cm"):
+        check_inputs(manifest, mapped, METRICS.get)
+
+
+def test_what_features_look_back_at_and_what_holds_is_sent_with_the_window(
+    put_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    inputs = [{"name": "a", "hold_s": 0.3}, {"name": "b", "hold_s": 0.1}]
+    features = [{"name": name, "transform": "change", "of": [name], "mean": 1, "scale": 2} for name in "ba"]
+    put_model(tmp_path / "m", inputs=inputs, features=features)
+    told = settings_of(read_package(tmp_path / "m", ()), config())
+    assert (told.length, told.reach, told.rows, told.step_ms, told.hold_steps) == (4, 1, 4 + 1 + 3, 100, (3, 1))
+    assert [(each.name, each.transform, each.of) for each in told.features] == [
+        ("b", "change", (1,)),
+        ("a", "change", (0,)),
+    ]
+
+
+def test_a_file_for_another_runtime_is_left_alone(put_model: Callable[..., Path], tmp_path: Path) -> None:
+    put_model(tmp_path / "m")
+    (tmp_path / "m" / "model.keras").write_bytes(b"keras")
+    both = put_model(tmp_path / "m", files=files(tmp_path / "m", "tflite", "tensorflow"))
+    (both / "model.keras").write_bytes(b"keras")
+    package = read_package(both, ())
+    assert [form.file for form in settings_of(package, config()).forms] == ["echo.tflite"]
+    kept = Store(tmp_path / "state", ()).keep(package)
+    assert sorted(place.name for place in kept.directory.iterdir()) == ["echo.tflite", "manifest.json"]
+    put_model(tmp_path / "m", files=files(both, "tensorflow"))
+    with pytest.raises(
+        ModelError, match=r"echo 1\.0\.0 has no file of runtime tflite, .*: model\.keras is for tensorflow"
+    ):
+        read_package(tmp_path / "m", ())
+
+
+def files(directory: Path, *runtimes: str) -> list[dict[str, Any]]:
+    digest = hashlib.sha256((directory / "echo.tflite").read_bytes()).hexdigest()
+    tflite = {"form": "float32", "file": "echo.tflite", "sha256": digest, "size_bytes": 928}
+    keras = {"form": "float32", "file": "model.keras", "sha256": "0" * 64, "size_bytes": 5, "runtime": "tensorflow"}
+    return [{"tflite": tflite, "tensorflow": keras}[runtime] for runtime in runtimes]
+
+
+def test_steps_of_a_market_are_not_for_a_device(put_model: Callable[..., Path], tmp_path: Path) -> None:
+    put_model(tmp_path / "m", window={"length": 4, "step_s": 60, "steps": "present"})
+    with pytest.raises(ModelError, match=r"echo 1\.0\.0 has window\.steps: present, allowed on a device: clock"):
+        read_package(tmp_path / "m", ())
+
+
+def test_a_manifest_of_another_format_says_only_that(put_model: Callable[..., Path], tmp_path: Path) -> None:
+    put_model(tmp_path / "m", format=2, tensors=[], window={"steps": "odd"})
+    with pytest.raises(ModelError) as caught:
+        read_package(tmp_path / "m", ())
+    (said,) = str(caught.value).split(": format: ")[1:]
+    assert said == "found 2, allowed: 1: it is written for another version of the agent"
 
 
 def test_a_form_that_is_asked_for_has_to_be_there(put_model: Callable[..., Path], tmp_path: Path) -> None:
