@@ -60,7 +60,8 @@ class Scaler:
 
 
 def _moments(values: NDArray[np.float32], axes: tuple[int, int]) -> tuple[Floats, Floats]:
-    return values.mean(axis=axes, dtype=np.float64), values.std(axis=axes, dtype=np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        return values.mean(axis=axes, dtype=np.float64), values.std(axis=axes, dtype=np.float64)
 
 
 def _check(what: str, given: Sequence[Scaled], mean: Floats, scale: Floats) -> None:

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Final
 from models.recipes.stock_day import STOCK_DAY
 from models.recipes.stock_minute import STOCK_MINUTE
 from models.recipes.tank_level import TANK_LEVEL
+from models.recipes.weather_hour import WEATHER_HOUR
+from models.recipes.wind_power import WIND_POWER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from models.recipe import Recipe
 
-RECIPES: Final[Mapping[str, Recipe]] = {each.name: each for each in (STOCK_MINUTE, STOCK_DAY, TANK_LEVEL)}
+RECIPES: Final[Mapping[str, Recipe]] = {
+    each.name: each for each in (STOCK_MINUTE, STOCK_DAY, TANK_LEVEL, WIND_POWER, WEATHER_HOUR)
+}

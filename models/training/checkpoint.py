@@ -48,7 +48,7 @@ class Checkpoint:
     def load(cls, place: Path, of: str) -> Self | None:
         """What lies there; none where it is of another training, or no checkpoint."""
         try:
-            with np.load(place / _FILE, allow_pickle=False) as file:
+            with (place / _FILE).open("rb") as content, np.load(content, allow_pickle=False) as file:
                 arrays = dict(file)
             given, history = str(arrays["of"]), arrays["history"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):

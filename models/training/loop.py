@@ -57,7 +57,7 @@ def fit_net(  # noqa: PLR0913 - each is one thing to say
     `place`: one that was killed goes on there, and ends as if it had not been. Raises TrainingError when the loss is
     no longer a number.
     """
-    run = _Run(net, loss, fit)
+    run = _Run(net, loss, fit, train)
     of = _digest(net, train, valid, fit, seed)
     if place and (kept := Checkpoint.load(place, of)):
         run.restore(kept)
@@ -88,12 +88,14 @@ def _is_over(history: NDArray[np.float64], fit: Fit) -> bool:
 class _Run:
     """A net with its optimizer."""
 
-    def __init__(self, net: keras.Model, loss: Callable[[Any, Any], Any], fit: Fit) -> None:
+    def __init__(self, net: keras.Model, loss: Callable[[Any, Any], Any], fit: Fit, like: Pairs) -> None:
         self._net, self._loss, self._fit = net, loss, fit
         self._adam = keras.optimizers.Adam(fit.learning_rate, global_clipnorm=_MAX_NORM, jit_compile=False)
         self._adam.build(net.trainable_variables)
-        self._step = tf.function(self._learn, reduce_retracing=True)
-        self._test = tf.function(lambda x, y: loss(y, net(x, training=False)), reduce_retracing=True)
+        # For any number of windows, so that it is traced once and not again for an epoch's last ones.
+        signature = [tf.TensorSpec((None, *each.shape[1:]), tf.float32) for each in (like.x, like.y)]
+        self._step = tf.function(self._learn, signature, autograph=False)
+        self._test = tf.function(lambda x, y: loss(y, net(x, training=False)), signature, autograph=False)
 
     def epoch(self, train: Pairs, number: int, seed: int) -> float:
         """Each window once; the mean loss on the way. The steps get smaller along half a cosine."""

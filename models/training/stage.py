@@ -23,7 +23,7 @@ _VALID_SHARE: Final = 0.15
 def train(recipe: Recipe, options: Options) -> None:
     """Writes `model.keras`, `trained.json` and `history.json`; one that was stopped goes on at its last epoch."""
     if isinstance(recipe, AnomalyRecipe):
-        from models.anomaly import train_anomaly  # noqa: PLC0415 - a forecast needs none of it
+        from models.anomaly.stage import train_anomaly  # noqa: PLC0415 - a forecast needs none of it
 
         train_anomaly(recipe, options)
     else:

@@ -46,6 +46,7 @@ __all__ = ["keras", "seeded", "tf"]
 
 
 def seeded(seed: int) -> None:
-    """From here on this process gives the same numbers again, on a GPU too."""
+    """From here on this process gives the same numbers again, on a GPU too, and unnamed layers the same names."""
+    keras.backend.reset_uids()
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
