@@ -383,13 +383,28 @@ def contribution_metric(feature: str) -> str:
 
 def parse_manifest(text: bytes, origin: str) -> Manifest:
     """The manifest in a JSON file's bytes, which errors call `origin`; raises ConfigError, one line per fault."""
+    document = parse_document(text, origin)
+    if kind_of(document) == "scene":
+        raise ConfigError(f"{origin}: output.kind: found 'scene': a camera's model, allowed here: forecast, anomaly")
+    return parse_config(document, Manifest, origin)
+
+
+def parse_document(text: bytes, origin: str) -> object:
+    """What is in a manifest's bytes, of whatever kind it is; raises ConfigError."""
     if len(text) > MAX_MANIFEST_BYTES:
         raise ConfigError(f"{origin}: is larger than {MAX_MANIFEST_BYTES} bytes")
     try:
-        document = json.loads(text, object_pairs_hook=_unique_keys)
+        return json.loads(text, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as exc:
         raise ConfigError(f"{origin}: is not JSON: {exc}") from exc
-    return parse_config(document, Manifest, origin)
+
+
+def kind_of(document: object) -> str | None:
+    """Of which kind a manifest says that its model is; None where it does not say."""
+    match document:
+        case {"output": {"kind": str(kind)}}:
+            return kind
+    return None
 
 
 def _unique_keys(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
