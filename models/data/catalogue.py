@@ -31,6 +31,7 @@ _MODULES: Final = {
     "shuttle": "labelled",
 }
 NAMES: Final = tuple(_MODULES)
+_KEPT: Final = "kept:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,17 +56,17 @@ def load(name: str, options: Options) -> Dataset:
     return dataset
 
 
-def about(name: str) -> About:
+def about(name: str, options: Options) -> About:
     """What a data set is, under which terms, and what it is good for; raises DataError."""
-    found: About = _module(name).ABOUT[name]
+    found: About = _module(name).about(name, options) if name.startswith(_KEPT) else _module(name).ABOUT[name]
     return found
 
 
-def describe(dataset: Dataset) -> Described:
-    """A data set of this catalogue in a few words."""
+def describe(dataset: Dataset, options: Options) -> Described:
+    """A data set of `NAMES`, or one that was put aside, in a few words."""
     return Described(
         name=dataset.name,
-        about=about(dataset.name),
+        about=about(dataset.name, options),
         origin=dataset.origin,
         keys=tuple(table.key for table in dataset.tables),
         rows=sum(len(table.steps.at_ms) for table in dataset.tables),
@@ -77,12 +78,13 @@ def describe(dataset: Dataset) -> Described:
     )
 
 
-def describe_all(options: Options, names: Iterable[str] = NAMES) -> list[Described]:
-    """All data sets, which are downloaded and simulated for it; raises DataError."""
-    return [describe(load(name, options)) for name in names]
+def describe_all(options: Options, names: Iterable[str] | None = None) -> list[Described]:
+    """These data sets, or all: they are downloaded and simulated for it; raises DataError."""
+    kept: list[str] = import_module("models.data.kept").names(options)
+    return [describe(load(name, options), options) for name in ((*NAMES, *kept) if names is None else names)]
 
 
 def _module(name: str) -> Any:  # noqa: ANN401 - a module by name
-    if name not in _MODULES:
-        raise DataError(f"data set {name!r}: allowed are {', '.join(NAMES)}")
-    return import_module(f"models.data.{_MODULES[name]}")
+    if name not in _MODULES and not name.startswith(_KEPT):
+        raise DataError(f"data set {name!r}: allowed are {', '.join(NAMES)} and what was kept")
+    return import_module(f"models.data.{_MODULES.get(name, 'kept')}")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import os
 import subprocess
 import sys
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,8 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from contract.windows import Steps
 from models.data.about import About
+from models.data.arrays import read_array
 from models.data.dataset import Dataset, Incident, Table
-from models.data.packages import read_member
 from models.errors import DataError
 
 if TYPE_CHECKING:
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 
 _ROOT: Final = Path(__file__).parents[2]
 _TIMEOUT_S: Final = 600
-_MAX_BYTES: Final = 256 << 20
 _FORMAT: Final = 1
 _ARRAYS: Final = {
     "format": "i",
@@ -65,7 +62,7 @@ _SIMULATIONS: Final = {
             title="Simulated water plant, every second",
             licence=_OURS,
             good_for="models of the demo's plant, by the names that its Modbus source tells; what is normal",
-            not_for="real plants: their physics, noise and faults differ; its days are an hour, or five minutes as the demo has them",
+            not_for="real plants: their physics, noise and faults differ; a day is an hour, or the demo's five minutes",
         ),
         what="plant",
         step_s=1.0,
@@ -166,7 +163,7 @@ def _simulate(arguments: Sequence[str], kept: Path) -> None:
 
 def read_history(content: bytes, origin: str, steps: int) -> dict[str, Any]:
     """The arrays of a history's file, of so many steps; raises DataError."""
-    arrays = {name: _array(content, name, kind, origin) for name, kind in _ARRAYS.items()}
+    arrays = {name: read_array(content, name, kind, origin) for name, kind in _ARRAYS.items()}
     shape = arrays["values"].shape
     incidents = {len(arrays[name]) for name in _ARRAYS if name.startswith("incident")}
     if (
@@ -179,17 +176,6 @@ def read_history(content: bytes, origin: str, steps: int) -> dict[str, Any]:
     ):
         raise DataError(f"{origin}: is no history of {steps} steps as this version writes it")
     return arrays
-
-
-def _array(content: bytes, name: str, kind: str, origin: str) -> Any:  # noqa: ANN401 - an array of whatever kind is asked for
-    member = read_member(content, f"{name}.npy", origin, at_most=_MAX_BYTES)
-    try:
-        array = np.load(io.BytesIO(member), allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile) as exc:
-        raise DataError(f"{origin}: {name} cannot be read: {exc}") from exc
-    if array.dtype.kind != kind:
-        raise DataError(f"{origin}: {name} is of type {array.dtype}")
-    return array
 
 
 def _tables(simulation: _Simulation, seed: int, history: dict[str, Any]) -> list[Table]:
