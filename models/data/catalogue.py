@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterable
 
-    from models.data.about import About
-    from models.data.dataset import Dataset
+    from models.data.dataset import About, Dataset
     from models.options import Options
 
 # Each of these modules has `load(name, options)`, and says in ABOUT what its sets are.

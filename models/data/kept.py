@@ -11,9 +11,8 @@ from pydantic import Field, ValidationError
 
 from contract.config import Config
 from contract.windows import Steps
-from models.data.about import About
 from models.data.arrays import read_array, read_text, write_arrays
-from models.data.dataset import Dataset, Incident, Table
+from models.data.dataset import About, Dataset, Incident, Table
 from models.errors import DataError
 
 if TYPE_CHECKING:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from contract.windows import Steps
-from models.data.about import About
 from models.data.columns import columns, numbers, times
-from models.data.dataset import Dataset, Incident, Table, runs
+from models.data.dataset import About, Dataset, Incident, Table, runs
 from models.data.packages import member, pin
 from models.errors import DataError
 

@@ -35,6 +35,7 @@ _ANY_MACHINE: Final = (
     *("--only-binary=:all:", "--platform=manylinux_2_28_x86_64", "--platform=manylinux_2_17_x86_64"),
     *("--implementation=cp", "--python-version=3.11", "--abi=cp311", "--abi=none"),
 )
+_ATTEMPTS: Final = ("--retries=2", "--timeout=20")
 _FETCH_S: Final = 300
 _READ_ERRORS: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 
@@ -75,7 +76,10 @@ def wheel(pinned: Pin, options: Options) -> bytes:
     kept = options.data / "packages" / f"{pinned.name}-{pinned.version}.whl"
     if kept.is_file() and _sha256(content := kept.read_bytes()) == pinned.sha256:
         return content
-    kept.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise DataError(f"{kept.parent}: cannot be made: {exc.strerror}") from exc
     with tempfile.TemporaryDirectory(dir=kept.parent) as place:
         content = _fetched(pinned, Path(place), options)
         part = Path(place) / "whole"
@@ -102,7 +106,7 @@ def _fetched(pinned: Pin, place: Path, options: Options) -> bytes:
     requirements = place / "requirements.txt"
     requirements.write_text(pinned.requirement + "\n", encoding="utf-8")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += ["--require-hashes", *_ANY_MACHINE, "--retries=2", "--timeout=20", f"--dest={place}"]
+    command += ["--require-hashes", *_ANY_MACHINE, *_ATTEMPTS, f"--dest={place}"]
     with _progress(options) as progress:
         progress.add_task(f"downloading {pinned}", total=None)
         try:
@@ -127,6 +131,9 @@ def _fetched(pinned: Pin, place: Path, options: Options) -> bytes:
 
 def _reason(complaint: str) -> str:
     lines = [line.strip() for line in complaint.splitlines() if line.strip()]
+    # Its last word is then that there is no such version.
+    if any("connection broken" in line for line in lines):
+        return "no package index answers; is there a network?"
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     return (errors or lines or ["pip says nothing"])[-1]
 

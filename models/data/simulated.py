@@ -13,9 +13,8 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from contract.windows import Steps
-from models.data.about import About
 from models.data.arrays import read_array
-from models.data.dataset import Dataset, Incident, Table
+from models.data.dataset import About, Dataset, Incident, Table
 from models.errors import DataError
 
 if TYPE_CHECKING:
