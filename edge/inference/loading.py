@@ -16,6 +16,8 @@ from edge.inference.runtime import Net, NetError
 from edge.inference.settings import FORECAST, RECONSTRUCTION
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from edge.inference.arithmetic import Bytes, Floats, Singles
     from edge.inference.settings import FormSettings, ModelSettings
 
@@ -40,26 +42,36 @@ class LoadedModel:
 
 def load(settings: ModelSettings) -> LoadedModel:
     """The model in that of its forms which is fastest here; raises NetError where none can be used."""
+    net, form, us = fastest(settings.directory, settings.forms, lambda net: _try(net, settings))
+    return LoadedModel(settings, net, form, us)
+
+
+def fastest(
+    directory: str, forms: Sequence[FormSettings], try_out: Callable[[Net], float]
+) -> tuple[Net, str, dict[str, float]]:
+    """The form that is fastest here, and each form's time; raises NetError where none can be used.
+
+    `try_out` gives a form's time, us, and raises NetError where it is not what the manifest says.
+    """
     nets: dict[str, Net] = {}
     us: dict[str, float] = {}
     faults = []
-    for form in settings.forms:
+    for form in forms:
         try:
-            net = Net(_content(settings, form))
-            _check_shapes(net, settings)
-            us[form.form] = _try(net, settings)
+            net = Net(_content(directory, form))
+            us[form.form] = try_out(net)
             nets[form.form] = net
         except NetError as exc:
             faults.append(f"{form.file}: {exc}")
     if not nets:
         raise NetError("; ".join(faults))
-    fastest = min(us, key=us.__getitem__)
-    return LoadedModel(settings, nets[fastest], fastest, us)
+    chosen = min(us, key=us.__getitem__)
+    return nets[chosen], chosen, us
 
 
-def _content(settings: ModelSettings, form: FormSettings) -> bytes:
+def _content(directory: str, form: FormSettings) -> bytes:
     try:
-        with (Path(settings.directory) / form.file).open("rb") as file:
+        with (Path(directory) / form.file).open("rb") as file:
             content = file.read(form.size_bytes + 1)
     except OSError as exc:
         raise NetError(f"cannot be read: {exc.strerror}") from exc
@@ -85,7 +97,8 @@ def _check_shapes(net: Net, settings: ModelSettings) -> None:
 
 
 def _try(net: Net, settings: ModelSettings) -> float:
-    """The median time of windows around the mean, us; raises NetError where a result is no good."""
+    """The median time of windows around the mean, us; raises NetError where it or its result is no good."""
+    _check_shapes(net, settings)
     noise = np.random.default_rng(0).standard_normal((settings.length, settings.channels))
     mean, scale = (np.asarray([getattr(each, name) for each in settings.features]) for name in ("mean", "scale"))
     windows = [np.tile(mean, (settings.length, 1)), mean + noise * scale]

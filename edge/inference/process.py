@@ -24,6 +24,7 @@ from edge.inference.arithmetic import NoWindowError
 from edge.inference.frames import encode_frame, read_frame
 from edge.inference.loading import LoadedModel, load
 from edge.inference.runtime import NetError, runtime_name
+from edge.inference.scene import SceneSettings, load_scene
 from edge.inference.settings import ModelSettings
 from edge.modesty import die_with, stand_back
 
@@ -40,6 +41,8 @@ class Server:
     def answer(self, head: dict[str, Any], body: bytes) -> Reply | None:
         """The answer to a request, None where none is due."""
         match head:
+            case {"load": {"side": _} as document}:
+                return _tried(SceneSettings.from_document(document))
             case {"load": document}:
                 return self._load(ModelSettings.from_document(document))
             case {"run": key, "end_ms": end_ms}:
@@ -70,6 +73,15 @@ class Server:
         except NetError as exc:
             return {"failed": str(exc)}, b""
         return {"us": (time.perf_counter_ns() - before_ns) / 1000}, result.tobytes()
+
+
+def _tried(settings: SceneSettings) -> Reply:
+    """A camera's model is run in the camera's own process; here it is only tried."""
+    try:
+        loaded = load_scene(settings)
+    except NetError as exc:
+        return {"refused": str(exc)}, b""
+    return {"form": loaded.form, "us": loaded.us}, b""
 
 
 def main() -> None:

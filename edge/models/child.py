@@ -19,6 +19,7 @@ from edge.inference.frames import FrameError, Head, encode_frame, receive_frame
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from edge.inference.scene import SceneSettings
     from edge.inference.settings import ModelSettings
     from edge.models.config import InferenceConfig
 
@@ -112,7 +113,7 @@ class ModelProcess:
         if self._process.returncode is not None:
             raise LostProcessError(f"ended, by {_how(self._process.returncode)}, while nothing was asked of it")
 
-    async def load(self, settings: ModelSettings) -> Chosen:
+    async def load(self, settings: ModelSettings | SceneSettings) -> Chosen:
         """Loads a model and tries it; raises ModelError where it is refused."""
         self._send(encode_frame({"load": settings.to_document()}))
         head, _ = await self._reply(self._config.timeout_s)

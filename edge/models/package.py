@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Generic, TypeAlias
+
+from typing_extensions import TypeVar
 
 from contract.config import ConfigError
 from contract.manifest import (
@@ -14,6 +16,7 @@ from contract.manifest import (
     SIGNATURE_FILE,
     ForecastOutput,
     Manifest,
+    ModelCard,
     parse_manifest,
 )
 from edge.errors import ModelError
@@ -32,22 +35,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from contract.manifest import ModelFile
     from edge.models.config import ModelConfig
     from edge.reading import MetricInfo
 
+CardT = TypeVar("CardT", bound=ModelCard, default=Manifest)
 Stamp: TypeAlias = tuple[object, ...]
 
 _MAX_SIGNATURE_BYTES: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Package:
+class Package(Generic[CardT]):
     """A manifest and where its files lie; two of the same digest are the same model.
 
     `signed_by` is the trusted key that has signed it, None where signatures are not asked for.
     """
 
-    manifest: Manifest
+    manifest: CardT
     directory: Path
     digest: str
     signed_by: Path | None = None
@@ -64,6 +69,13 @@ def stamp_of(directory: Path) -> Stamp:
 
 def read_package(directory: Path, trusted_keys: Sequence[Path]) -> Package:
     """The model in a directory, its files not yet looked at; raises ModelError, also for one that none has signed."""
+    return read_package_of(parse_manifest, directory, trusted_keys)
+
+
+def read_package_of(
+    parse: Callable[[bytes, str], CardT], directory: Path, trusted_keys: Sequence[Path]
+) -> Package[CardT]:
+    """The same of a model whose manifest `parse` reads; raises ModelError."""
     try:
         # Resolved once: what a link points to may change at any time.
         place = directory.resolve(strict=True)
@@ -72,7 +84,7 @@ def read_package(directory: Path, trusted_keys: Sequence[Path]) -> Package:
     path = place / MANIFEST_FILE
     text = _content(path, MAX_MANIFEST_BYTES)
     signed_by = _signer(text, place / SIGNATURE_FILE, trusted_keys) if trusted_keys else None
-    manifest = _parsed(text, path)
+    manifest = _parsed(parse, text, path)
     _check_is_for_devices(manifest)
     return Package(manifest, place, hashlib.sha256(text).hexdigest(), signed_by)
 
@@ -106,7 +118,7 @@ def settings_of(package: Package, config: ModelConfig, form: str | None = None) 
     return ModelSettings(
         key=f"{config.name} {package.digest} {form or ''}",
         directory=str(package.directory),
-        forms=tuple(FormSettings(each.form, each.file, each.sha256, each.size_bytes) for each in forms),
+        forms=forms_of(forms),
         length=manifest.window.length,
         reach=manifest.reach,
         rows=rows_of(manifest),
@@ -119,6 +131,11 @@ def settings_of(package: Package, config: ModelConfig, form: str | None = None) 
         out_shape=manifest.output.shape if isinstance(manifest.output, ForecastOutput) else (),
         targets=_targets(manifest),
     )
+
+
+def forms_of(files: Sequence[ModelFile]) -> tuple[FormSettings, ...]:
+    """What the process is told of the files."""
+    return tuple(FormSettings(each.form, each.file, each.sha256, each.size_bytes) for each in files)
 
 
 def rows_of(manifest: Manifest) -> int:
@@ -175,9 +192,9 @@ def _signer(text: bytes, path: Path, trusted_keys: Sequence[Path]) -> Path:
         raise ModelError(f"{path}: {exc}") from exc
 
 
-def _parsed(text: bytes, path: Path) -> Manifest:
+def _parsed(parse: Callable[[bytes, str], CardT], text: bytes, path: Path) -> CardT:
     try:
-        return parse_manifest(text, str(path))
+        return parse(text, str(path))
     except ConfigError as exc:
         lines = str(exc).splitlines()
         if other := [line for line in lines if line.startswith(f"{path}: format: found")]:
@@ -186,12 +203,12 @@ def _parsed(text: bytes, path: Path) -> Manifest:
         raise ModelError("; ".join(lines)) from exc
 
 
-def _check_is_for_devices(manifest: Manifest) -> None:
+def _check_is_for_devices(manifest: ModelCard) -> None:
     title = f"{manifest.name} {manifest.version}"
     if not manifest.tflite_files:
         others = ", ".join(f"{each.file} is for {each.runtime}" for each in manifest.files)
         raise ModelError(f"{title} has no file of runtime tflite, which alone runs on a device: {others}")
-    if manifest.window.steps != "clock":
+    if isinstance(manifest, Manifest) and manifest.window.steps != "clock":
         raise ModelError(
             f"{title} has window.steps: {manifest.window.steps}, allowed on a device: clock; which steps a market "
             "leaves out is only known afterwards"

@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic
 
 from contract.manifest import MANIFEST_FILE, SIGNATURE_FILE
 from edge.errors import ModelError
-from edge.models.package import Package, read_package
+from edge.models.package import CardT, read_package
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from edge.models.package import Package
 
 _DIGEST_CHARACTERS: Final = 16
 # Beside the manifest, once the model has given a result.
 _PROVEN: Final = "proven"
 
 
-class Store:
+class Store(Generic[CardT]):
     """Copies of the models of one name, at most two; what its disk does not take is not kept.
 
-    Where keys are trusted, a copy is as good as its signature.
+    Where keys are trusted, a copy is as good as its signature; `read` gives the model in a directory.
     """
 
-    def __init__(self, directory: Path, trusted_keys: Sequence[Path]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        trusted_keys: Sequence[Path],
+        read: Callable[[Path, Sequence[Path]], Package[CardT]] = read_package,  # type: ignore[assignment] # CardT's default
+    ) -> None:
         self._directory = directory
         self._trusted_keys = trusted_keys
+        self._read = read
 
-    def keep(self, package: Package) -> Package:
+    def keep(self, package: Package[CardT]) -> Package[CardT]:
         """The package in a copy of its own; raises ModelError where it cannot be copied."""
         place = self._place(package.digest)
         if package.directory == place:
@@ -42,14 +50,14 @@ class Store:
                     shutil.copyfile(package.directory / name, scratch / name)
             shutil.rmtree(place, ignore_errors=True)
             scratch.rename(place)
-            kept = read_package(place, self._trusted_keys)
+            kept = self._read(place, self._trusted_keys)
         except OSError as exc:
             raise ModelError(f"cannot be kept in {self._directory}: {exc.strerror}") from exc
         if kept.digest != package.digest:
             raise ModelError("was changed while it was copied")
         return kept
 
-    def prove(self, package: Package) -> None:
+    def prove(self, package: Package[CardT]) -> None:
         """It has given a result: it may come back when a later one fails."""
         if package.directory == self._place(package.digest):
             try:
@@ -57,21 +65,21 @@ class Store:
             except OSError:
                 return  # without it there is one less to come back
 
-    def discard(self, package: Package) -> None:
+    def discard(self, package: Package[CardT]) -> None:
         """It is no good any more."""
         shutil.rmtree(self._place(package.digest), ignore_errors=True)
 
-    def proven(self) -> list[Package]:
+    def proven(self) -> list[Package[CardT]]:
         """Those that have given results, the newest first."""
         found = []
         for mark in sorted(self._directory.glob(f"*/{_PROVEN}"), key=_age, reverse=True):
             try:
-                found.append(read_package(mark.parent, self._trusted_keys))
+                found.append(self._read(mark.parent, self._trusted_keys))
             except ModelError:
                 continue  # half written, garbled since, or of a key that is trusted no more
         return found
 
-    def prune(self, *wanted: Package | None) -> None:
+    def prune(self, *wanted: Package[CardT] | None) -> None:
         """Deletes all but these."""
         digests = {self._place(package.digest) for package in wanted if package is not None}
         try:
