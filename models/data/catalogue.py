@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from models.data.terms import About
 from models.errors import DataError
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterable
 
-    from models.data.dataset import About, Dataset
+    from models.data.dataset import Dataset
     from models.options import Options
 
 # Each of these modules has `load(name, options)`, and says in ABOUT what its sets are.
@@ -55,17 +56,17 @@ def load(name: str, options: Options) -> Dataset:
     return dataset
 
 
-def about(name: str, options: Options) -> About:
-    """What a data set is, under which terms, and what it is good for; raises DataError."""
-    found: About = _module(name).about(name, options) if name.startswith(_KEPT) else _module(name).ABOUT[name]
+def about(name: str) -> About:
+    """What one of `NAMES` is, under which terms, and what it is good for; raises DataError."""
+    found: About = _module(name).ABOUT[name]
     return found
 
 
-def describe(dataset: Dataset, options: Options) -> Described:
-    """A data set of `NAMES`, or one that was put aside, in a few words."""
+def describe(dataset: Dataset) -> Described:
+    """A data set in a few words."""
     return Described(
         name=dataset.name,
-        about=about(dataset.name, options),
+        about=about(dataset.name) if dataset.name in NAMES else _of_yours(dataset),
         origin=dataset.origin,
         keys=tuple(table.key for table in dataset.tables),
         rows=sum(len(table.steps.at_ms) for table in dataset.tables),
@@ -80,7 +81,13 @@ def describe(dataset: Dataset, options: Options) -> Described:
 def describe_all(options: Options, names: Iterable[str] | None = None) -> list[Described]:
     """These data sets, or all: they are downloaded and simulated for it; raises DataError."""
     kept: list[str] = import_module("models.data.kept").names(options)
-    return [describe(load(name, options), options) for name in ((*NAMES, *kept) if names is None else names)]
+    return [describe(load(name, options)) for name in ((*NAMES, *kept) if names is None else names)]
+
+
+def _of_yours(dataset: Dataset) -> About:
+    return About(
+        title=dataset.title, licence=dataset.licence, good_for="what it was put aside for", not_for="what came later"
+    )
 
 
 def _module(name: str) -> Any:  # noqa: ANN401 - a module by name

@@ -18,16 +18,6 @@ if TYPE_CHECKING:
     from contract.windows import Mask, Times
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class About:
-    """What is to be known of a data set; `licence` is that of the package, and what is known of the data's own."""
-
-    title: str
-    licence: str
-    good_for: str
-    not_for: str
-
-
 @dataclass(frozen=True, slots=True)
 class Incident:
     """When what was known to be wrong: UTC ms, the end is after it; `kind` as the source calls it."""

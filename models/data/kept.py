@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from contract.config import Config
 from contract.windows import Steps
 from models.data.arrays import read_array, read_text, write_arrays
-from models.data.dataset import About, Dataset, Incident, Table
+from models.data.dataset import Dataset, Incident, Table
 from models.errors import DataError
 
 if TYPE_CHECKING:
@@ -83,17 +83,6 @@ def load(name: str, options: Options) -> Dataset:
         for place, table in enumerate(kept.tables)
     )
     return Dataset(name, kept.title, kept.origin, kept.licence, kept.step_s, kept.units, tables)
-
-
-def about(name: str, options: Options) -> About:
-    """What was put aside under a name."""
-    dataset = load(name, options)
-    return About(
-        title=dataset.title,
-        licence=dataset.licence,
-        good_for="what it was put aside for",
-        not_for="what came after it",
-    )
 
 
 def _described(dataset: Dataset) -> _Kept:

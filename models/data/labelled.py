@@ -11,8 +11,9 @@ import numpy as np
 
 from contract.windows import Steps
 from models.data.columns import columns, numbers, times
-from models.data.dataset import About, Dataset, Incident, Table, runs
+from models.data.dataset import Dataset, Incident, Table, runs
 from models.data.packages import member, pin
+from models.data.terms import About
 from models.errors import DataError
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from contract.windows import Steps
 from models.data.arrays import read_array
-from models.data.dataset import About, Dataset, Incident, Table
+from models.data.dataset import Dataset, Incident, Table
+from models.data.terms import About
 from models.errors import DataError
 
 if TYPE_CHECKING:

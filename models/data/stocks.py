@@ -8,7 +8,7 @@ import numpy as np
 
 from contract.windows import Steps
 from models.data.columns import columns, numbers, rows_by_name, times
-from models.data.dataset import About, Dataset, Table
+from models.data.dataset import Dataset, Table
 from models.data.packages import member, pin
 
 if TYPE_CHECKING:

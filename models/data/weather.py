@@ -13,8 +13,9 @@ import numpy as np
 
 from contract.windows import Steps
 from models.data.columns import columns, numbers, texts, times
-from models.data.dataset import About, Dataset, Table
+from models.data.dataset import Dataset, Table
 from models.data.packages import member, pin, read_member
+from models.data.terms import About
 from models.data.wind import ARCHIVE, MAX_ARCHIVE_BYTES, PACKAGE
 from models.errors import DataError
 

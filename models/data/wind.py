@@ -8,8 +8,9 @@ import numpy as np
 
 from contract.windows import Steps
 from models.data.columns import columns, numbers, rows_by_name, times
-from models.data.dataset import About, Dataset, Incident, Table, runs
+from models.data.dataset import Dataset, Incident, Table, runs
 from models.data.packages import member, pin, read_member
+from models.data.terms import About
 
 if TYPE_CHECKING:
     from contract.windows import Floats, Times

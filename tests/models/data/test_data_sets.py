@@ -41,8 +41,8 @@ def test_unknown_name_is_refused_with_those_that_are_known(options: Options) -> 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_set_says_its_terms_and_its_limits(name: str, options: Options) -> None:
-    told = about(name, options)
+def test_each_set_says_its_terms_and_its_limits(name: str) -> None:
+    told = about(name)
     assert min(len(told.title), len(told.licence), len(told.good_for), len(told.not_for)) > 10
 
 
@@ -177,7 +177,7 @@ def test_events_of_the_water_main_are_four(options: Options, holds: Callable[...
     (table,) = dataset.tables
     assert [each.kind for each in table.incidents] == ["low", "low", "peak", "low"]
     assert table.incidents[0].start_ms <= table.steps.at_ms[0] < table.incidents[0].end_ms
-    told = describe(dataset, options)
+    told = describe(dataset)
     assert (told.rows, told.incidents, told.columns) == (2, 4, ("flow (L/s)",))
 
 
