@@ -47,10 +47,9 @@ def window_of(values: Floats, states: Bytes, settings: ModelSettings) -> Floats:
 
 def features_of(window: Floats, end_ms: int, settings: ModelSettings) -> Floats:
     """What the model sees, [length, features], of a window that ends at `end_ms` (UTC); raises NoWindowError."""
-    begins_ms = end_ms - settings.step_ms * np.arange(len(window), 0, -1, dtype=np.int64)
     with np.errstate(all="ignore"):  # what comes of it is not finite
-        columns = [_column(feature, window, begins_ms) for feature in settings.features]
-    features = np.stack(columns, axis=1)[settings.reach :]
+        columns = [_column(feature, window, end_ms, settings.step_ms) for feature in settings.features]
+    features: Floats = np.array(columns).T[settings.reach :]
     if not np.isfinite(features).all():
         worst = settings.features[int(np.isfinite(features).mean(axis=0).argmin())]
         of = " and ".join(settings.inputs[index] for index in worst.of)
@@ -106,7 +105,7 @@ def _check(is_present: Mask, settings: ModelSettings) -> None:
         )
 
 
-def _column(feature: FeatureSettings, window: Floats, begins_ms: Times) -> Floats:
+def _column(feature: FeatureSettings, window: Floats, end_ms: int, step_ms: int) -> Floats:
     """The feature at each step; at the first there is no change."""
     of: list[Floats] = [window[:, index] for index in feature.of]
     match feature.transform:
@@ -122,6 +121,7 @@ def _column(feature: FeatureSettings, window: Floats, begins_ms: Times) -> Float
             # Not the logarithm of the ratio: that of two negative values has one.
             return np.asarray(np.log(of[0]) - np.log(of[1]))
         case _:
+            begins_ms = end_ms - step_ms * np.arange(len(window), 0, -1, dtype=np.int64)
             return _wave(feature.transform, begins_ms)
 
 
