@@ -10,6 +10,7 @@ from contract.windows import Steps
 from models.data.columns import columns, numbers, rows_by_name, times
 from models.data.dataset import Dataset, Table
 from models.data.packages import member, pin
+from models.data.terms import About
 
 if TYPE_CHECKING:
     from contract.windows import Floats, Times
