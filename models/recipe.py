@@ -81,7 +81,7 @@ class AnomalyRecipe:
 
 
 Recipe: TypeAlias = ForecastRecipe | AnomalyRecipe
-_AnyRecipe = TypeVar("_AnyRecipe", "ForecastRecipe", "AnomalyRecipe")
+_AnyRecipe = TypeVar("_AnyRecipe", bound="ForecastRecipe | AnomalyRecipe")
 
 
 def quick(recipe: _AnyRecipe) -> _AnyRecipe:

@@ -38,6 +38,7 @@ with _without_stderr():
     import tensorflow as tf
     import tf_keras as keras
 
+tf.get_logger().setLevel("ERROR")
 # One thread for each process: sums have one order, and several trainings share the cores without waiting.
 tf.config.threading.set_intra_op_parallelism_threads(1)
 tf.config.threading.set_inter_op_parallelism_threads(1)
