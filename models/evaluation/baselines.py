@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import numpy as np
 
 from models.evaluation.fitting import Candidate, best
+from models.evaluation.measures import mean_over_first
 from models.evaluation.points import coefficients, regressors, same_season, smoothed
 from models.evaluation.tracks import told
 
@@ -42,7 +43,7 @@ LAGS: Final = (1, 5, 22)
 
 
 def baselines(past: Past, rows: Sequence[Rows]) -> dict[str, list[Floats]]:
-    """By name, of each table the quantiles [rows, targets, horizons, quantiles] at those steps; NaN for what has none."""
+    """By name, of each table the quantiles [rows, targets, horizons, quantiles] at those steps; NaN for none."""
     made = {
         "naive": _naive(past),
         "seasonal_naive": _seasonal_naive(past),
@@ -53,11 +54,26 @@ def baselines(past: Past, rows: Sequence[Rows]) -> dict[str, list[Floats]]:
     return {name: best(past, candidates, rows) for name, candidates in made.items()}
 
 
+def naive_error(past: Past) -> Floats:
+    """The naive forecast's mean absolute error [tables, targets, horizons] on what is fitted to; MASE's scale.
+
+    A table that is new has the mean of all.
+    """
+    errors = [
+        np.abs(track.came[fit][:, :, past.columns] - points[fit])
+        for track, points, fit in zip(past.tracks, naive_points(past), past.fit, strict=True)
+    ]
+    of_all = mean_over_first(np.concatenate(errors))
+    made = np.array([mean_over_first(each) for each in errors])
+    return np.where(np.isnan(made), of_all, made)
+
+
 def _naive(past: Past) -> list[Candidate]:
-    return _adding_or_multiplying(past, _naive_points(past))
+    return _adding_or_multiplying(past, naive_points(past))
 
 
-def _naive_points(past: Past) -> list[Floats]:
+def naive_points(past: Past) -> list[Floats]:
+    """The last outcome of each horizon again; of changes, none."""
     values = [track.known[:, :, past.columns].copy() for track in past.tracks]
     for place, target in enumerate(past.recipe.targets):
         if target.over == "at" and "change" in target.transform:
@@ -80,7 +96,7 @@ def _seasonal_naive(past: Past) -> list[Candidate]:
 
 def _scaled_naive(past: Past) -> list[Candidate]:
     """Only of what moves to both sides."""
-    points, moves = _naive_points(past), [_moves(past, track) for track in past.tracks]
+    points, moves = naive_points(past), [_moves(past, track) for track in past.tracks]
     for place in range(len(past.recipe.targets)):
         if past.is_spread(place):
             for each in points:

@@ -4,7 +4,8 @@ Whatever the kind of model, the document has these keys; the rest is the kind's 
 
 - `kind`: `forecast` or `anomaly`; `recipe`, `title`: of which recipe; `quick`: whether it is good for trying alone
 - `data`: `title`, `origin`, `licence`, `sha256`, `from_at`, `to_at` of the dataset
-- `verdict`: one plain sentence; `skill`: what `verdict` gives, a list of `contract.manifest.Skill`
+- `verdict`: plain sentences, each as a list of it and whether it is good news
+- `skill`: what `verdict` gives, a list of `contract.manifest.Skill`
 - `headline`: the few numbers that go into a manifest
 """
 

@@ -98,7 +98,7 @@ def _quantiles(errors: Floats, quantiles: Sequence[float]) -> Floats:
     """Of what is known [targets, horizons, quantiles]; NaN where that is too little."""
     made = np.full((*errors.shape[1:], len(quantiles)), np.nan)
     for place in np.ndindex(errors.shape[1:]):
-        known = errors[(slice(None), *place)]
+        known = errors[:, place[0], place[1]]
         known = known[np.isfinite(known)]
         if len(known) >= LEAST_ERRORS:
             made[place] = np.quantile(known, quantiles)

@@ -7,6 +7,7 @@ that was learnt from lies in. It is counted in each table's own steps, since tho
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -31,7 +32,7 @@ LEAST_TIMES = 8
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """When what is judged begins, and ends before (UTC ms, of windows' ends), and when what stops the learning begins."""
+    """When what is judged begins and ends before, and what stops the learning begins: UTC ms, of windows' ends."""
 
     number: int
     valid_from_ms: int
@@ -61,7 +62,7 @@ def folds_of(end_ms: Times, judged: WalkForward) -> tuple[Fold, ...]:
     after = np.append(times, times[-1] + 1)
     return tuple(
         Fold(number, int(times[round(first * (1 - VALID_SHARE))]), int(after[first]), int(after[last]))
-        for number, (first, last) in enumerate(zip(edges[:-1], edges[1:], strict=True), 1)
+        for number, (first, last) in enumerate(pairwise(edges), 1)
     )
 
 

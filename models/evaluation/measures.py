@@ -34,14 +34,14 @@ def median_of(told: Floats, quantiles: Sequence[float]) -> Floats:
     shares = np.asarray(quantiles)
     after = int(np.clip(np.searchsorted(shares, _MEDIAN), 1, len(shares) - 1)) if len(shares) > 1 else 0
     if not after:
-        return told[..., 0]
+        return np.asarray(told[..., 0], np.float64)
     part = float(np.clip((_MEDIAN - shares[after - 1]) / (shares[after] - shares[after - 1]), 0, 1))
-    return (1 - part) * told[..., after - 1] + part * told[..., after]
+    return np.asarray((1 - part) * told[..., after - 1] + part * told[..., after], np.float64)
 
 
 def absolute_error(y: Floats, told: Floats, quantiles: Sequence[float]) -> Floats:
     """Of the median."""
-    return np.abs(y - median_of(told, quantiles))
+    return np.asarray(np.abs(y - median_of(told, quantiles)), np.float64)
 
 
 def mase(y: Floats, told: Floats, quantiles: Sequence[float], scale: Floats) -> float:
@@ -78,3 +78,11 @@ def mean(values: Floats) -> float:
     """Of what is known; NaN of nothing."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else float("nan")
+
+
+def mean_over_first(values: Floats) -> Floats:
+    """Of what is known along the first axis; NaN of nothing."""
+    is_known = ~np.isnan(values)
+    count = is_known.sum(axis=0)
+    total = np.where(is_known, values, 0.0).sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

@@ -59,7 +59,7 @@ def regressors(values: Floats, lags: Sequence[int]) -> Floats:
 
 
 def coefficients(seen: Floats, came: Floats) -> Floats:
-    """Least squares [columns, horizons] of `came` [steps, horizons] by `seen` [steps, columns], where both are known."""
+    """Least squares [columns, horizons] of `came` [steps, horizons] by `seen` [steps, columns], where known."""
     whole = np.isfinite(seen).all(axis=1) & np.isfinite(came).all(axis=1)
     if np.count_nonzero(whole) < 2 * seen.shape[1]:
         return np.full((seen.shape[1], came.shape[1]), np.nan)

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     # How much of it is done, 0 to 1, and a few words.
     Tell: TypeAlias = Callable[[float, str], None]
 
-T = TypeVar("T")
+# A job that returns less is one that returns more.
+T_co = TypeVar("T_co", covariant=True)
 
 # How often it is looked for what workers tell.
 _LOOK_S: Final = 0.2
@@ -37,14 +38,14 @@ _given: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
-class Job(Generic[T]):
+class Job(Generic[T_co]):
     """A piece of work: `run` is called in a worker, so it and what it returns must pickle."""
 
     what: str
-    run: Callable[[Tell], T]
+    run: Callable[[Tell], T_co]
 
 
-def run_all(jobs: Sequence[Job[T]], processes: int, console: Console) -> list[T]:
+def run_all(jobs: Sequence[Job[T_co]], processes: int, console: Console) -> list[T_co]:
     """The results in the order of the jobs; the first error ends all of them, and so does Ctrl-C.
 
     Raises EvaluationError where a worker dies.
@@ -54,11 +55,12 @@ def run_all(jobs: Sequence[Job[T]], processes: int, console: Console) -> list[T]
     others = set(multiprocessing.active_children())
     count = max(1, min(processes, len(jobs)))
     pool = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(queue,))
+    futures: list[Future[T_co]] = []
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[words]}"), TimeElapsedColumn())
     try:
         with Progress(*columns, console=console, transient=True) as progress:
             tasks = [progress.add_task(job.what, total=1.0, start=False, words="") for job in jobs]
-            futures = [pool.submit(_run, number, job) for number, job in enumerate(jobs)]
+            futures += [pool.submit(_run, number, job) for number, job in enumerate(jobs)]
             _follow(futures, queue, progress, tasks)
         return [future.result() for future in futures]
     except BrokenProcessPool as exc:
@@ -67,20 +69,20 @@ def run_all(jobs: Sequence[Job[T]], processes: int, console: Console) -> list[T]
             "too little memory? --jobs 1 needs least"
         ) from exc
     finally:
-        # Of those that wait for work none needs killing; those at work would go on to its end.
-        for child in set(multiprocessing.active_children()) - others:
-            child.kill()
+        if not all(future.done() for future in futures):  # they would work on to the end
+            for child in set(multiprocessing.active_children()) - others:
+                child.kill()
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _follow(
-    futures: Sequence[Future[T]],
+    futures: Sequence[Future[T_co]],
     queue: SimpleQueue[tuple[int, float, str]],
     progress: Progress,
     tasks: Sequence[TaskID],
 ) -> None:
     """Until all are done or one has failed."""
-    left: set[Future[T]] = set(futures)
+    left: set[Future[T_co]] = set(futures)
     while left:
         done, left = wait(left, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
         while not queue.empty():
@@ -104,7 +106,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _run(number: int, job: Job[T]) -> T:
+def _run(number: int, job: Job[T_co]) -> T_co:
     def tell(share: float, words: str) -> None:
         _given[_QUEUE].put((number, share, words))
 

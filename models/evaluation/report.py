@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import matplotlib as mpl
+from cycler import cycler
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -33,7 +34,7 @@ _VARIABLES: Final = {INK: "ink", FAINT: "faint", GRID: "grid", ACCENT: "accent",
     PAPER: "paper"
 }
 LINES: Final = (ACCENT, WARM, GREEN, FAINT, INK)
-_STYLE: Final = {
+_STYLE: Final[dict[str, Any]] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.family": "sans-serif",
@@ -49,7 +50,7 @@ _STYLE: Final = {
     "axes.grid": True,
     "axes.axisbelow": True,
     "axes.facecolor": "none",
-    "axes.prop_cycle": mpl.cycler(color=LINES),
+    "axes.prop_cycle": cycler(color=LINES),
     "grid.color": GRID,
     "grid.linewidth": 0.6,
     "xtick.color": FAINT,
@@ -127,7 +128,8 @@ def rendered(page: Page) -> str:
 
 def svg_of(plot: Plot, salt: str = "") -> str:
     """The plot as an SVG element that can stand in a page, deterministic; `salt` keeps its ids its own."""
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": f"plot{salt}"}):
+    style: Any = {**_STYLE, "svg.hashsalt": f"plot{salt}"}
+    with mpl.rc_context(style):
         figure = Figure(figsize=plot.size)
         plot.draw(figure)
         buffer = io.StringIO()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 RESAMPLES: Final = 2000
 CONFIDENCE: Final = 0.95
-# With fewer blocks an interval says nothing.
+# With fewer blocks anything may be: the interval is from -1, or less, to 1.
 LEAST_BLOCKS: Final = 4
 
 
@@ -40,14 +40,19 @@ def summed(values: Floats, end_ms: Times) -> Floats:
     return np.asarray(np.add.reduceat(values, first), np.float64)
 
 
-def block_length(end_ms: Times, horizon_ms: int, horizon: int, stride: int) -> int:
-    """How many times a block has: those within the longest horizon, whose outcomes overlap, and at least the cube root.
-
-    Of what is alike beyond overlap the cube root of the number keeps the bias small (Kuensch 1989).
-    """
+def overlapping(end_ms: Times, span_ms: int) -> int:
+    """How many times lie within a forecast's span, so that their outcomes overlap, and at least 1."""
     times = np.unique(end_ms)
-    within = int((np.searchsorted(times, times + horizon_ms, side="right") - np.arange(len(times))).max())
-    return min(len(times), max(within, math.ceil(horizon / stride), math.ceil(len(times) ** (1 / 3))))
+    return int((np.searchsorted(times, times + span_ms) - np.arange(len(times))).max())
+
+
+def block_length(end_ms: Times, span_ms: int) -> int:
+    """How many times a block has: those whose outcomes overlap, and at least the cube root of all.
+
+    That keeps the bias small where more is alike than what overlaps (Kuensch 1989).
+    """
+    count = len(np.unique(end_ms))
+    return int(min(count, max(overlapping(end_ms, span_ms), math.ceil(np.cbrt(count)))))
 
 
 def ratio_interval(ours: Floats, theirs: Floats, block: int, seed: int) -> Interval:
@@ -56,21 +61,24 @@ def ratio_interval(ours: Floats, theirs: Floats, block: int, seed: int) -> Inter
     With few blocks a percentile interval is too narrow: it is widened as Hesterberg 2015 does.
     """
     value = skill(float(ours.sum()), float(theirs.sum()))
-    count = math.ceil(len(ours) / block)
+    count = len(ours) // block
     if count < LEAST_BLOCKS:
-        return Interval(value, -math.inf, math.inf) if math.isfinite(value) else Interval(math.nan, math.nan, math.nan)
+        return Interval(value, min(value, -1.0), 1.0)
     starts = np.random.default_rng(seed).integers(len(ours), size=(RESAMPLES, count))
     sums = [_block_sums(each, block)[starts].sum(axis=1) for each in (ours, theirs)]
     with np.errstate(all="ignore"):
         resampled = 1 - sums[0] / sums[1]
     tail = float(stats.norm.cdf(math.sqrt(count / (count - 1)) * stats.t.ppf((1 - CONFIDENCE) / 2, count - 1)))
-    low, high = np.quantile(resampled[np.isfinite(resampled)], (tail, 1 - tail)) if value == value else (value, value)
+    resampled = resampled[np.isfinite(resampled)]
+    if not len(resampled):
+        return Interval(value, min(value, -1.0), 1.0)
+    low, high = np.quantile(resampled, (tail, 1 - tail))
     return Interval(value, float(low), float(high))
 
 
 def skill(ours: float, theirs: float) -> float:
-    """1 - ours / theirs; nothing to be better than is no skill."""
-    return 1 - ours / theirs if theirs > 0 else (0.0 if ours == theirs else math.nan)
+    """1 - ours / theirs; than what makes no error nothing is better."""
+    return 1 - ours / theirs if theirs > 0 else float(-(ours > 0))
 
 
 def diebold_mariano(difference: Floats, lags: int) -> float:
@@ -80,7 +88,7 @@ def diebold_mariano(difference: Floats, lags: int) -> float:
     of Harvey, Leybourne and Newbold 1997. Equal forecasts have p = 1.
     """
     count = len(difference)
-    if count < 2 or not np.any(difference):
+    if not np.any(difference):
         return 1.0
     lags = min(lags, count - 1)
     centred = difference - difference.mean()
@@ -98,4 +106,4 @@ def diebold_mariano(difference: Floats, lags: int) -> float:
 def _block_sums(values: Floats, block: int) -> Floats:
     """Of the block that begins at each place, around the end."""
     sums = np.concatenate([[0.0], np.cumsum(np.concatenate([values, values[: block - 1]]))])
-    return sums[block:] - sums[:-block]
+    return np.asarray(sums[block:] - sums[:-block], np.float64)
