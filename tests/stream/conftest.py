@@ -1,7 +1,9 @@
-"""A migrated database with the writer's and the reader's eyes on it; Spark; and records as the bridge makes them."""
+"""A migrated database with the writer's and the reader's eyes on it; Spark; records as the bridge has them; models."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ from stream.rows import SCHEMA, to_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     import pyarrow as pa
     from pyspark.sql import SparkSession
@@ -110,3 +113,62 @@ def table_of() -> Callable[..., pa.Table]:
         return pa.Table.from_batches(to_batches(rows), SCHEMA)
 
     return collect
+
+
+@pytest.fixture(scope="session")
+def model_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two tiny models of windows of 6 steps of 2 features: a forecast of [2, 2, 3] and a reconstruction."""
+    from stream.serving.tensorflow import keras  # noqa: PLC0415 - seconds that other tests need not wait
+
+    keras.utils.set_random_seed(1)
+    layers, place = keras.layers, tmp_path_factory.mktemp("models")
+    window = keras.Input((6, 2))
+    told = layers.Dense(12)(layers.LSTM(3)(layers.Normalization(mean=[5.0, 0.0], variance=[4.0, 1.0])(window)))
+    models = {
+        "forecast": keras.Model(window, layers.Reshape((2, 2, 3))(told)),
+        "anomaly": keras.Model(window, layers.Dense(2)(layers.Conv1D(2, 3, padding="same")(window))),
+    }
+    for name, model in models.items():
+        model.save(place / f"{name}.keras")
+    return {name: place / f"{name}.keras" for name in models}
+
+
+@pytest.fixture(scope="session")
+def write_package(model_files: dict[str, Path]) -> Callable[..., Path]:
+    """Writes a package with one of them into a directory; keywords replace parts of the manifest."""
+
+    def write(directory: Path, kind: str, content: bytes | None = None, **parts: Any) -> Path:
+        content = model_files[kind].read_bytes() if content is None else content
+        file = {"form": "float32", "file": "model.keras", "runtime": "tensorflow", "size_bytes": len(content)}
+        document = _MANIFEST | {
+            "output": _OUTPUTS[kind],
+            "files": [file | {"sha256": hashlib.sha256(content).hexdigest()}],
+        }
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "model.keras").write_bytes(content)
+        (directory / "manifest.json").write_text(json.dumps(document | parts))
+        return directory
+
+    return write
+
+
+_MANIFEST: dict[str, Any] = {
+    "format": 1,
+    "name": "tank",
+    "version": "3",
+    "inputs": [{"name": "level", "hold_s": 2}, {"name": "flow", "resample": "mean"}],
+    "window": {"length": 6, "step_s": 1, "max_bad_share": 0.25},
+    "features": [
+        {"name": "level", "of": ["level"], "mean": 5, "scale": 2},
+        {"name": "flow", "transform": "change", "of": ["flow"], "scale": 0.5},
+    ],
+}
+_OUTPUTS: dict[str, Any] = {
+    "forecast": {
+        "kind": "forecast",
+        "targets": [{"name": "level", "of": ["level"], "relative": "difference"}, {"name": "flow", "of": ["flow"]}],
+        "horizons": [1, 30],
+        "quantiles": [0.025, 0.5, 0.9],
+    },
+    "anomaly": {"kind": "anomaly", "score": "reconstruction", "threshold": 2.5},
+}

@@ -1,0 +1,85 @@
+"""The models in a directory, looked at now and then: what is new, what is gone, what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from contract.manifest import MANIFEST_FILE
+from stream.errors import ModelError
+from stream.serving.package import Package, read_package
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+_Stamp: TypeAlias = tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a look has found that the look before had not, by the names of the directories.
+
+    `served` are packages that are new or other ones than before; `refused` says why one is not served.
+    """
+
+    served: Mapping[str, Package]
+    refused: Mapping[str, str]
+    gone: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.served or self.refused or self.gone)
+
+
+class Catalogue:
+    """The packages in `directory`, each a directory with a manifest; `packages` are those that are served, by its name.
+
+    Where one is replaced by what is refused, what was served goes on. Put packages there by renaming, or by a symbolic
+    link: one that is half written would be refused first.
+    """
+
+    def __init__(self, directory: Path, trusted_keys: Sequence[Path] = ()) -> None:
+        self.packages: dict[str, Package] = {}
+        self._directory = directory
+        self._trusted_keys = tuple(trusted_keys)
+        self._stamps: dict[str, _Stamp] = {}
+
+    def look(self) -> News:
+        """Reads what has changed since the last look; raises ModelError where there is no such directory."""
+        stamps = self._found()
+        gone = tuple(sorted(self._stamps.keys() - stamps.keys()))
+        for name in gone:
+            self.packages.pop(name, None)
+        served, refused = {}, {}
+        for name in sorted(name for name, stamp in stamps.items() if self._stamps.get(name) != stamp):
+            try:
+                package = read_package(self._directory / name, self._trusted_keys)
+            except ModelError as exc:
+                refused[name] = str(exc)
+            else:
+                if self.packages.get(name) != package:
+                    served[name] = self.packages[name] = package
+        self._stamps = stamps
+        return News(served, refused, gone)
+
+    def refuse(self, name: str) -> None:
+        """Leaves a package out until its directory changes, for one that could be read and then would not run."""
+        self.packages.pop(name, None)
+
+    def _found(self) -> dict[str, _Stamp]:
+        try:
+            places = [each for each in self._directory.iterdir() if (each / MANIFEST_FILE).exists()]
+        except OSError as exc:
+            raise ModelError(f"{self._directory}: cannot be read: {exc.strerror}") from exc
+        return {place.name: _stamp_of(place) for place in places}
+
+
+def _stamp_of(place: Path) -> _Stamp:
+    """What differs when anything in a package does, without reading it."""
+    try:
+        entries = sorted(place.resolve(strict=True).iterdir())
+        return tuple(
+            (str(each), stat.st_ino, stat.st_mtime_ns, stat.st_size) for each in entries for stat in [each.stat()]
+        )
+    except (OSError, RuntimeError) as exc:
+        return (str(exc),)
