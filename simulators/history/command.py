@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from simulators.history import Recorded
 
 _DEFAULT_STEP_S: Final = {"plant": 1.0, "exchange": 60.0, "weather": 3600.0}
+_SHORTEST_STEP_S: Final = 0.01
+# The physics is no more true with longer steps.
+_LONGEST_STEP_S: Final = {"plant": 10.0, "exchange": 23_400.0, "weather": 86_400.0}
 # A year of seconds.
 _MAX_STEPS: Final = 31_622_400
 
@@ -54,8 +57,9 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(f"--steps: found {args.steps}: allowed are 1 to {_MAX_STEPS}")
     if args.seed < 0:
         raise ConfigError(f"--seed: found {args.seed}: allowed is 0 or more")
-    if args.step is not None and not 0.01 <= args.step <= 86_400:  # noqa: PLR2004 - as the message says
-        raise ConfigError(f"--step: found {args.step:g}: allowed are 0.01 to 86400 seconds")
+    longest_s = _LONGEST_STEP_S[args.what]
+    if args.step is not None and not _SHORTEST_STEP_S <= args.step <= longest_s:
+        raise ConfigError(f"--step: found {args.step:g}: allowed are {_SHORTEST_STEP_S:g} to {longest_s:g} seconds")
     if args.day is not None and not args.day > 0:
         raise ConfigError(f"--day: found {args.day:g}: allowed is more than 0")
     if args.what != "plant" and (args.faults or args.day is not None):

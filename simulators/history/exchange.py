@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from simulators.errors import SimulatorError
+from contract.config import ConfigError
 from simulators.exchange.market import Clock, Listed, Market
 from simulators.history.recorded import BEGIN_MS, Recorded
 
@@ -22,7 +22,7 @@ _CLOCK: Final = Clock(session_s=23_400, tick_s=1)
 def exchange_history(seed: int, steps: int, step_s: int = 60, symbols: Sequence[str] = SYMBOLS) -> Recorded:
     """`SYMBOL/price`, `/high` and `/low` of each step; sessions follow one another round the clock."""
     if step_s < 1 or _CLOCK.session_s % step_s:
-        raise SimulatorError(f"a step of {step_s} s: allowed are whole seconds of which {_CLOCK.session_s} s are some")
+        raise ConfigError(f"--step: found {step_s}: allowed are seconds that divide a session of {_CLOCK.session_s} s")
     market = Market(seed, [Listed(symbol=symbol) for symbol in symbols], _CLOCK)
     first = BEGIN_MS // 1000 // step_s
     per_session = _CLOCK.session_s // step_s

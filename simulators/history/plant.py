@@ -63,7 +63,7 @@ def plant_history(
     incidents += [_incident(each, settling, step_s) for each in schedule.active]
     return Recorded(
         at_ms=BEGIN_MS + np.rint(np.arange(steps) * step_s * 1000).astype(np.int64),
-        values=_as_read(ANALOGUE, shown),
+        values=as_read(ANALOGUE, shown),
         units={point.name: point.unit or "" for point in ANALOGUE},
         incidents=tuple(sorted(incidents, key=lambda each: each.start_ms)),
     )
@@ -98,7 +98,7 @@ def _move(rng: np.random.Generator) -> dict[str, float]:
     return {name: float(rng.uniform(*_MOVES[name]))}
 
 
-def _as_read(points: Sequence[PlantPoint], shown: Floats) -> Floats:
+def as_read(points: Sequence[PlantPoint], shown: Floats) -> Floats:
     """Quantities [steps, points] as they come out of the registers: what `to_value` makes of `to_raw`, in columns."""
     read = np.empty_like(shown)
     for column, point in enumerate(points):
