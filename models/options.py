@@ -23,6 +23,7 @@ class Options:
     """Where things lie and how much is done: `quick` is seconds instead of minutes, and good for nothing but trying.
 
     `data` has downloaded and simulated data, `work` a directory for each recipe; `jobs` is how many processes train.
+    `key` is the fleet's, which signs packages; none: they are not signed.
     """
 
     console: Console
@@ -31,3 +32,4 @@ class Options:
     quick: bool = False
     seed: int = 1
     jobs: int = 2
+    key: Path | None = None

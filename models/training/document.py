@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import platform
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ def write_documents(
 ) -> None:
     """Writes both files; `more` goes into `trained.json` too, such as an anomaly model's threshold."""
     document = {
+        "trained_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "recipe": to_document(recipe),
         "seed": options.seed,
         "quick": options.quick,

@@ -14,8 +14,10 @@ from models.training.forecast import train_forecaster
 from models.training.progress import epochs_shown
 
 if TYPE_CHECKING:
+    from models.data.dataset import Dataset
     from models.options import Options
     from models.recipe import ForecastRecipe, Recipe
+    from models.samples import Samples
 
 _VALID_SHARE: Final = 0.15
 
@@ -34,8 +36,7 @@ def _train_forecast(recipe: ForecastRecipe, options: Options) -> None:
     began_s = time.monotonic()
     place = options.work / recipe.name
     dataset = load(recipe.dataset, options)
-    samples = samples_of(dataset, recipe, stride=recipe.stride)
-    learnt, valid = samples.split(_VALID_SHARE, embargo_ms(dataset, recipe.view, recipe.horizons[-1]))
+    learnt, valid = learnt_and_valid(dataset, recipe)
     with epochs_shown(recipe, options.console) as on_epoch:
         forecaster = train_forecaster(
             recipe, learnt, valid, seed=options.seed, place=place / CHECKPOINTS, on_epoch=on_epoch
@@ -48,3 +49,9 @@ def _train_forecast(recipe: ForecastRecipe, options: Options) -> None:
         f"{recipe.name}: {trained.epochs} epochs on {len(learnt)} windows in {trained.seconds:.0f} s; pinball loss "
         f"{trained.history[:, 1].min():.4f} in validation, {trained.history[0, 1]:.4f} of what tells always the same"
     )
+
+
+def learnt_and_valid(dataset: Dataset, recipe: ForecastRecipe) -> tuple[Samples, Samples]:
+    """The windows that the weights are learnt from, and newer ones that only say when to stop."""
+    samples = samples_of(dataset, recipe, stride=recipe.stride)
+    return samples.split(_VALID_SHARE, embargo_ms(dataset, recipe.view, recipe.horizons[-1]))
