@@ -29,3 +29,7 @@ class ConversionError(ModelsError):
 
 class RegistryError(ModelsError):
     """A version that is not there, is there already, or may not go where it should."""
+
+
+class SignatureError(ModelsError):
+    """A key that must not be used, or a package that nobody has signed as it is."""

@@ -24,6 +24,7 @@ OK: Final = 0
 FAILURE: Final = 1
 WRONG_USE: Final = 2
 _WIDE: Final = 200
+_KEY_ENV: Final = "HEADWATER_FLEET_KEY"
 _REGISTRY_ENV: Final = "HEADWATER_REGISTRY"
 
 
@@ -43,6 +44,13 @@ def takes_options(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same weights (%(default)s)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that train (%(default)s)")
     parser.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="downloaded data (%(default)s)")
+    parser.add_argument(
+        "--key",
+        type=Path,
+        default=os.environ.get(_KEY_ENV),
+        metavar="FILE",
+        help=f"the fleet's private key (Ed25519, PEM), by which packages are signed; without it ${_KEY_ENV}",
+    )
     takes_work(parser)
 
 
@@ -81,7 +89,15 @@ def options_of(args: Namespace) -> Options:
     """What `takes_options` took."""
     if args.jobs < 1:
         raise UsageError(f"--jobs: found {args.jobs}, allowed: 1 or more")
-    return Options(console=console(), data=args.data, work=args.work, quick=args.quick, seed=args.seed, jobs=args.jobs)
+    return Options(
+        console=console(),
+        data=args.data,
+        work=args.work,
+        quick=args.quick,
+        seed=args.seed,
+        jobs=args.jobs,
+        key=args.key and Path(args.key),
+    )
 
 
 def registry_of(args: Namespace) -> Registry:
