@@ -47,7 +47,7 @@ def takes_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--key",
         type=Path,
-        default=os.environ.get(_KEY_ENV),
+        default=os.environ.get(_KEY_ENV) or None,
         metavar="FILE",
         help=f"the fleet's private key (Ed25519, PEM), by which packages are signed; without it ${_KEY_ENV}",
     )
@@ -96,7 +96,7 @@ def options_of(args: Namespace) -> Options:
         quick=args.quick,
         seed=args.seed,
         jobs=args.jobs,
-        key=args.key and Path(args.key),
+        key=args.key,
     )
 
 
