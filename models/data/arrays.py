@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import zipfile
 from typing import TYPE_CHECKING, Any, Final
@@ -24,12 +25,22 @@ def read_array(content: bytes, name: str, kind: str, origin: str) -> Any:  # noq
     """An array out of a file's bytes, of a kind as numpy's `dtype.kind` has it; raises DataError."""
     member = read_member(content, f"{name}.npy", origin, at_most=_MAX_BYTES)
     try:
-        array = np.load(io.BytesIO(member), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as exc:
-        raise DataError(f"{origin}: {name} cannot be read: {exc}") from exc
-    if not isinstance(array, np.ndarray) or array.dtype.kind != kind:
-        raise DataError(f"{origin}: {name} is no array of the kind that it should be")
-    return array
+        shape, is_fortran, dtype, begin = _header(member)
+    except (ValueError, EOFError, OSError, RecursionError) as exc:
+        raise DataError(f"{origin}: {name} cannot be read: {str(exc).splitlines()[0]}") from exc
+    # Held against what is there: numpy would make room for whatever the header says.
+    if dtype.kind != kind or math.prod(shape) * dtype.itemsize != len(member) - begin or is_fortran:
+        raise DataError(f"{origin}: {name} is not of the kind or size that it should be")
+    return np.frombuffer(member, dtype, offset=begin).reshape(shape).copy()
+
+
+def _header(member: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Shape, order and type of an array, and where its numbers begin."""
+    file = io.BytesIO(member)
+    if (version := np.lib.format.read_magic(file)) != (1, 0):  # type: ignore[no-untyped-call]  # numpy 1.26 has no types for it
+        raise ValueError(f"format {version}")
+    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)  # type: ignore[no-untyped-call]  # as above
+    return shape, is_fortran, dtype, file.tell()
 
 
 def read_text(content: bytes, name: str, origin: str) -> str:
