@@ -53,7 +53,7 @@ class _Simulation:
     splits_symbols: bool = False
 
 
-_OURS: Final = "MIT, made here"
+_OURS: Final = "none is needed: made here"
 # As the demo has it; else it is an hour.
 _SHORT_DAY: Final = ("--day=300",)
 _SIMULATIONS: Final = {

@@ -45,7 +45,7 @@ _TYPICAL: Final = About(
 )
 _DAILY: Final = About(
     title="Weather at Seattle (USA), 2012 to 2015, daily",
-    licence="package BSD-3-Clause; data by NOAA, public domain",
+    licence="package MIT; data by NOAA, public domain",
     good_for="trying things: it is small",
     not_for="conclusions: 1461 days",
 )

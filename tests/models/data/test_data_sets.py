@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from models.data import NAMES, about, describe, labelled, load, stocks, weather, wind
 from models.data.dataset import Incident, runs
+from models.data.packages import LOCK, pin
 from models.errors import DataError
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from models.options import Options
 
-HOUR_MS = 3_600_000
+PAGE = (Path(__file__).parents[3] / "docs" / "models-data.md").read_text()
 
 
 @pytest.fixture
@@ -44,6 +46,20 @@ def test_unknown_name_is_refused_with_those_that_are_known(options: Options) -> 
 def test_each_set_says_its_terms_and_its_limits(name: str) -> None:
     told = about(name)
     assert min(len(told.title), len(told.licence), len(told.good_for), len(told.not_for)) > 10
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_page_has_each_set_as_it_describes_itself(name: str) -> None:
+    rows = [line for line in PAGE.splitlines() if line.startswith(f"| `{name}` |")]
+    told = about(name)
+    assert len(rows) == 3
+    assert f"| {told.title} |" in rows[0]
+    assert rows[1].endswith(f"| {told.licence} | {told.good_for} | {told.not_for} |")
+
+
+def test_page_has_the_packages_that_are_pinned() -> None:
+    for line in LOCK.read_text().splitlines():
+        assert f"| {pin(line.partition('==')[0])} |" in PAGE
 
 
 def test_stocks_are_a_table_a_symbol_in_order_of_time(options: Options, holds: Callable[..., None]) -> None:
