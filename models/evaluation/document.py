@@ -4,7 +4,7 @@ Whatever the kind of model, the document has these keys; the rest is the kind's 
 
 - `kind`: `forecast` or `anomaly`; `recipe`, `title`: of which recipe; `quick`: whether it is good for trying alone
 - `data`: `title`, `origin`, `licence`, `sha256`, `from_at`, `to_at` of the dataset
-- `verdict`: plain sentences, each as a list of it and whether it is good news
+- `verdict`: what to think of it, in plain words
 - `skill`: what `verdict` gives, a list of `contract.manifest.Skill`
 - `headline`: the few numbers that go into a manifest
 """
@@ -44,7 +44,8 @@ def verdict(document: Mapping[str, Any]) -> tuple[Skill, ...]:
 def headline(document: Mapping[str, Any]) -> dict[str, float]:
     """The few numbers that a manifest shows, such as `level.pinball`; raises EvaluationError."""
     try:
-        return {str(name): float(value) for name, value in document["headline"].items() if math.isfinite(value)}
+        known = {str(name): value for name, value in document["headline"].items() if value is not None}
+        return {name: float(value) for name, value in known.items() if math.isfinite(value)}
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
         raise EvaluationError(f"{EVALUATION_FILE}: headline is not what an evaluation writes: {exc!r:.200}") from exc
 

@@ -71,8 +71,8 @@ def parts_of(fold: Fold, end_ms: Times, table: NDArray[np.int32], ends: Sequence
     train, fit = np.zeros(len(end_ms), bool), np.zeros(len(end_ms), bool)
     for key, of_table in enumerate(ends):
         mine = table == key
-        train |= mine & (end_ms < _before(of_table, fold.valid_from_ms, embargo))
-        fit |= mine & (end_ms < _before(of_table, fold.test_from_ms, embargo))
+        train |= mine & (end_ms <= _before(of_table, fold.valid_from_ms, embargo))
+        fit |= mine & (end_ms <= _before(of_table, fold.test_from_ms, embargo))
     valid = fit & (end_ms >= fold.valid_from_ms)
     test = (end_ms >= fold.test_from_ms) & (end_ms < fold.test_to_ms)
     for name, mask in (("train", train), ("validation", valid), ("test", test)):

@@ -104,7 +104,7 @@ class ForecastEvaluation:
         )
 
     @property
-    def verdict(self) -> tuple[tuple[str, bool], ...]:
+    def sentences(self) -> tuple[tuple[str, bool], ...]:
         """In plain words, of each target, and whether it is good news."""
         return tuple(
             sentence(target, self.comparison(target.name, against), self.comparison(target.name, against, "median"))
@@ -130,7 +130,8 @@ class ForecastEvaluation:
             "title": self.recipe.title,
             "quick": self.is_quick,
             "data": self.data,
-            "verdict": self.verdict,
+            "verdict": " ".join(sentence for sentence, _ in self.sentences),
+            "sentences": self.sentences,
             "skill": [each.model_dump() for each in self.skill],
             "headline": self.headline,
             "seconds": round(self.seconds, 1),

@@ -15,10 +15,12 @@ from models.evaluation.plots import (
 from models.evaluation.report import Grid, Page, Section
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     Record: TypeAlias = Mapping[str, Any]
 
+# As p is written.
+_LEAST_P: Final = 0.001
 _SPANS: Final = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 
 
@@ -27,12 +29,12 @@ def forecast_page(document: Record, history: Record) -> Page:
     return Page(
         title=document["title"],
         name=document["recipe"],
-        verdicts=tuple((sentence, is_good) for sentence, is_good in document["verdict"]),
+        verdicts=tuple((sentence, is_good) for sentence, is_good in document["sentences"]),
         facts=tuple(_facts(document)),
         sections=(
             _split(document, history),
-            _scores(document),
             _skill(document),
+            _scores(document),
             _calibration(document),
             _examples(document, is_worst=False),
             _examples(document, is_worst=True),
@@ -55,7 +57,7 @@ def _facts(document: Record) -> Iterator[tuple[str, str]]:
     step = span_text(asked["step_s"])
     yield "Data", f"{data['title']}; {data['origin']}"
     yield "Licence", data["licence"]
-    yield "From, to", f"{data['from_at']} to {data['to_at']}; SHA-256 {data['sha256'][:16]}…"
+    yield "From, to", f"{data['from_at'][:16]} to {data['to_at'][:16]} UTC; SHA-256 {data['sha256'][:16]}…"
     yield "Sees", f"{asked['length']} steps of {step}: {', '.join(asked['features'])}"
     yield "Tells", f"{', '.join(each['name'] for each in asked['targets'])}, {_list(asked['horizons'])} steps ahead"
     yield (
@@ -83,102 +85,86 @@ def _split(document: Record, history: Record) -> Section:
 
 def _scores(document: Record) -> Section:
     quantiles = document["asked"]["quantiles"]
-    head = (
-        "target",
-        "horizon",
-        "by",
-        "windows",
-        "pinball",
-        *(f"p{100 * each:g}" for each in quantiles),
-        "MASE",
-        "RMSE / naive",
-        "coverage",
-        "width",
-    )
-    grids = []
-    for target in document["asked"]["targets"]:
-        mine = [each for each in document["scores"] if each["target"] == target["name"]]
-        strong = frozenset(place for place, each in enumerate(mine) if each["by"] == "model")
-        grids.append(Grid(head, tuple(_score_row(each) for each in mine), _told_in(target), labels=3, strong=strong))
+    of_quantiles = (f"p{100 * each:g}" for each in quantiles)
+    head = ("horizon", "by", "pinball", *of_quantiles, "MASE", "RMSE / naive", "coverage", "width", "windows")
     return Section(
         "Scores",
         (
             (
                 f"Pinball is the mean loss of the quantiles: less is better. The interval p{100 * quantiles[0]:g} to "
                 f"p{100 * quantiles[-1]:g} should cover {quantiles[-1] - quantiles[0]:.0%}. MASE below 1: the median "
-                "is nearer than the naive forecast was before. The model's numbers are its seeds' mean."
+                "is nearer than the naive forecast was before. The model's numbers are its seeds' mean. AutoETS is fitted "
+                "anew at each origin, and so at some origins only: its scores are of these."
             ),
         ),
-        tuple(grids),
+        *_in_all_and_by_horizon(document, document["scores"], head, _score_row),
     )
 
 
 def _score_row(score: Record) -> tuple[str, ...]:
     numbers = score["numbers"]
     return (
-        score["target"],
         _horizon(score["horizon"]),
         score["by"],
-        str(score["windows"]),
         _text(numbers["pinball"]),
         *(_text(each) for each in numbers["pinball_by_quantile"]),
-        _text(numbers["mase"], 3),
-        _text(numbers["rmse_ratio"], 3),
+        _fixed(numbers["mase"]),
+        _fixed(numbers["rmse_ratio"]),
         _percent(numbers["coverage"]),
         _text(numbers["width"]),
+        str(score["windows"]),
     )
 
 
 def _skill(document: Record) -> Section:
     step = span_text(document["asked"]["step_s"])
-    names = [each["name"] for each in document["asked"]["targets"]]
-    head = (
-        "target",
-        "horizon",
-        "against",
-        "measure",
-        "skill",
-        "95 % interval",
-        "p",
-        "by seed",
-        "by fold",
-        "windows",
-        "blocks",
-    )
-    grids = []
-    for name in names:
-        mine = [each for each in document["comparisons"] if each["target"] == name]
-        strong = frozenset(place for place, each in enumerate(mine) if each["low"] is not None and each["low"] > 0)
-        grids.append(Grid(head, tuple(_skill_row(each) for each in mine), labels=4, strong=strong))
+    head = ("horizon", "against", "skill", "95 % interval", "p", "of", "by seed", "by fold", "windows", "blocks")
     return Section(
         "Skill",
         (
             (
-                "Skill is 1 - the model's loss / the other's, on the same windows; a verdict is against the one that "
-                "is hardest to beat. The interval is from whole blocks of time, common to all tables and as long as the "
-                "longest horizon at least, drawn again 2,000 times. p is Diebold and Mariano's, that both are as good. "
-                "In bold: better beyond doubt. AutoETS is fitted anew at each origin, and so at some origins only."
+                "Skill is 1 - the model's loss / the other's, on the same windows: of all quantiles (pinball), and of the "
+                "median alone. A verdict is against what is hardest to beat. The interval is from whole blocks of time, "
+                "common to all tables and as long as the longest horizon at least, drawn again 2,000 times. p is that of "
+                "equal losses (Diebold and Mariano). In bold: better beyond doubt."
             ),
         ),
-        tuple(grids),
-        tuple(skill_plot(document["comparisons"], name, step) for name in names),
+        *_in_all_and_by_horizon(document, document["comparisons"], head, _skill_row),
+        plots=tuple(skill_plot(document["comparisons"], each["name"], step) for each in document["asked"]["targets"]),
     )
 
 
 def _skill_row(found: Record) -> tuple[str, ...]:
     return (
-        found["target"],
         _horizon(found["horizon"]),
         found["against"],
-        found["measure"],
         _percent(found["skill"]),
         f"{_percent(found['low'])} to {_percent(found['high'])}",
-        "< 0.001" if found["p"] < 0.001 else f"{found['p']:.3f}",  # noqa: PLR2004 - as p is written
+        "< 0.001" if found["p"] < _LEAST_P else f"{found['p']:.3f}",
+        found["measure"],
         ", ".join(_percent(each) for each in found["by_seed"]),
         ", ".join(_percent(each) for each in found["by_fold"]),
         str(found["windows"]),
         str(found["blocks"]),
     )
+
+
+def _in_all_and_by_horizon(
+    document: Record, records: Sequence[Record], head: tuple[str, ...], row: Callable[[Record], tuple[str, ...]]
+) -> tuple[tuple[Grid, ...], tuple[Grid, ...]]:
+    """For each target a table over all horizons, and for a click one by horizon."""
+
+    def grid(target: Record, *, in_all: bool) -> Grid:
+        mine = [each for each in records if each["target"] == target["name"] and (each["horizon"] is None) == in_all]
+        strong = frozenset(place for place, each in enumerate(mine) if each.get("by") == "model" or _is_better(each))
+        return Grid(head, tuple(row(each) for each in mine), _told_in(target), labels=2, strong=strong)
+
+    targets = document["asked"]["targets"]
+    return tuple(grid(each, in_all=True) for each in targets), tuple(grid(each, in_all=False) for each in targets)
+
+
+def _is_better(record: Record) -> bool:
+    return (record.get("low") or 0.0) > 0
 
 
 def _calibration(document: Record) -> Section:
@@ -236,8 +222,12 @@ def _list(values: Sequence[object]) -> str:
     return ", ".join(str(each) for each in values)
 
 
-def _text(value: float | None, digits: int = 4) -> str:
-    return "" if value is None else f"{value:#.{digits}g}".rstrip(".")
+def _text(value: float | None) -> str:
+    return "" if value is None else f"{value:#.4g}".rstrip(".")
+
+
+def _fixed(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _percent(value: float | None) -> str:

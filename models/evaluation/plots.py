@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from matplotlib import dates
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     Record: TypeAlias = Mapping[str, Any]
 
-_SMALL: Final = (5.4, 2.9)
-
 
 def split_plot(folds: Sequence[Record]) -> Plot:
     """Which time is what, fold by fold."""
@@ -29,7 +27,7 @@ def split_plot(folds: Sequence[Record]) -> Plot:
         alt=f"{len(folds)} folds, each trained on what is before its test, with a gap between",
         caption="Learnt (blue), to know when to stop (grey), judged (orange); between them a gap as long as a window "
         "and the longest horizon.",
-        size=(5.4, 0.9 + 0.4 * len(folds)),
+        size=(4.8, 0.9 + 0.4 * len(folds)),
     )
 
 
@@ -40,7 +38,6 @@ def learning_plot(learning: Sequence[Record], history: Record) -> Plot:
         alt="loss by epoch",
         caption="Dashed in training, solid in validation, by fold and seed"
         + ("; black: the model that ships, which learnt from all of the data." if history else "."),
-        size=(5.4, 2.6),
     )
 
 
@@ -53,7 +50,6 @@ def skill_plot(comparisons: Sequence[Record], target: str, step: str) -> Plot:
         partial(_draw_skill, found, step),
         alt=f"skill of {target} by horizon with 95 % intervals",
         caption=f"{target}: skill by horizon with its 95 % interval; above the line the model is better.",
-        size=_SMALL,
     )
 
 
@@ -64,7 +60,6 @@ def reliability_plot(scores: Sequence[Record], target: str, quantiles: Sequence[
         partial(_draw_reliability, found, quantiles),
         alt=f"reliability of the quantiles of {target}",
         caption=f"{target}: the share of outcomes at or below each quantile, by horizon; on the diagonal it is honest.",
-        size=_SMALL,
     )
 
 
@@ -75,7 +70,6 @@ def coverage_plot(coverage: Sequence[Record], target: str, nominal: float) -> Pl
         partial(_draw_coverage, found, nominal),
         alt=f"coverage of {target} over time",
         caption=f"{target}: share of outcomes within the interval, over time; {nominal:.0%} would be right.",
-        size=_SMALL,
     )
 
 
@@ -87,7 +81,6 @@ def fan_plot(example: Record, quantiles: Sequence[float], step: str, unit: str |
         alt=f"{example['target']} of {example['table']}: forecast made at {made_at:%Y-%m-%d %H:%M} UTC and what came",
         caption=f"{example['target']} of {example['table']}, told at {made_at:%Y-%m-%d %H:%M:%S} UTC: "
         f"p{100 * quantiles[0]:g} to p{100 * quantiles[-1]:g}, the middle, and what came (orange).",
-        size=_SMALL,
     )
 
 
@@ -140,7 +133,7 @@ def _draw_skill(found: Sequence[Record], step: str, figure: Figure) -> None:
         loc="upper center",
         bbox_to_anchor=(0.5, 1.2),
         ncols=len(names),
-        fontsize=7.5,
+        fontsize=7,
         handletextpad=0.1,
         columnspacing=0.9,
     )
@@ -164,7 +157,7 @@ def _draw_reliability(found: Sequence[Record], quantiles: Sequence[float], figur
     axes.set_ylim(0, 1)
     axes.set_xlabel("quantile")
     axes.set_ylabel("share at or below")
-    axes.legend(title="horizon", fontsize=7.5, title_fontsize=7.5, loc="upper left")
+    axes.legend(title="horizon", fontsize=7, title_fontsize=7, loc="upper left")
 
 
 def _draw_coverage(found: Sequence[Record], nominal: float, figure: Figure) -> None:

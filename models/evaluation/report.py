@@ -70,7 +70,7 @@ class Plot:
     draw: Draw
     alt: str
     caption: str = ""
-    size: tuple[float, float] = (7.2, 2.8)
+    size: tuple[float, float] = (4.8, 2.6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +86,12 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the page: what it says, then its tables, then its plots."""
+    """A part of the page: what it says, then its tables, then its plots, then tables that are unfolded by a click."""
 
     title: str
     texts: tuple[str, ...] = ()
     grids: tuple[Grid, ...] = ()
+    details: tuple[Grid, ...] = ()
     plots: tuple[Plot, ...] = ()
 
 

@@ -24,7 +24,7 @@ _HISTORY_FILE: Final = "history.json"
 def evaluate(recipe: Recipe, options: Options) -> None:
     """Judges what the recipe makes, on windows later than all that was learnt from."""
     if isinstance(recipe, AnomalyRecipe):
-        from models.anomaly import evaluate_anomaly  # noqa: PLC0415 - a forecast needs none of it
+        from models.anomaly.evaluation import evaluate_anomaly  # noqa: PLC0415 - a forecast needs none of it
 
         evaluate_anomaly(recipe, options)
     else:
@@ -47,7 +47,7 @@ def _evaluate_forecast(recipe: ForecastRecipe, options: Options) -> None:
     _write_arrays(place / PREDICTIONS_FILE, arrays_of(walked))
     write_document(document, place / EVALUATION_FILE)
     write_report(forecast_page(document, _history(place / _HISTORY_FILE)), place / REPORT_FILE)
-    for sentence, is_good in evaluation.verdict:
+    for sentence, is_good in evaluation.sentences:
         options.console.print(f"{recipe.name}: {sentence}", style="green" if is_good else "yellow", markup=False)
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 WORDS = {
     "naive": "the naive forecast",
     "seasonal_naive": "the seasonal naive forecast",
-    "scaled_naive": "the naive forecast with a width of its own (scaled_naive)",
+    "scaled_naive": "the naive forecast as wide as of late (scaled_naive)",
     "ewma": "EWMA",
     "har": "HAR",
     "autoets": "AutoETS",
@@ -30,10 +30,10 @@ def sentence(target: Target, all_quantiles: Comparison, median: Comparison) -> t
                 f"{interval_text(median)}. Do not trade on it."
             )
         return better, True
-    what = "trade" if is_of_market(target) else "rely"
     if all_quantiles.high < 0:
         return f"{name}: worse than {than} by {interval_text(all_quantiles, sign=-1)}: use that instead.", False
-    return f"{name}: no skill over {than} ({by}): do not {what} on it.", False
+    what = "do not trade on it" if is_of_market(target) else "what is simpler does as well"
+    return f"{name}: no skill over {than}, {by}: {what}.", False
 
 
 def interval_text(found: Comparison, sign: int = 1) -> str:
