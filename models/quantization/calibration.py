@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     Floats: TypeAlias = NDArray[np.float32]
 
 WINDOWS: Final = 300
-# An autoencoder is there for windows unlike any that it has seen: half of those that it is calibrated by are up to so
-# many times as far from the mean.
-_AMPLIFIED: Final = 5.0
+# Of each feature's values; the range leaves out the others, so that a few outliers do not take the levels from all.
+_KEPT: Final = 0.9995
 
 _LEVELS: Final = 256
 # Of the values that a model was trained on, how many its int8 form may cut off, and how many levels their standard
@@ -30,22 +29,11 @@ def evenly(count: int, of: int) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, of - 1, min(count, of)).round().astype(np.int64))
 
 
-def representative(windows: Floats, *, keep: float = 1.0, amplified: bool = False) -> Floats:
-    """Windows [n, L, F] to calibrate by, of the scaled ones trained on.
-
-    `keep` is the share of each feature's values that stays within the range: what is beyond is cut off, so that a
-    few outliers do not take the levels from all others. `amplified` is for autoencoders.
-    """
-    chosen = windows[evenly(WINDOWS, len(windows))]
-    if keep < 1:
-        tail = (1 - keep) / 2
-        low, high = np.quantile(windows.reshape(-1, windows.shape[-1]), (tail, 1 - tail), axis=0)  # [F] each
-        chosen = np.clip(chosen, low, high)
-    if amplified:
-        factors = np.linspace(1, _AMPLIFIED, len(chosen[::2]))  # [n / 2]
-        chosen = chosen.copy()
-        chosen[::2] *= factors[:, None, None]
-    return np.asarray(chosen, np.float32)
+def representative(windows: Floats) -> Floats:
+    """Some of the scaled windows [n, L, F] that a forecast was trained on, without their outliers."""
+    tail = (1 - _KEPT) / 2
+    low, high = np.quantile(windows.reshape(-1, windows.shape[-1]), (tail, 1 - tail), axis=0)  # [F] each
+    return np.asarray(np.clip(windows[evenly(WINDOWS, len(windows))], low, high), np.float32)
 
 
 def check_range(first_int8: tuple[float, int] | None, windows: Floats) -> None:

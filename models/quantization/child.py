@@ -13,6 +13,7 @@ import json
 import re
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,8 +36,9 @@ def main() -> None:
     runtime = sys.argv[1]
     interpreter = importlib.import_module(MODULES[runtime]).Interpreter
     windows = np.load(request["windows"])  # [n, L, F]
+    answer: dict[str, float | str]
     try:
-        answer = _run(interpreter, Path(request["model"]).read_bytes(), windows, Path(request["outputs"]))
+        answer = {**_run(interpreter, Path(request["model"]).read_bytes(), windows, Path(request["outputs"]))}
     except (ValueError, RuntimeError, MemoryError) as exc:
         answer = {"fault": " ".join(str(exc).split())[:300] or type(exc).__name__}
     json.dump(answer | {"version": importlib.metadata.version(runtime)}, answers)
@@ -68,10 +70,9 @@ def _run(interpreter: Any, content: bytes, windows: NDArray[np.float32], place: 
 def _peak_kb(*, reset: bool = True) -> int:
     """The most memory that this process has had, KiB; after a reset that is what it has now."""
     if reset:
-        try:
+        # Some containers forbid it: the peak may then be one from before, and what is told too small.
+        with suppress(OSError):
             Path("/proc/self/clear_refs").write_text(_RESET_PEAK, encoding="ascii")
-        except OSError:  # some containers forbid it: the peak may then be one from before, and what is told too small
-            pass
     found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"), re.MULTILINE)
     return int(found[1]) if found else 0
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from models.errors import ConversionError
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 _IDENTIFIER: Final = b"TFL3"
 # Operators beyond the 127th are told in a field that came later; the older one then has this in it.
 _LATER_FIELD: Final = 127
+_DENSE: Final = frozenset({"FULLY_CONNECTED", "CONV_2D", "TRANSPOSE_CONV"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +31,16 @@ class Operator:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Graph:
-    """The whole of a model. `first_int8` is (scale, zero point) of the first int8 tensor that is computed, if any."""
+    """The whole of a model.
+
+    `last_layer` is the name of what the last operator with weights gives, "" where none has any. `first_int8` is
+    (scale, zero point) of the first int8 tensor that is computed, if any.
+    """
 
     operators: tuple[Operator, ...]
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
+    last_layer: str
     first_int8: tuple[float, int] | None
 
     def count(self, name: str) -> int:
@@ -51,11 +57,14 @@ def read_graph(content: bytes) -> Graph:
         raise ConversionError(f"has {len(model.subgraphs)} graphs, allowed is one: something in it is a loop")
     (graph,) = model.subgraphs
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-        raise ConversionError(f"has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs, allowed is one of each")
+        raise ConversionError(
+            f"has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs, allowed is one of each"
+        )
     return Graph(
         operators=tuple(_operator(model, graph, each) for each in graph.operators),
         input_shape=_shape(graph.tensors[graph.inputs[0]]),
         output_shape=_shape(graph.tensors[graph.outputs[0]]),
+        last_layer=_last_layer(model, graph),
         first_int8=_first_int8(graph),
     )
 
@@ -75,14 +84,24 @@ def settled(content: bytes) -> bytes:
 
 def _operator(model: Any, graph: Any, operator: Any) -> Operator:  # noqa: ANN401 - generated code without types
     code = model.operatorCodes[operator.opcodeIndex]
-    number = code.builtinCode if code.deprecatedBuiltinCode == _LATER_FIELD else code.deprecatedBuiltinCode
-    name = code.customCode.decode() if code.customCode else _OPERATORS.get(number, str(number))
 
     def types(indices: NDArray[np.int32]) -> tuple[str, ...]:
         # -1 stands for an optional tensor that is not there.
         return tuple(_TYPES[graph.tensors[index].type] for index in indices if index >= 0)
 
-    return Operator(name, code.version, types(operator.inputs), types(operator.outputs))
+    return Operator(_name(code), code.version, types(operator.inputs), types(operator.outputs))
+
+
+def _name(code: Any) -> str:  # noqa: ANN401 - as above
+    number = code.builtinCode if code.deprecatedBuiltinCode == _LATER_FIELD else code.deprecatedBuiltinCode
+    return str(code.customCode.decode()) if code.customCode else _OPERATORS.get(number, str(number))
+
+
+def _last_layer(model: Any, graph: Any) -> str:  # noqa: ANN401 - as above
+    for operator in reversed(graph.operators):
+        if _name(model.operatorCodes[operator.opcodeIndex]) in _DENSE:
+            return str(graph.tensors[operator.outputs[0]].name.decode())
+    return ""
 
 
 def _first_int8(graph: Any) -> tuple[float, int] | None:  # noqa: ANN401 - as above

@@ -8,19 +8,17 @@ import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from models.errors import ConversionError
-from models.quantization.calibration import check_range, representative
 from models.quantization.flatbuffer import read_graph, settled
-from models.quantization.operators import check_batch, check_int8, check_lstm, check_operators
+from models.quantization.operators import check_int8, check_lstm, check_operators, check_shape
 from models.training.tensorflow import keras, tf
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from contract.manifest import Form
@@ -33,21 +31,34 @@ _STATISTICS: Final = "Statistics for quantized inputs were expected"
 
 @dataclass(frozen=True, slots=True)
 class Net:
-    """A net for one window, as a SavedModel that all its forms are converted from."""
+    """A net for one window, as a SavedModel that all its forms are converted from; `shape` is the window's."""
 
     place: Path
-    length: int
-    features: int
+    shape: tuple[int, ...]
     lstm_layers: int
 
-    def convert(self, form: Form, calibration: Floats | None = None) -> bytes:
-        """A .tflite, float32 at both ends; raises ConversionError where it is not to be had or not for every device.
+    def convert(self, form: Form) -> bytes:
+        """A .tflite of form float32, float16 or dynamic; raises ConversionError unless every device can run it."""
+        return self._checked(form, lambda: self._converter(form).convert())
 
-        int8 wants windows [n, L, F] to calibrate by. Its input and output stay float32: two operators that cost
-        nothing to speak of, and nobody has to know their scales.
+    def convert_int8(self, calibration: Floats, *, wide: bool = False) -> bytes:
+        """A .tflite that calculates with int8, calibrated by these windows [n, ...]; raises ConversionError.
+
+        Its input and output stay float32: two operators that cost nothing to speak of, and nobody has to know their
+        scales. All of int8's outputs share 256 levels; `wide`: the last layer calculates in float32, for outputs of
+        very different spread.
         """
-        if (form == "int8") != (calibration is not None):
-            raise ConversionError("int8, and it alone, is calibrated")
+
+        def batches() -> Iterator[list[Floats]]:
+            return ([window[None]] for window in calibration)
+
+        converter = self._converter("int8")
+        converter.representative_dataset = batches
+        content = self._checked("int8", lambda: self._widened(converter, batches) if wide else converter.convert())
+        check_int8(read_graph(content), wide=wide)
+        return content
+
+    def _converter(self, form: Form) -> Any:  # noqa: ANN401 - TensorFlow is untyped
         converter = tf.lite.TFLiteConverter.from_saved_model(str(self.place))
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         # Per channel, a dense layer is an operator of a version that tflite-runtime 2.14 does not know.
@@ -56,34 +67,38 @@ class Net:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if form == "float16":
             converter.target_spec.supported_types = [tf.float16]
-        if calibration is not None:
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            converter.representative_dataset = lambda: ([window[None]] for window in calibration)
-        try:
-            with _silence():
-                content = settled(converter.convert())
-            self.check(form, content)
-        except ConversionError as exc:
-            raise ConversionError(f"{form}: {exc}") from exc
-        except Exception as exc:  # the converter raises whatever comes to it
-            raise ConversionError(f"{form}: cannot be converted: {' '.join(str(exc).split())[:500]}") from exc
+        return converter
+
+    def _widened(self, converter: Any, batches: Callable[[], Iterator[list[Floats]]]) -> bytes:  # noqa: ANN401 - as above
+        last = read_graph(self._converter("float32").convert()).last_layer
+        options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=[last])
+        debugger = tf.lite.experimental.QuantizationDebugger(
+            converter=converter, debug_dataset=batches, debug_options=options
+        )
+        content: bytes = debugger.get_nondebug_quantized_model()
         return content
 
-    def check(self, form: Form, content: bytes) -> None:
-        """Raises ConversionError unless every device has the operators, and they are the ones wanted."""
-        graph = read_graph(content)
-        check_operators(graph)
-        check_batch(graph, self.length, self.features)
-        check_lstm(graph, self.lstm_layers)
-        if form == "int8":
-            check_int8(graph)
+    def _checked(self, form: Form, convert: Callable[[], bytes]) -> bytes:
+        try:
+            with _silence():
+                content = settled(convert())
+            graph = read_graph(content)
+            check_operators(graph)
+            check_shape(graph, self.shape)
+            check_lstm(graph, self.lstm_layers)
+        except ConversionError as exc:
+            raise ConversionError(f"{form}: {exc}") from exc
+        except Exception as exc:
+            # Whatever its C++ ends with comes as a bare Exception.
+            raise ConversionError(f"{form}: cannot be converted: {' '.join(str(exc).split())[:500]}") from exc
+        return content
 
 
 @contextmanager
 def exported(core: keras.Model) -> Iterator[Net]:
     """The net of scaled windows, exported once: that is what takes its time in a conversion."""
-    _, length, features = core.input_shape
-    window = tf.TensorSpec((1, length, features), tf.float32, name="window")
+    shape = tuple(core.input_shape[1:])
+    window = tf.TensorSpec((1, *shape), tf.float32, name="window")
     # With a batch that is not fixed, an LSTM leaves the built-in operators.
     run = tf.function(lambda window: core(window, training=False), input_signature=[window])
     layers = sum(isinstance(each, keras.layers.LSTM) for each in core.submodules)
@@ -93,21 +108,7 @@ def exported(core: keras.Model) -> Iterator[Net]:
     with tempfile.TemporaryDirectory(prefix="headwater-net-") as place:
         with _silence():
             tf.saved_model.save(bare, place, signatures=run.get_concrete_function())
-        yield Net(Path(place), length, features, layers)
-
-
-def converted(core: keras.Model, windows: Floats, *, amplified: bool = False) -> dict[Form, bytes]:
-    """All four forms of a net, which was trained on these scaled windows [n, L, F]; raises ConversionError."""
-    with exported(core) as net:
-        calibration = representative(windows, amplified=amplified)
-        contents: dict[Form, bytes] = {
-            "float32": net.convert("float32"),
-            "float16": net.convert("float16"),
-            "dynamic": net.convert("dynamic"),
-            "int8": net.convert("int8", calibration),
-        }
-    check_range(read_graph(contents["int8"]).first_int8, windows)
-    return contents
+        yield Net(Path(place), shape, layers)
 
 
 @contextmanager

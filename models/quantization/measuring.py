@@ -10,7 +10,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
@@ -61,7 +61,7 @@ def measure(runtime: str, content: bytes, windows: Path, workspace: Path) -> tup
     return Run(title, answer["median_us"], answer["p99_us"], answer["peak_kb"]), told
 
 
-def _ask(runtime: str, request: str) -> dict[str, float]:
+def _ask(runtime: str, request: str) -> dict[str, Any]:
     try:
         done = subprocess.run(  # noqa: S603 - our own module
             (sys.executable, "-m", "models.quantization.child", runtime),
@@ -79,4 +79,5 @@ def _ask(runtime: str, request: str) -> dict[str, float]:
         return {"fault": f"ends by {signal.Signals(-done.returncode).name}"}
     if done.returncode:
         raise ConversionError(f"{runtime} cannot be tried: {done.stderr.strip().splitlines()[-1:]}")
-    return json.loads(done.stdout)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 from models.errors import ConversionError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from models.quantization.flatbuffer import Graph, Operator
 
 OLDEST_RUNTIME: Final = "tflite-runtime 2.14"
@@ -64,18 +66,23 @@ def check_lstm(graph: Graph, layers: int) -> None:
         )
 
 
-def check_int8(graph: Graph) -> None:
-    """Raises ConversionError unless weights and activations are whole numbers between what comes in and goes out."""
-    for each in graph.operators:
-        if each.name not in _BETWEEN_TYPES and "FLOAT32" in each.reads + each.writes:
-            raise ConversionError(f"{each.name} still has float32 tensors: it was not quantized")
+def check_int8(graph: Graph, *, wide: bool) -> None:
+    """Raises ConversionError unless it calculates in whole numbers; `wide`: all but the layer that comes last."""
+    layers = [each for each in graph.operators if each.name not in _BETWEEN_TYPES]
+    unquantized = [each.name for each in layers if "FLOAT32" in each.reads + each.writes]
+    allowed = [each.name for each in layers[len(layers) - len(unquantized) :]] if wide else []
+    if unquantized != allowed or len(unquantized) == len(layers):
+        raise ConversionError(f"{', '.join(unquantized)} still with float32: it was not quantized")
 
 
-def check_batch(graph: Graph, length: int, features: int) -> None:
-    """Raises ConversionError unless it takes one window, of a fixed shape."""
-    if graph.input_shape != (1, length, features):
-        taken = " x ".join(map(str, graph.input_shape))
-        raise ConversionError(f"takes {taken}, wanted is 1 x {length} x {features}")
+def check_shape(graph: Graph, shape: Sequence[int]) -> None:
+    """Raises ConversionError unless it takes one window, of this fixed shape."""
+    if graph.input_shape != (1, *shape):
+        raise ConversionError(f"takes {_shown(graph.input_shape)}, wanted is {_shown((1, *shape))}")
+
+
+def _shown(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def _fault(operator: Operator) -> str | None:

@@ -1,0 +1,92 @@
+"""All forms of a net, tried: which of them devices get, and why not the others."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import numpy as np
+
+from models.errors import ConversionError
+from models.quantization.calibration import check_range
+from models.quantization.flatbuffer import read_graph
+from models.quantization.forms import exported
+from models.quantization.measuring import measure, runtimes
+from models.quantization.results import MOST_WORSE, Quantization, Tried
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from contract.manifest import Form
+    from models.quantization.forms import Net
+    from models.quantization.judging import Judge
+    from models.quantization.subject import Subject
+
+    # Told before each form is tried: its name.
+    OnForm: TypeAlias = Callable[[str], None]
+
+_PLAIN: Final[tuple[Form, ...]] = ("float32", "float16", "dynamic")
+# A form that saves less than this share of float32's bytes is the same model once more.
+_LEAST_SAVED: Final = 0.05
+_WINDOWS_FILE: Final = "windows.npy"
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    form: Form
+    wide: bool
+    content: bytes
+
+
+def try_forms(
+    recipe: str, subject: Subject, on_form: OnForm = lambda _: None
+) -> tuple[Quantization, dict[Form, bytes]]:
+    """What came of each form, and the contents of those for devices; raises ConversionError where there is none."""
+    tried: list[Tried] = []
+    given: dict[Form, bytes] = {}
+    judge = subject.judge
+    with tempfile.TemporaryDirectory(prefix="headwater-forms-") as place, exported(subject.core) as net:
+        np.save(Path(place) / _WINDOWS_FILE, judge.windows)
+        for candidate in _candidates(net, subject, tried):
+            on_form(candidate.form)
+            tried.append(_tried(candidate, judge, Path(place), tried))
+            if not tried[-1].left_out:
+                given[candidate.form] = candidate.content
+    if not given:
+        raise ConversionError(f"{recipe}: {'; '.join(f'{each.title}: {each.left_out}' for each in tried)}")
+    return Quantization(recipe, judge.measure, judge.reference, len(judge.windows), tuple(tried)), given
+
+
+def _candidates(net: Net, subject: Subject, tried: Sequence[Tried]) -> Iterator[_Candidate]:
+    """The forms in turn; int8 once more, wide, where the plain one is not as good as float."""
+    for form in _PLAIN:
+        yield _Candidate(form, wide=False, content=net.convert(form))
+    content = net.convert_int8(subject.calibration)
+    check_range(read_graph(content).first_int8, subject.learnt)
+    yield _Candidate("int8", wide=False, content=content)
+    if tried[-1].left_out:
+        yield _Candidate("int8", wide=True, content=net.convert_int8(subject.calibration, wide=True))
+
+
+def _tried(candidate: _Candidate, judge: Judge, place: Path, before: Sequence[Tried]) -> Tried:
+    found = [measure(runtime, candidate.content, place / _WINDOWS_FILE, place) for runtime in runtimes()]
+    outputs = [told for _, told in found if told is not None]
+    # The worst of the runtimes: a device has one or the other.
+    judged = max(map(judge.judge, outputs), key=lambda each: each.worse, default=None)
+    runs = tuple(run for run, _ in found)
+    tried = Tried(candidate.form, candidate.wide, len(candidate.content), runs, judged)
+    return replace(tried, left_out=_why_not(tried, before))
+
+
+def _why_not(tried: Tried, before: Sequence[Tried]) -> str | None:
+    if faults := [f"{run.runtime}: {run.fault}" for run in tried.runs if run.fault]:
+        return "; ".join(faults)
+    if tried.judged is None:
+        return "there is no runtime to try it in"
+    if tried.judged.worse > MOST_WORSE:
+        return f"{tried.judged.worse:.1%} worse than float, allowed is {MOST_WORSE:.0%}"
+    if before and tried.size_bytes > (1 - _LEAST_SAVED) * before[0].size_bytes:
+        return "no smaller than float32: nothing in it is large enough to be quantized"
+    return None
