@@ -10,7 +10,7 @@ from stream.errors import ModelError
 from stream.serving.package import Package, read_package
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 _Stamp: TypeAlias = tuple[object, ...]
@@ -34,14 +34,18 @@ class News:
 class Catalogue:
     """The packages in `directory`, each a directory with a manifest; `packages` are those that are served, by its name.
 
-    Where one is replaced by what is refused, what was served goes on. Put packages there by renaming, or by a symbolic
-    link: one that is half written would be refused first.
+    `check` is asked about each that is new, and raises ModelError for what it does not want; `trial` is one. Where one
+    is replaced by what is refused, what was served goes on. Put packages there by renaming, or by a symbolic link: one
+    that is half written would be refused first.
     """
 
-    def __init__(self, directory: Path, trusted_keys: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, directory: Path, trusted_keys: Sequence[Path] = (), check: Callable[[Package], None] | None = None
+    ) -> None:
         self.packages: dict[str, Package] = {}
         self._directory = directory
         self._trusted_keys = tuple(trusted_keys)
+        self._check = check
         self._stamps: dict[str, _Stamp] = {}
 
     def look(self) -> News:
@@ -53,7 +57,7 @@ class Catalogue:
         served, refused = {}, {}
         for name in sorted(name for name, stamp in stamps.items() if self._stamps.get(name) != stamp):
             try:
-                package = read_package(self._directory / name, self._trusted_keys)
+                package = self._read(name)
             except ModelError as exc:
                 refused[name] = str(exc)
             else:
@@ -62,9 +66,11 @@ class Catalogue:
         self._stamps = stamps
         return News(served, refused, gone)
 
-    def refuse(self, name: str) -> None:
-        """Leaves a package out until its directory changes, for one that could be read and then would not run."""
-        self.packages.pop(name, None)
+    def _read(self, name: str) -> Package:
+        package = read_package(self._directory / name, self._trusted_keys)
+        if self._check is not None and self.packages.get(name) != package:
+            self._check(package)
+        return package
 
     def _found(self) -> dict[str, _Stamp]:
         try:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _Output = TypeVar("_Output", ForecastOutput, AnomalyOutput)
 
 # Beyond that a net of our size gains nothing, and its inner states take memory.
-_AT_ONCE: Final = 4096
+_AT_ONCE: Final = 2048
 
 
 @dataclass(frozen=True, slots=True, eq=False)

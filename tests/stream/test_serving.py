@@ -236,6 +236,19 @@ def test_a_catalogue_tells_what_changed(tmp_path: Path, write_package: Callable[
         Catalogue(tmp_path / "nowhere").look()
 
 
+def test_a_catalogue_asks_before_it_serves(tmp_path: Path, write_package: Callable[..., Path]) -> None:
+    def only_the_third(package: Package) -> None:
+        if package.manifest.version != "3":
+            raise ModelError(f"{package.title}: fails on a trial window")
+
+    catalogue = Catalogue(tmp_path, check=only_the_third)
+    write_package(tmp_path / "a", "forecast")
+    catalogue.look()
+    write_package(tmp_path / "a", "forecast", version="4")
+    assert catalogue.look().refused == {"a": "tank 4: fails on a trial window"}
+    assert catalogue.packages["a"].title == "tank 3"
+
+
 def test_whoever_only_reads_packages_does_not_pay_for_tensorflow(
     tmp_path: Path, write_package: Callable[..., Path]
 ) -> None:
