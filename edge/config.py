@@ -12,6 +12,7 @@ from contract.config import Config
 from contract.topics import check_identifier
 from edge.models.config import InferenceConfig, ModelConfig
 from edge.sources import AnySource  # noqa: TC001 - pydantic reads the annotations at run time
+from edge.sources.base import Place
 from edge.uplink import MqttConfig  # noqa: TC001 - pydantic reads the annotations at run time
 
 MIB = 1 << 20
@@ -109,6 +110,12 @@ class AgentConfig(Config):
                     f"{claim} is of one source alone, found in {other} and {source.name}: join them in one"
                 )
         return sources
+
+    @model_validator(mode="after")
+    def _sources_know_where_they_stand(self) -> Self:
+        for source in self.sources:
+            source.settle(Place(self.group, self.node, self.state_dir, self.inference))
+        return self
 
     @model_validator(mode="after")
     def _models_have_their_inputs(self) -> Self:

@@ -24,8 +24,8 @@ from edge.inference.arithmetic import NoWindowError
 from edge.inference.frames import encode_frame, read_frame
 from edge.inference.loading import LoadedModel, load
 from edge.inference.runtime import NetError, runtime_name
-from edge.inference.scene import SceneSettings, load_scene
-from edge.inference.settings import ModelSettings
+from edge.inference.scene import load_scene
+from edge.inference.settings import ModelSettings, SceneSettings
 from edge.modesty import die_with, stand_back
 
 if TYPE_CHECKING:

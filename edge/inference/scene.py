@@ -1,49 +1,25 @@
-"""A camera's model: what the process of the camera is told of it, and how it is run. The rules are the manifest's."""
+"""A camera's model, loaded and run. The rules are the manifest's (contract/scene.py)."""
 
 from __future__ import annotations
 
 import math
 import statistics
 import time
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from edge.inference.loading import fastest
 from edge.inference.runtime import Net, NetError
-from edge.inference.settings import FormSettings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edge.inference.settings import SceneSettings
+
 _LEVELS: Final = 255
 _TRIALS: Final = 10
-
-
-@dataclass(frozen=True, slots=True)
-class SceneSettings:
-    """A model of a scene: `begin_s` and `span_s` are its hours of the day, seconds (UTC); `floor` is the score's."""
-
-    key: str
-    directory: str
-    forms: tuple[FormSettings, ...]
-    side: int
-    usual: float
-    floor: float
-    threshold: float
-    clear: float
-    begin_s: int
-    span_s: int
-
-    def to_document(self) -> dict[str, Any]:
-        """As JSON has it."""
-        return asdict(self)
-
-    @classmethod
-    def from_document(cls, document: dict[str, Any]) -> SceneSettings:
-        """From JSON, in which a tuple is a list."""
-        return cls(**document | {"forms": tuple(FormSettings(**form) for form in document["forms"])})
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,5 +96,30 @@ class ModelSettings:
         return cls(**plain)
 
 
+@dataclass(frozen=True, slots=True)
+class SceneSettings:
+    """A model of a scene: `begin_s` and `span_s` are its hours of the day, seconds (UTC); `floor` is the score's."""
+
+    key: str
+    directory: str
+    forms: tuple[FormSettings, ...]
+    side: int
+    usual: float
+    floor: float
+    threshold: float
+    clear: float
+    begin_s: int
+    span_s: int
+
+    def to_document(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> SceneSettings:
+        """From JSON, in which a tuple is a list."""
+        return cls(**document | {"forms": tuple(FormSettings(**form) for form in document["forms"])})
+
+
 def _with_tuples(document: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(each) if isinstance(each, list) else each for key, each in document.items()}

@@ -19,8 +19,7 @@ from edge.inference.frames import FrameError, Head, encode_frame, receive_frame
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from edge.inference.scene import SceneSettings
-    from edge.inference.settings import ModelSettings
+    from edge.inference.settings import ModelSettings, SceneSettings
     from edge.models.config import InferenceConfig
 
 logger = logging.getLogger(__name__)

@@ -7,6 +7,7 @@ a whole poll brought nothing; a point that alone cannot be read is a Reading wit
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from pydantic import Field, field_validator
@@ -19,8 +20,10 @@ from edge.reporting import ReportRule  # noqa: TC001 - pydantic reads the annota
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
 
     from contract.datatypes import Value
+    from edge.models.config import InferenceConfig
     from edge.reading import MetricInfo, Reading
 
     Clock = Callable[[], int]
@@ -49,6 +52,16 @@ class Source(Protocol):
         return []
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in which agent a source stands; `inference` is how models are tried there."""
+
+    group: str
+    node: str
+    state_dir: Path
+    inference: InferenceConfig
+
+
 class SourceConfig(Config):
     """What every source has."""
 
@@ -69,6 +82,9 @@ class SourceConfig(Config):
     @abstractmethod
     def metrics(self) -> Sequence[MetricInfo]:
         """Every metric this source can produce, for the device's birth."""
+
+    def settle(self, place: Place) -> None:
+        """The agent's configuration tells where it stands; most need not know."""
 
     def claims(self) -> str | None:
         """What no other source can use beside it, such as a serial port; None where there is no such thing."""

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from edge.vision.motion import MotionDetector, active_areas
 from edge.vision.picture import brightness, sharpness
-from edge.vision.scene import MeanBackground, SceneScore
+from edge.vision.sampling import Sampler
+from edge.vision.scene import SceneWatch
 from edge.vision.tamper import Tamper, TamperWatch
 
 if TYPE_CHECKING:
@@ -14,12 +15,13 @@ if TYPE_CHECKING:
 
     from edge.vision.motion import AreaMotion
     from edge.vision.picture import Grey
+    from edge.vision.scene import SceneLook
     from edge.vision.settings import Settings
 
-Values: TypeAlias = dict[str, float | bool | str]
+Values: TypeAlias = dict[str, float | bool | str | None]
 
 _SCENE_FRAMES: Final = 2
-_TAMPER_AGAIN_S: Final = 60.0
+_AGAIN_S: Final = 60.0
 # A camera's clock that jumps is no long time.
 _LONGEST_STEP_S: Final = 60.0
 
@@ -47,9 +49,11 @@ class Analysis:
         self._clips = settings.clips
         self._motion = MotionDetector(settings.motion)
         self._tamper = TamperWatch(settings.tamper, masks)
-        self._scene = SceneScore(MeanBackground(masks))
-        self._told: dict[str, bool | str] = {}
-        self._told_tamper_s = 0.0
+        self.scene = SceneWatch(masks)
+        self.sampler = Sampler(settings.learn, masks) if settings.learn else None
+        self._active: dict[str, bool] = {}
+        self._told: dict[str, bool | str | None] = {}
+        self._told_s: dict[str, float] = {}
         self._most: dict[str, float] = {}
         self._scores = 0
         self._incidents: list[str] = []
@@ -59,19 +63,26 @@ class Analysis:
         """What a clip is to be made of, as of the last frame: tamper first, then motion, then a strange scene."""
         return list(self._incidents)
 
-    def look(self, grey: Grey, at_s: float, *, is_kept: bool) -> Values:
-        """What there is to tell of a frame: of a kept one all, of one between only what became different."""
+    def look(self, grey: Grey, at_s: float, *, is_kept: bool, utc_s: float = 0.0) -> Values:
+        """What there is to tell of a frame: of a kept one all, of one between only what became different.
+
+        `utc_s` is the time of day (unix seconds), which may jump.
+        """
         motion = self._motion.look(grey, at_s)
         tamper = self._tamper.look(grey, at_s)
-        score = self._scene.look(grey, at_s)
-        self._incidents = self._incidents_in(motion, tamper, score)
+        scene = self.scene.look(grey, at_s, utc_s)
+        self._incidents = self._incidents_in(motion, tamper, scene)
+        if self.sampler is not None:
+            self.sampler.note(motion, tamper)
         values: Values = {}
         if is_kept:
             values |= {"brightness": brightness(grey), "sharpness": sharpness(grey)}
-            if score is not None:
-                values["scene_score"] = score
+            if scene.score is not None:
+                values["scene_score"] = scene.score
         values |= self._of_motion(motion, is_kept=is_kept)
-        return values | self._of_tamper(tamper, at_s)
+        if scene.is_anomaly is not None or "scene_anomaly" in self._told:
+            values |= self._seldom("scene_anomaly", scene.is_anomaly, at_s)
+        return values | self._seldom("tamper", str(tamper), at_s)
 
     def _of_motion(self, motion: Mapping[str, AreaMotion] | None, *, is_kept: bool) -> Values:
         values: Values = {}
@@ -81,18 +92,19 @@ class Analysis:
             self._most[name] = max(area.fraction, self._most.get(name, 0.0))
             if is_kept:
                 values[f"{prefix}motion"] = self._most.pop(name)
-            if is_kept or area.active != self._told.get(name, False):
-                values[f"{prefix}motion_active"] = self._told[name] = area.active
+            if is_kept or area.active != self._active.get(name, False):
+                values[f"{prefix}motion_active"] = self._active[name] = area.active
         return values
 
-    def _of_tamper(self, tamper: Tamper, at_s: float) -> Values:
-        key = "//tamper"  # no area is called so
-        if self._told.get(key) == tamper and at_s - self._told_tamper_s < _TAMPER_AGAIN_S:
+    def _seldom(self, metric: str, value: bool | str | None, at_s: float) -> Values:  # noqa: FBT001 - it is told
+        """An alarm: told when it changes, and each minute for whoever came late; None: it is not known any more."""
+        told_at_s = self._told_s.get(metric)
+        if told_at_s is not None and self._told[metric] == value and at_s - told_at_s < _AGAIN_S:
             return {}
-        self._told[key], self._told_tamper_s = str(tamper), at_s
-        return {"tamper": str(tamper)}
+        self._told[metric], self._told_s[metric] = value, at_s
+        return {metric: value}
 
-    def _incidents_in(self, motion: Mapping[str, AreaMotion] | None, tamper: Tamper, score: float | None) -> list[str]:
+    def _incidents_in(self, motion: Mapping[str, AreaMotion] | None, tamper: Tamper, scene: SceneLook) -> list[str]:
         if self._clips is None:
             return []
         found: list[str] = []
@@ -100,7 +112,10 @@ class Analysis:
             found.append(str(tamper))
         if "motion" in self._clips.triggers:
             found += [f"{name}/motion" if name else "motion" for name in active_areas(motion)]
-        self._scores = self._scores + 1 if score is not None and score >= self._clips.scene_score else 0
+        is_strange = scene.is_anomaly
+        if is_strange is None:
+            is_strange = scene.score is not None and scene.score >= self._clips.scene_score
+        self._scores = self._scores + 1 if is_strange else 0
         if "scene" in self._clips.triggers and self._scores >= _SCENE_FRAMES:
             found.append("scene")
         return found

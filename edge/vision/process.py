@@ -1,10 +1,11 @@
 """The camera's own process: reads frames, looks at those of its slots, tells.
 
-Its first line of stdin is `Settings` as JSON; each line after it asks for a frame of a file played on demand; end of
-file there, or SIGTERM, stops it. It writes one JSON line to stdout for each thing that happens: {"ready": true},
-{"fault": text}, {"end": true} for a recording that was played, {"shot": ...} for a frame of a clip, {"counts": ...}, or
-what was seen in a frame, whose "values" are null where it could not be used. It never outlives the agent, and the agent
-may kill it at any time.
+Its first line of stdin is `Settings` as JSON. After it an empty line asks for a frame of a file played on demand,
+{"scene": ...} gives the trained model to go by (null: none), and {"learnt": true} says that there are enough samples.
+End of file there, or SIGTERM, stops it. It writes one JSON line to stdout for each thing that happens: {"ready": true},
+{"fault": text}, {"end": true} for a recording that was played, {"shot": ...} for a frame of a clip, {"sample": ...} for
+a picture to learn from, {"scene": ...} for how its model fares, {"counts": ...}, or what was seen in a frame, whose
+"values" are null where it could not be used. It never outlives the agent, and the agent may kill it at any time.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import threading
 import time
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeAlias
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import cv2
 
@@ -32,6 +34,7 @@ from edge.vision.picture import FrameFault
 from edge.vision.settings import Settings
 from edge.vision.slots import Slots
 from edge.vision.stop import Stop
+from edge.vision.trained import ModelFault, TrainedScene
 from edge.vision.video import device_frames, stream_frames
 
 if TYPE_CHECKING:
@@ -53,9 +56,12 @@ _COUNT_EVERY_S: Final = 5.0
 class Watcher:
     """Looks at the frames of one connection after another, and makes the lines that tell of them."""
 
-    def __init__(self, settings: Settings, stop: Stop) -> None:
+    def __init__(self, settings: Settings, stop: Stop, orders: SimpleQueue[Line] | None = None) -> None:
         self._settings = settings
         self._stop = stop
+        self._orders = orders or SimpleQueue()
+        self._model_key: str | None = None
+        self._model_told: tuple[str | None, str | None] = (None, None)
         self._pace = Pace(settings.cpu_share)
         self._analysis = Analysis(settings)
         self._elapsed = Elapsed()
@@ -82,15 +88,21 @@ class Watcher:
 
     def _seen(self, frame: Frame, *, is_kept: bool) -> Iterator[Line]:
         self._counts["looked_at"] += 1
+        yield from self._obey()
         line: Line = {"sampled_at_ms": frame.sampled_at_ms, "arrived_s": frame.arrived_s}
         at_s = self._elapsed.at(frame.slot_time_ms)
+        utc_s = time.time() if frame.sampled_at_ms is None else frame.sampled_at_ms / 1000
         try:
-            values = self._analysis.look(frame.picture.grey(), at_s, is_kept=is_kept)
+            grey = frame.picture.grey()
+            values = self._analysis.look(grey, at_s, is_kept=is_kept, utc_s=utc_s)
         except _UNUSABLE as exc:
             if is_kept:
                 yield line | {"values": None, "reason": str(exc) or "it needs too much memory"}
             return
         yield line | {"values": values}
+        yield from self._of_model()
+        if self._analysis.sampler is not None and (jpeg := self._analysis.sampler.look(grey, at_s, utc_s)) is not None:
+            yield {"sample": {"taken": asdict(frame.taken), "jpeg": base64.b64encode(jpeg).decode()}}
         if self._recorder is not None and self._settings.clips is not None:
             yield from self._shots(frame, at_s, self._recorder, self._settings.clips.max_width)
 
@@ -100,6 +112,34 @@ class Watcher:
             yield from map(_told, recorder.look(at_s, frame.taken, jpeg, self._analysis.incidents))
         except _UNUSABLE:
             recorder.left_out += 1
+
+    def _obey(self) -> Iterator[Line]:
+        """Does what the agent has ordered since the frame before."""
+        while not self._orders.empty():
+            match self._orders.get():
+                case {"learnt": True} if self._analysis.sampler is not None:
+                    self._analysis.sampler.is_over = True
+                case {"scene": None}:
+                    self._analysis.scene.use(None)
+                    self._model_key = None
+                case {"scene": dict(document)}:
+                    yield from self._load(document)
+
+    def _load(self, document: dict[str, Any]) -> Iterator[Line]:
+        self._model_key, self._model_told = document["key"], (None, None)
+        try:
+            self._analysis.scene.use(TrainedScene.load(document))
+        except ModelFault as exc:
+            self._analysis.scene.use(None)
+            yield {"scene": {"key": self._model_key, "state": "refused", "reason": str(exc)}}
+
+    def _of_model(self) -> Iterator[Line]:
+        """How the trained model fares, where that has changed; and each time that it fails."""
+        scene = self._analysis.scene
+        told = (scene.state, scene.fault)
+        if scene.state is not None and (scene.fault or told != self._model_told):
+            self._model_told = told
+            yield {"scene": {"key": self._model_key, "state": scene.state, "reason": scene.fault}}
 
     def _counted(self) -> Line:
         self._counted_s = time.monotonic()
@@ -111,9 +151,9 @@ def _told(shot: Shot) -> Line:
     return {"shot": asdict(shot) | {"jpeg": base64.b64encode(shot.jpeg).decode()}}
 
 
-def watch(settings: Settings, stop: Stop, tell: Callable[[Line], None]) -> None:
+def watch(settings: Settings, stop: Stop, tell: Callable[[Line], None], orders: SimpleQueue[Line]) -> None:
     """Watch the camera until stopped, over and over where it fails."""
-    watcher, pause_s = Watcher(settings, stop), _FIRST_PAUSE_S
+    watcher, pause_s = Watcher(settings, stop, orders), _FIRST_PAUSE_S
     while not stop.requested:
         try:
             for line in watcher.lines(_opened(settings, stop)):
@@ -149,9 +189,14 @@ def main() -> None:
     stop = Stop()
     signal.signal(signal.SIGTERM, stop.request)
 
+    orders: SimpleQueue[Line] = SimpleQueue()
+
     def heed_stdin() -> None:
-        while sys.stdin.buffer.readline():
-            stop.want_frame()
+        while line := sys.stdin.buffer.readline():
+            if line.strip():
+                orders.put(json.loads(line))
+            else:
+                stop.want_frame()
         stop.request()
 
     heeding = threading.Thread(target=heed_stdin, name="stdin", daemon=True)
@@ -164,7 +209,7 @@ def main() -> None:
         sys.stdout.flush()
 
     tell({"ready": True})
-    watch(settings, stop, tell)
+    watch(settings, stop, tell, orders)
     # A recording that was played: the agent says when to go.
     heeding.join()
 

@@ -1,19 +1,20 @@
 """How unusual the scene is: a score of how far the picture is from what a model expects, against what is usual.
 
-The model is a seam: a trained one (an autoencoder on the TFLite runtime) takes the place of `MeanBackground` by having
-the same `error`. The score is two-sided: darkness and defocus are *better* explained than the usual scene.
+The score is two-sided: darkness and defocus are *better* explained than the usual scene. A trained model scores in its
+hours, and the baseline, which needs none, where there is no model or it fails.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import cv2
 import numpy as np
 
 from edge.vision.picture import inside
+from edge.vision.trained import ModelFault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,15 +23,30 @@ if TYPE_CHECKING:
 
     from edge.vision.picture import Grey, Mask
     from edge.vision.settings import Polygon
+    from edge.vision.trained import TrainedScene
 
     Thumb = NDArray[np.float32]
 
+# These two are the contract's (contract/scene.py), whose import would be a third of this process's memory.
 SIDE: Final = 96
+BLANK: Final = 128
 _LEARN_S: Final = 120.0
 _REMEMBERED: Final = 300
 _NEEDED: Final = 20
 # A quarter of a grey level squared: below it lies rounding, not a scene.
 _FLOOR: Final = 0.25
+
+
+def thumb_of(grey: Grey) -> Thumb:
+    """The picture as models see it: 96 x 96 grey levels."""
+    return np.asarray(cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA), dtype=np.float32)
+
+
+def blanked(thumb: Thumb, masks: Sequence[Polygon]) -> Thumb:
+    """The thumbnail with nothing to be seen under the masks."""
+    if not masks:
+        return thumb
+    return np.where(inside((SIDE, SIDE), masks), np.float32(BLANK), thumb)
 
 
 class SceneModel(Protocol):
@@ -75,10 +91,47 @@ class SceneScore:
 
     def look(self, grey: Grey, at_s: float) -> float | None:
         """The score of a picture; None until there is something to compare it with."""
-        thumb = np.asarray(cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA), dtype=np.float32)
-        error = self._model.error(thumb, at_s)
+        error = self._model.error(thumb_of(grey), at_s)
         if error is None:
             return None
         usual = float(np.median(self._errors)) if len(self._errors) >= _NEEDED else None
         self._errors.append(error)
         return None if usual is None else abs(math.log((error + _FLOOR) / (usual + _FLOOR)))
+
+
+class SceneLook(NamedTuple):
+    """How unusual a picture is; whether that is an anomaly is known to a trained model alone."""
+
+    score: float | None
+    is_anomaly: bool | None
+
+
+class SceneWatch:
+    """Looks at pictures by a trained model in its hours, else by the baseline, which always looks on."""
+
+    def __init__(self, masks: Sequence[Polygon] = ()) -> None:
+        self._masks = masks
+        self._baseline = SceneScore(MeanBackground(masks))
+        self._trained: TrainedScene | None = None
+        self.state: str | None = None
+        """Of the trained model: ok, resting outside of its hours, failing; None where there is none."""
+        self.fault: str | None = None
+        """Why it failed, of the last picture."""
+
+    def use(self, trained: TrainedScene | None) -> None:
+        """Goes by this model from now on."""
+        self._trained, self.state, self.fault = trained, None, None
+
+    def look(self, grey: Grey, at_s: float, utc_s: float) -> SceneLook:
+        """How unusual a picture is."""
+        score = self._baseline.look(grey, at_s)
+        self.fault = None
+        if self._trained is None:
+            return SceneLook(score, None)
+        try:
+            verdict = self._trained.look(blanked(thumb_of(grey), self._masks), utc_s)
+        except ModelFault as exc:
+            self.state, self.fault = "failing", str(exc)
+            return SceneLook(score, None)
+        self.state = "resting" if verdict is None else "ok"
+        return SceneLook(score, None) if verdict is None else SceneLook(*verdict)

@@ -60,6 +60,16 @@ class ClipSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LearnSettings:
+    """When pictures are taken to learn from: `begin_s` and `span_s` are the hours of the day, seconds (UTC)."""
+
+    every_s: float
+    begin_s: int
+    span_s: int
+    while_motion: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """A camera: exactly one of url, device and file."""
 
@@ -84,6 +94,7 @@ class Settings:
     motion: MotionSettings
     tamper: TamperSettings
     clips: ClipSettings | None
+    learn: LearnSettings | None
 
     def to_json(self) -> bytes:
         """One line."""
@@ -93,11 +104,12 @@ class Settings:
     def from_json(cls, line: bytes) -> Settings:
         """What `to_json` made a line of."""
         found: dict[str, Any] = json.loads(line)
-        motion, clips = found["motion"], found["clips"]
+        motion, clips, learn = found["motion"], found["clips"], found["learn"]
         areas = {name: AreaSettings(**area) for name, area in motion["areas"].items()}
         parts = {
             "motion": MotionSettings(areas, tuple(motion["masks"]), motion["min_change"]),
             "tamper": TamperSettings(**found["tamper"]),
             "clips": None if clips is None else ClipSettings(**clips),
+            "learn": None if learn is None else LearnSettings(**learn),
         }
         return cls(**found | parts)

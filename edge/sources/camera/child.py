@@ -80,6 +80,7 @@ def settings_of(config: CameraConfig, password: str | None) -> Settings:
         motion=_motion_settings(config),
         tamper=TamperSettings(**config.tamper.model_dump()),
         clips=None if config.clips is None else _clip_settings(config.clips),
+        learn=None if config.learning is None else config.learning.settings,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path  # noqa: TC003 - pydantic reads the annotations at run time
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -14,13 +15,16 @@ from contract.datatypes import DataType
 from edge.lane import Lane
 from edge.reading import MetricInfo
 from edge.sources.base import SourceConfig
-from edge.sources.camera.clips import HourOfBytes
+from edge.sources.camera.kept import Kept
+from edge.sources.camera.learning import Learning
+from edge.sources.camera.scene import SCENES, SceneModels, scene_metrics
+from edge.sources.camera.scene_config import SceneConfig  # noqa: TC001 - pydantic reads the annotations at run time
 from edge.sources.camera.source import opened
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-    from edge.sources.base import Clock
+    from edge.sources.base import Clock, Place
     from edge.sources.camera.source import CameraSource
 
 _SCHEMES = frozenset({"http", "https", "rtsp", "rtsps"})
@@ -133,11 +137,14 @@ class CameraConfig(SourceConfig, Credentials):
     )
     tamper: TamperConfig = Field(default=TamperConfig(), description="what counts as tampering")
     clips: ClipsConfig | None = Field(
-        default=None, description="clips of incidents; none: no picture leaves the device"
+        default=None, description="clips of incidents; none: no picture of any leaves the device"
+    )
+    scene: SceneConfig | None = Field(
+        default=None, description="a trained model of its scene, and samples to train it on; none: the baseline scores"
     )
 
-    # Here, because a camera that is opened again has no new hour by that.
-    _sent: HourOfBytes = PrivateAttr(default_factory=HourOfBytes)
+    # Here, because a camera that is opened again has no new hour by that, nor a new model.
+    _kept: Kept = PrivateAttr(default_factory=Kept)
 
     @field_validator("url")
     @classmethod
@@ -178,9 +185,29 @@ class CameraConfig(SourceConfig, Credentials):
         return str((self.url and self.url.partition("?")[0]) or self.device or self.file)
 
     @property
-    def sent(self) -> HourOfBytes:
-        """What its clips took in the last hour, however often it was opened."""
-        return self._sent
+    def kept(self) -> Kept:
+        """What outlasts its process, however often it is opened."""
+        return self._kept
+
+    def settle(self, place: Place) -> None:
+        """Where its model and what it has learnt are kept."""
+        self._kept.place = place
+
+    @cached_property
+    def learning(self) -> Learning | None:
+        """The samples that it gathers; None where it gathers none."""
+        if self.scene is None or self.scene.learn is None:
+            return None
+        place = self._kept.place
+        file = None if place is None else place.state_dir / SCENES / f"{self.name}.json"
+        return Learning(self.scene.learn, self.masks, file)
+
+    @cached_property
+    def scene_models(self) -> SceneModels | None:
+        """The trained model of its scene; None where there is to be none."""
+        if self.scene is None or self.scene.model is None:
+            return None
+        return SceneModels(self.scene.model, self.name, self._kept.place)
 
     @property
     def patience_s(self) -> float:
@@ -207,8 +234,10 @@ class CameraConfig(SourceConfig, Credentials):
                 when_lost="lost",
             ),
         ]
-        if self.clips is not None:
-            found.append(MetricInfo(CLIP, DataType.BYTES, None, "a JPEG of an incident", Lane.IMAGE))
+        if self.scene is not None and self.scene.model is not None:
+            found += scene_metrics()
+        if self.clips is not None or (self.scene is not None and self.scene.learn is not None):
+            found.append(MetricInfo(CLIP, DataType.BYTES, None, "a JPEG of an incident, or to learn from", Lane.IMAGE))
         return found
 
     def explain(self) -> list[str]:
@@ -218,10 +247,13 @@ class CameraConfig(SourceConfig, Credentials):
             f"measures one frame each {self.interval_s:g} s and looks at {looked}",
             f"its process takes at most {self.cpu_percent:g} % of one core and {self.max_memory_mb} MiB",
         ]
-        if self.clips is None:
-            return [*lines, "no picture leaves the device (no clips)"]
-        hour = f"{self.clips.max_hour_bytes / _MIB:g} MiB an hour"
-        return [*lines, f"clips of {', '.join(self.clips.triggers)} leave the device, at most {hour}"]
+        if self.clips is not None:
+            hour = f"{self.clips.max_hour_bytes / _MIB:g} MiB an hour"
+            lines.append(f"clips of {', '.join(self.clips.triggers)} leave the device, at most {hour}")
+        if self.scene is not None:
+            lines += self.scene.explain()
+        leaves = self.clips is not None or (self.scene is not None and self.scene.learn is not None)
+        return lines if leaves else [*lines, "no picture leaves the device (no clips)"]
 
     def open(self, now_ms: Clock) -> AbstractAsyncContextManager[CameraSource]:
         """The source with its process running; raises SourceError."""

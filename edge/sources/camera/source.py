@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from edge.sources.base import Clock
     from edge.sources.camera.config import CameraConfig
+    from edge.sources.camera.scene import SceneModels
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,8 @@ class CameraSource(Source):
         self._fault: str | None = None
         self._cut: str | None = None
         self._last_words = ""
-        self._clips = ClipReader(config.sent, config.clips.max_hour_bytes, self._at_ms) if config.clips else None
+        self._clips = ClipReader(config.kept.hour, config.clips.max_hour_bytes, self._at_ms) if config.clips else None
+        self._learning, self._scene = config.learning, config.scene_models
         self._usage = child.Usage(process.pid)
         self._counts: dict[str, int] = {}
         self._strained = False
@@ -70,6 +72,9 @@ class CameraSource(Source):
             asyncio.create_task(self._listen_to_errors(), name=f"camera {config.name} stderr"),
             asyncio.create_task(self._guard(), name=f"camera {config.name} guard"),
         ]
+        if self._scene is not None:
+            task = asyncio.create_task(self._serve_scene(self._scene), name=f"camera {config.name} scene model")
+            self._tasks.append(task)
 
     async def poll(self) -> list[Reading]:
         """The readings of every frame used since the last poll; raises SourceError when the camera is lost."""
@@ -95,14 +100,17 @@ class CameraSource(Source):
             if self._clips
             else {}
         )
-        return {**usage, **self._counts, **clips}
+        learning = {"scene_samples": self._learning.sent} if self._learning else {}
+        scene = self._scene.details() if self._scene else {}
+        return {**usage, **self._counts, **clips, **learning, **scene}
 
     async def close(self) -> None:
         """End the process: it may tell what it still has for a second, then it is killed."""
         assert self._process.stdin is not None
         listening = self._tasks[:2]
         try:
-            self._tasks[2].cancel()
+            for task in self._tasks[2:]:
+                task.cancel()
             self._process.stdin.close()
             self._send_signal(signal.SIGTERM)
             with suppress(TimeoutError):
@@ -114,6 +122,8 @@ class CameraSource(Source):
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await self._process.wait()
+            if self._scene is not None:
+                await self._scene.process_ended(self._process.returncode)
 
     def _send_signal(self, number: signal.Signals) -> None:
         # By ourselves: Popen's would first wait for a process that has just ended, which asyncio then misses.
@@ -174,17 +184,53 @@ class CameraSource(Source):
             case {"shot": shot}:
                 if self._clips is not None and (frame := self._clips.reading(shot)) is not None:
                     await self._waiting.put([frame])
+            case {"sample": sample}:
+                await self._take_sample(sample)
+            case {"scene": how}:
+                if self._scene is not None:
+                    await self._scene.heard(how | {"reason": how["reason"] and _printable(how["reason"])})
             case _:
                 self._frame_s = time.monotonic()
                 self._note(None if told["values"] is not None else f"frame not used: {_printable(told['reason'])}")
                 await self._waiting.put(self._readings(told))
+
+    async def _take_sample(self, sample: dict[str, Any]) -> None:
+        if self._learning is None:
+            return
+        if (reading := self._learning.reading(sample, self._at_ms)) is not None:
+            await self._waiting.put([reading])
+        if self._learning.is_complete:
+            self._order({"learnt": True})
+
+    async def _serve_scene(self, scene: SceneModels) -> None:
+        """Has the process go by the model that there is, whichever that is."""
+        given = None
+        while True:
+            scene.changed.clear()
+            await scene.look()
+            if scene.settings != given:
+                given = scene.settings
+                self._order({"scene": None if given is None else given.to_document()})
+            with suppress(TimeoutError):
+                async with asyncio.timeout(scene.watch_s):
+                    await scene.changed.wait()
+
+    def _order(self, order: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
+        with suppress(ConnectionError):
+            self._process.stdin.write(json.dumps(order).encode() + b"\n")
 
     def _readings(self, told: dict[str, Any]) -> list[Reading]:
         at_ms = self._at_ms(told)
         if told["values"] is None:
             return [Reading(name, self._types[name], None, at_ms, Quality.BAD) for name in self._of_a_frame]
         # The first frame has no motion: there is nothing that it could have changed from.
-        return [Reading(name, self._types[name], value, at_ms) for name, value in told["values"].items()]
+        # An alarm that nobody can tell any more is null.
+        readings = [
+            Reading(name, self._types[name], value, at_ms, Quality.BAD if value is None else Quality.GOOD)
+            for name, value in told["values"].items()
+        ]
+        return readings + self._scene.readings(at_ms) if self._scene else readings
 
     def _at_ms(self, when: Mapping[str, Any]) -> int:
         """The camera's own time, else that of the arrival by the agent's clock."""

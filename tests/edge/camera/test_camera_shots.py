@@ -54,7 +54,7 @@ def test_a_process_started_again_with_the_same_clock_makes_other_ids() -> None:
 
 def test_a_process_started_again_has_no_new_hour(cameras: Any) -> None:
     config = cameras.config(url="http://camera/x", clips={})
-    first, second = reader(config.sent, 250), reader(config.sent, 250)
+    first, second = reader(config.kept.hour, 250), reader(config.kept.hour, 250)
     assert [first.reading(shot(1, n)) is None for n in (1, 2, 3)] == [False, False, True]
     assert second.reading(shot(1)) is None
     assert (first.left_out, second.left_out) == (1, 1)
@@ -62,7 +62,7 @@ def test_a_process_started_again_has_no_new_hour(cameras: Any) -> None:
 
 def test_what_was_sent_makes_no_other_configuration(cameras: Any) -> None:
     one, same = (cameras.config(url="http://camera/x", clips={}) for _ in range(2))
-    assert one.sent.take(100, 1000, 0.0)
+    assert one.kept.hour.take(100, 1000, 0.0)
     assert one == same, "or each reload would open the camera anew"
 
 
