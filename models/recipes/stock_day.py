@@ -13,7 +13,7 @@ STOCK_DAY: Final = ForecastRecipe(
     dataset="stocks-daily",
     view=View(
         inputs=tuple(ModelInput(name=name) for name in ("open", "high", "low", "price", "volume")),
-        window=Window(length=40, step_s=86_400, steps="present", max_pause_s=10 * 86_400, max_bad_share=0.05),
+        window=Window(length=22, step_s=86_400, steps="present", max_pause_s=10 * 86_400, max_bad_share=0.05),
         features=(
             Feature(name="return", transform="log_change", of=("price",)),
             Feature(name="range", transform="log_ratio", of=("high", "low")),

@@ -17,7 +17,7 @@ STOCK_MINUTE: Final = ForecastRecipe(
             ModelInput(name="high", metric="price", resample="max", hold_s=120),
             ModelInput(name="low", metric="price", resample="min", hold_s=120),
         ),
-        window=Window(length=60, step_s=60),
+        window=Window(length=30, step_s=60),
         features=(
             Feature(name="return", transform="log_change", of=("price",)),
             Feature(name="range", transform="log_ratio", of=("high", "low")),
@@ -34,6 +34,6 @@ STOCK_MINUTE: Final = ForecastRecipe(
     season=390,
     units=24,
     stride=5,
-    fit=Fit(epochs=12, patience=4, batch=256, learning_rate=3e-3),
+    fit=Fit(epochs=8, patience=4, batch=256, learning_rate=3e-3),
     judged=WalkForward(folds=3, seeds=(1, 2)),
 )

@@ -22,7 +22,7 @@ TANK_LEVEL: Final = ForecastRecipe(
     dataset="plant",
     view=View(
         inputs=tuple(ModelInput(name=n, unit=u, resample="mean", hold_s=10) for n, u in _UNITS.items()),
-        window=Window(length=60, step_s=1),
+        window=Window(length=30, step_s=1),
         features=tuple(Feature(name=n, unit=u, of=(n,)) for n, u in _UNITS.items()),
     ),
     targets=(Target(name="level", unit="m", of=("tank2/level",), relative="difference"),),

@@ -15,7 +15,7 @@ WEATHER_HOUR: Final = ForecastRecipe(
     dataset="weather-hourly",
     view=View(
         inputs=tuple(ModelInput(name=n, unit=u, resample="mean", hold_s=7200) for n, u in _UNITS.items()),
-        window=Window(length=48, step_s=3600),
+        window=Window(length=24, step_s=3600),
         features=(
             *(Feature(name=n, unit=u, of=(n,)) for n, u in _UNITS.items()),
             Feature(name="temperature_change", unit="°C", transform="change", of=("temperature_2m",)),
@@ -31,6 +31,6 @@ WEATHER_HOUR: Final = ForecastRecipe(
     season=24,
     units=32,
     stride=3,
-    fit=Fit(epochs=14, patience=4, batch=256, learning_rate=3e-3),
+    fit=Fit(epochs=16, patience=4, batch=256, learning_rate=3e-3),
     judged=WalkForward(folds=3, seeds=(1, 2)),
 )

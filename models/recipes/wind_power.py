@@ -15,7 +15,7 @@ WIND_POWER: Final = ForecastRecipe(
     dataset="wind-turbines",
     view=View(
         inputs=tuple(ModelInput(name=n, unit=u, resample="mean", hold_s=1200) for n, u in _UNITS.items()),
-        window=Window(length=24, step_s=600),
+        window=Window(length=18, step_s=600),
         features=(
             *(Feature(name=n, unit=u, of=(n,)) for n, u in _UNITS.items()),
             Feature(name="power_change", unit="kW", transform="change", of=("power",)),
@@ -31,6 +31,6 @@ WIND_POWER: Final = ForecastRecipe(
     season=144,
     units=32,
     stride=6,
-    fit=Fit(epochs=12, patience=4, batch=256, learning_rate=3e-3),
+    fit=Fit(epochs=10, patience=4, batch=256, learning_rate=3e-3),
     judged=WalkForward(folds=3, seeds=(1, 2)),
 )
