@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +20,7 @@ from edge.__main__ import main
 from edge.errors import ModelError
 from edge.models.package import read_package
 from edge.models.store import Store
+from models.signing import signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +30,7 @@ KEY, OTHER = (Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32) for num
 
 
 def sign(directory: Path, key: Ed25519PrivateKey = KEY) -> Path:
-    signature = key.sign((directory / MANIFEST_FILE).read_bytes())
-    (directory / SIGNATURE_FILE).write_bytes(base64.b64encode(signature) + b"\n")
+    (directory / SIGNATURE_FILE).write_bytes(signature_of((directory / MANIFEST_FILE).read_bytes(), key))
     return directory
 
 
