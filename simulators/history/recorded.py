@@ -12,7 +12,7 @@ import numpy as np
 from simulators.errors import SimulatorError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Begin of every history: a Thursday, UTC.
 BEGIN_MS: Final = 1_767_225_600_000
-_FORMAT: Final = 1
+FORMAT: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +48,27 @@ class Recorded:
 def save(recorded: Recorded, path: Path) -> None:
     """An .npz of plain arrays, at once or not at all; raises SimulatorError."""
     arrays: dict[str, Any] = {
-        "format": np.int64(_FORMAT),
+        "format": np.int64(FORMAT),
         "at_ms": recorded.at_ms,
         "values": recorded.values,
         "names": _words(list(recorded.units)),
         "units": _words(list(recorded.units.values())),
-        "incident_kind": _words([each.kind for each in recorded.incidents]),
-        "incident_what": _words([each.what for each in recorded.incidents]),
-        "incident_start_ms": np.array([each.start_ms for each in recorded.incidents], np.int64),
-        "incident_end_ms": np.array([each.end_ms for each in recorded.incidents], np.int64),
     }
+    write_arrays(arrays | incident_arrays(recorded.incidents), path)
+
+
+def incident_arrays(incidents: Sequence[Incident]) -> dict[str, Any]:
+    """What was wrong, as a file has it."""
+    return {
+        "incident_kind": _words([each.kind for each in incidents]),
+        "incident_what": _words([each.what for each in incidents]),
+        "incident_start_ms": np.array([each.start_ms for each in incidents], np.int64),
+        "incident_end_ms": np.array([each.end_ms for each in incidents], np.int64),
+    }
+
+
+def write_arrays(arrays: Mapping[str, Any], path: Path) -> None:
+    """An .npz of plain arrays, at once or not at all; raises SimulatorError."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         try:

@@ -194,7 +194,7 @@ def test_command_labels_faults(tmp_path: Path) -> None:
         (["plant", "--steps", "9", "--day", "0"], 2, "--day: found 0"),
         (["weather", "--steps", "9", "--step", "0.5"], 2, "--step: found 0.5: allowed are whole seconds"),
         (["exchange", "--steps", "9", "--step", "7"], 2, "--step: found 7"),
-        (["exchange", "--steps", "9", "--faults"], 2, "exchange has neither"),
+        (["exchange", "--steps", "9", "--faults"], 2, "exchange has none"),
         (["plant", "--steps", "9", "--out", "/nowhere/at/all.npz"], 1, "/nowhere/at/all.npz: cannot be written"),
     ],
 )
