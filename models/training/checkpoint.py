@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self, TypeAlias
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     Arrays: TypeAlias = Sequence[NDArray[np.generic]]
 
 _FILE: Final = "last.npz"
+_UNFINISHED: Final = "next.npz"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +37,7 @@ class Checkpoint:
     def save(self, place: Path) -> None:
         """Replaces what lies there, whole or not at all."""
         place.mkdir(parents=True, exist_ok=True)
-        unfinished = place / f"{_FILE}.{os.getpid()}"
+        unfinished = place / _UNFINISHED
         groups = {"weights": self.weights, "optimizer": self.optimizer, "best": self.best}
         arrays = {f"{name}{index:03d}": each for name, group in groups.items() for index, each in enumerate(group)}
         with unfinished.open("wb") as file:
@@ -60,7 +60,8 @@ class Checkpoint:
     @staticmethod
     def forget(place: Path) -> None:
         """The training has come to its end."""
-        (place / _FILE).unlink(missing_ok=True)
+        for name in (_FILE, _UNFINISHED):
+            (place / name).unlink(missing_ok=True)
 
 
 def _group(arrays: Mapping[str, NDArray[np.generic]], name: str) -> Arrays:
