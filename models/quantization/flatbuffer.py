@@ -33,14 +33,14 @@ class Operator:
 class Graph:
     """The whole of a model.
 
-    `last_layer` is the name of what the last operator with weights gives, "" where none has any. `first_int8` is
-    (scale, zero point) of the first int8 tensor that is computed, if any.
+    `last_layer` names what the last operator with weights gives, and those after it. `first_int8` is (scale, zero
+    point) of the first int8 tensor that is computed, if any.
     """
 
     operators: tuple[Operator, ...]
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
-    last_layer: str
+    last_layer: tuple[str, ...]
     first_int8: tuple[float, int] | None
 
     def count(self, name: str) -> int:
@@ -97,11 +97,10 @@ def _name(code: Any) -> str:  # noqa: ANN401 - as above
     return str(code.customCode.decode()) if code.customCode else _OPERATORS.get(number, str(number))
 
 
-def _last_layer(model: Any, graph: Any) -> str:  # noqa: ANN401 - as above
-    for operator in reversed(graph.operators):
-        if _name(model.operatorCodes[operator.opcodeIndex]) in _DENSE:
-            return str(graph.tensors[operator.outputs[0]].name.decode())
-    return ""
+def _last_layer(model: Any, graph: Any) -> tuple[str, ...]:  # noqa: ANN401 - as above
+    names = [_name(model.operatorCodes[each.opcodeIndex]) for each in graph.operators]
+    last = max((place for place, name in enumerate(names) if name in _DENSE), default=len(names))
+    return tuple(graph.tensors[each.outputs[0]].name.decode() for each in graph.operators[last:])
 
 
 def _first_int8(graph: Any) -> tuple[float, int] | None:  # noqa: ANN401 - as above

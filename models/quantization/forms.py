@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     Floats: TypeAlias = NDArray[np.float32]
 
-# TensorFlow's converter warns of statistics that only quantization-aware training has.
-_STATISTICS: Final = "Statistics for quantized inputs were expected"
+# TensorFlow warns of statistics that only quantization-aware training has, and of its own way to take a layer out.
+_WARNINGS: Final = ("Statistics for quantized inputs were expected", r"\s*Warning: tf\.lite\.Interpreter is deprecated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Net:
 
     def _widened(self, converter: Any, batches: Callable[[], Iterator[list[Floats]]]) -> bytes:  # noqa: ANN401 - as above
         last = read_graph(self._converter("float32").convert()).last_layer
-        options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=[last])
+        options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=list(last))
         debugger = tf.lite.experimental.QuantizationDebugger(
             converter=converter, debug_dataset=batches, debug_options=options
         )
@@ -101,14 +101,18 @@ def exported(core: keras.Model) -> Iterator[Net]:
     window = tf.TensorSpec((1, *shape), tf.float32, name="window")
     # With a batch that is not fixed, an LSTM leaves the built-in operators.
     run = tf.function(lambda window: core(window, training=False), input_signature=[window])
-    layers = sum(isinstance(each, keras.layers.LSTM) for each in core.submodules)
     # Of the net itself Keras would have every layer traced and saved, which takes three times as long.
     bare = tf.Module()
     bare.run, bare.weights = run, core.weights
     with tempfile.TemporaryDirectory(prefix="headwater-net-") as place:
         with _silence():
             tf.saved_model.save(bare, place, signatures=run.get_concrete_function())
-        yield Net(Path(place), shape, layers)
+        yield Net(Path(place), shape, _lstm_layers(core))
+
+
+def _lstm_layers(model: keras.Model) -> int:
+    inner = (_lstm_layers(each) for each in model.layers if isinstance(each, keras.Model))
+    return sum(isinstance(each, keras.layers.LSTM) for each in model.layers) + sum(inner)
 
 
 @contextmanager
@@ -118,7 +122,8 @@ def _silence() -> Iterator[None]:
     try:
         os.dup2(nowhere, 2)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=_STATISTICS)
+            for message in _WARNINGS:
+                warnings.filterwarnings("ignore", message=message)
             yield
     finally:
         os.dup2(before, 2)

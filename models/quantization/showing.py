@@ -55,7 +55,7 @@ def _headings(quantization: Quantization) -> Sequence[str]:
 def _cells(quantization: Quantization, tried: Tried) -> Sequence[str]:
     return [
         tried.title,
-        f"{tried.size_bytes / _KIB:.1f}",
+        f"{tried.size_bytes / _KIB:.1f}" if tried.runs else "",
         *(_time(quantization, tried, runtime) for runtime in quantization.runtimes),
         " / ".join(f"{run.peak_kb / _KIB:.1f}" for run in tried.runs),
         "\n".join(_errors(tried)),

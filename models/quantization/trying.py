@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     OnForm: TypeAlias = Callable[[str], None]
 
 _PLAIN: Final[tuple[Form, ...]] = ("float32", "float16", "dynamic")
-# A form that saves less than this share of float32's bytes is the same model once more.
+# What is float32 with smaller weights; where it saves less than this share of bytes, it is the same model once more.
+_SMALLER: Final = ("float16", "dynamic")
 _LEAST_SAVED: Final = 0.05
 _WINDOWS_FILE: Final = "windows.npy"
 
@@ -36,8 +38,8 @@ _WINDOWS_FILE: Final = "windows.npy"
 @dataclass(frozen=True, slots=True)
 class _Candidate:
     form: Form
-    wide: bool
-    content: bytes
+    make: Callable[[], bytes]
+    wide: bool = False
 
 
 def try_forms(
@@ -51,9 +53,10 @@ def try_forms(
         np.save(Path(place) / _WINDOWS_FILE, judge.windows)
         for candidate in _candidates(net, subject, tried):
             on_form(candidate.form)
-            tried.append(_tried(candidate, judge, Path(place), tried))
-            if not tried[-1].left_out:
-                given[candidate.form] = candidate.content
+            content, found = _tried(candidate, judge, Path(place), tried)
+            tried.append(found)
+            if not found.left_out:
+                given[found.form] = content
     if not given:
         raise ConversionError(f"{recipe}: {'; '.join(f'{each.title}: {each.left_out}' for each in tried)}")
     return Quantization(recipe, judge.measure, judge.reference, len(judge.windows), tuple(tried)), given
@@ -62,22 +65,30 @@ def try_forms(
 def _candidates(net: Net, subject: Subject, tried: Sequence[Tried]) -> Iterator[_Candidate]:
     """The forms in turn; int8 once more, wide, where the plain one is not as good as float."""
     for form in _PLAIN:
-        yield _Candidate(form, wide=False, content=net.convert(form))
-    content = net.convert_int8(subject.calibration)
+        yield _Candidate(form, partial(net.convert, form))
+    yield _Candidate("int8", partial(_int8, net, subject))
+    plain = tried[-1].judged
+    if plain and plain.worse > MOST_WORSE:
+        yield _Candidate("int8", partial(_int8, net, subject, wide=True), wide=True)
+
+
+def _int8(net: Net, subject: Subject, *, wide: bool = False) -> bytes:
+    content = net.convert_int8(subject.calibration, wide=wide)
     check_range(read_graph(content).first_int8, subject.learnt)
-    yield _Candidate("int8", wide=False, content=content)
-    if tried[-1].left_out:
-        yield _Candidate("int8", wide=True, content=net.convert_int8(subject.calibration, wide=True))
+    return content
 
 
-def _tried(candidate: _Candidate, judge: Judge, place: Path, before: Sequence[Tried]) -> Tried:
-    found = [measure(runtime, candidate.content, place / _WINDOWS_FILE, place) for runtime in runtimes()]
+def _tried(candidate: _Candidate, judge: Judge, place: Path, before: Sequence[Tried]) -> tuple[bytes, Tried]:
+    try:
+        content = candidate.make()
+    except ConversionError as exc:
+        return b"", Tried(candidate.form, candidate.wide, 0, (), None, str(exc))
+    found = [measure(runtime, content, place / _WINDOWS_FILE, place) for runtime in runtimes()]
     outputs = [told for _, told in found if told is not None]
     # The worst of the runtimes: a device has one or the other.
     judged = max(map(judge.judge, outputs), key=lambda each: each.worse, default=None)
-    runs = tuple(run for run, _ in found)
-    tried = Tried(candidate.form, candidate.wide, len(candidate.content), runs, judged)
-    return replace(tried, left_out=_why_not(tried, before))
+    tried = Tried(candidate.form, candidate.wide, len(content), tuple(run for run, _ in found), judged)
+    return content, replace(tried, left_out=_why_not(tried, before))
 
 
 def _why_not(tried: Tried, before: Sequence[Tried]) -> str | None:
@@ -87,6 +98,6 @@ def _why_not(tried: Tried, before: Sequence[Tried]) -> str | None:
         return "there is no runtime to try it in"
     if tried.judged.worse > MOST_WORSE:
         return f"{tried.judged.worse:.1%} worse than float, allowed is {MOST_WORSE:.0%}"
-    if before and tried.size_bytes > (1 - _LEAST_SAVED) * before[0].size_bytes:
+    if tried.form in _SMALLER and tried.size_bytes > (1 - _LEAST_SAVED) * before[0].size_bytes:
         return "no smaller than float32: nothing in it is large enough to be quantized"
     return None

@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
+from rich.console import Console
 
 from contract.manifest import Feature, ModelInput, Target, View, Window
 from contract.windows import Steps
 from models.data.dataset import Dataset, Table
+from models.options import Options
 from models.recipe import Fit, ForecastRecipe, WalkForward
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +52,18 @@ def wave_recipe() -> ForecastRecipe:
         fit=Fit(epochs=4, patience=4, batch=64, learning_rate=1e-2),
         judged=WalkForward(folds=1, seeds=(1,)),
     )
+
+
+@pytest.fixture(scope="session")
+def wave_work(tmp_path_factory: pytest.TempPathFactory, waves: Dataset, wave_recipe: ForecastRecipe) -> Path:
+    """The working directory of the wave's forecast, trained and quantized."""
+    from models.quantization.stage import quantize  # noqa: PLC0415 - seconds that other tests need not wait
+    from models.training.stage import train  # noqa: PLC0415 - as above
+
+    options = Options(console=Console(quiet=True), work=tmp_path_factory.mktemp("wave"))
+    with pytest.MonkeyPatch.context() as patched:
+        for module in ("models.training.stage", "models.quantization.subject"):
+            patched.setattr(f"{module}.load", lambda _name, _options: waves)
+        train(wave_recipe, options)
+        quantize(wave_recipe, options)
+    return options.work / wave_recipe.name
