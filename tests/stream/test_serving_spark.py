@@ -99,7 +99,7 @@ def test_the_schema_is_stated(
 ) -> None:
     empty = spark.createDataFrame([], READINGS)
     package = read_package(write_package(tmp_path, "forecast"))
-    told = forecasts(empty, ends, package, KEYS)
+    told = forecasts(empty, ends, package, KEYS, shards=1)
     assert told.schema.simpleString() == (
         "struct<node:string,line:int,made_at:timestamp,target:string,horizon:int,horizon_s:double,target_at:timestamp,"
         "p2_5:double,p50:double,p90:double,model:string,version:string>"
@@ -113,14 +113,14 @@ def test_the_schema_is_stated(
     with pytest.raises(ModelError, match="is for anomaly, not for a forecast"):
         forecasts(empty, ends, anomaly, KEYS)
     with pytest.raises(ModelError, match="is for a forecast, not for anomalies"):
-        scores(empty, ends, package, KEYS)
+        scores(empty, ends, package, KEYS, shards=1)
 
 
 def test_scores_are_those_of_each_series_alone(
     spark: SparkSession, rows: list[Row], ends: DataFrame, tmp_path: Path, write_package: Callable[..., Path]
 ) -> None:
     package = read_package(write_package(tmp_path, "anomaly"))
-    made = scores(spark.createDataFrame(rows, READINGS), ends, package, KEYS)
+    made = scores(spark.createDataFrame(rows, READINGS), ends, package, KEYS, shards=1)
     found = made.where("node = 'n1' and line = 1").orderBy("made_at").collect()
     seen = alone(package.manifest, rows, "n1", 1)
     expected, shares = ServedModel.load(package).score(seen)
@@ -138,7 +138,7 @@ def test_a_step_without_a_known_time_has_no_target_time(
     # Only every other second has any.
     spread = [(*row[:3], row[3] + (row[3] - BEGIN), *row[4:]) for row in rows]
     wanted = spark.createDataFrame([("n1", 1, at(2 * SECONDS))], ENDS)
-    found = forecasts(spark.createDataFrame(spread, READINGS), wanted, package, KEYS).collect()
+    found = forecasts(spark.createDataFrame(spread, READINGS), wanted, package, KEYS, shards=1).collect()
     assert [(row.target, row.horizon, row.target_at) for row in found] == [
         ("level", 1, None),
         ("level", 30, None),
@@ -156,4 +156,4 @@ def test_a_model_that_does_not_run_is_told_by_a_trial(
     with pytest.raises(ModelError, match=r"^tank 3: takes \(None, 6, 2\): the manifest says \(None, 7, 2\)$"):
         trial(spark, package)
     with pytest.raises(PythonException, match=r"tank 3: takes \(None, 6, 2\): the manifest says"):
-        forecasts(spark.createDataFrame(rows, READINGS), ends, package, KEYS).collect()
+        forecasts(spark.createDataFrame(rows, READINGS), ends, package, KEYS, shards=1).collect()
