@@ -29,14 +29,14 @@ _MAX_SIGNATURE_BYTES: Final = 1024
 def private_key(path: Path) -> Ed25519PrivateKey:
     """The key in a PEM file; raises SignatureError, also where everybody on the machine can read it."""
     content = _content(path, _MAX_KEY_BYTES)
-    if (mode := stat.S_IMODE(path.stat().st_mode)) & stat.S_IROTH:
-        raise SignatureError(f"{path}: is readable by everybody (mode {mode:o}): chmod o-rwx it, and make a new key")
     try:
         key = load_pem_private_key(content, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
         raise SignatureError(f"{path}: is no private key in PEM without a password") from exc
     if not isinstance(key, Ed25519PrivateKey):
         raise SignatureError(f"{path}: is not a key of Ed25519")
+    if (mode := stat.S_IMODE(path.stat().st_mode)) & stat.S_IROTH:
+        raise SignatureError(f"{path}: is readable by everybody (mode {mode:o}): make a new one that is not")
     return key
 
 
