@@ -3,7 +3,7 @@
 Points are arrays [steps, targets, horizons] by what was known at the end of each step, as the model tells its targets.
 Errors are those of the part that is fitted to, by table and horizon; a table that is new has those of all the others.
 Where a forecast leaves a choice (how fast it forgets, whether errors add or multiply), what would have told the fitted
-part best is taken, target by target: a comparison is worth as much as what it is with.
+part best is taken, for each target and horizon: a comparison is worth as much as what it is with.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from models.evaluation.fitting import Candidate, best
 from models.evaluation.measures import mean_over_first
-from models.evaluation.points import coefficients, regressors, same_season, smoothed
+from models.evaluation.points import coefficients, regressors, same_change, same_season, smoothed
 from models.evaluation.tracks import told
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 SOURCES: Final = {
     "naive": "the last outcome again; for changes, none",
-    "seasonal_naive": "the outcome a season ago again",
+    "seasonal_naive": "the outcome a season ago again, or the change of then",
     "scaled_naive": "naive, as wide as things have moved of late: filtered historical simulation (Barone-Adesi, "
     "Giannopoulos and Vosper 1999)",
     "ewma": "exponentially weighted average (RiskMetrics 1996)",
@@ -83,15 +83,18 @@ def naive_points(past: Past) -> list[Floats]:
 
 
 def _seasonal_naive(past: Past) -> list[Candidate]:
-    points = [
-        told(
-            past.recipe,
-            same_season(track.known[:, :, past.columns], past.recipe.horizons, past.recipe.season),
-            track.last,
-        )
-        for track in past.tracks
-    ]
-    return _adding_or_multiplying(past, points)
+    """The outcome of then, or for values the change of then."""
+    recipe, made = past.recipe, []
+    outcomes = [same_season(track.known[:, :, past.columns], recipe.horizons, recipe.season) for track in past.tracks]
+    changes = [same_change(track.known, recipe.horizons, recipe.season) for track in past.tracks]
+    for place, target in enumerate(recipe.targets):
+        if target.over == "rms" or "change" in target.transform:
+            for each in changes:
+                each[:, place] = np.nan
+    for points in (outcomes, changes):
+        as_told = [told(recipe, each, track.last) for each, track in zip(points, past.tracks, strict=True)]
+        made += _adding_or_multiplying(past, as_told)
+    return made
 
 
 def _scaled_naive(past: Past) -> list[Candidate]:

@@ -60,20 +60,23 @@ def comparisons_of(walked: Walked, seed: int) -> list[Comparison]:
 def strongest_of(walked: Walked, target: int) -> str:
     """What is hardest to beat: of those that told all windows the one with the least pinball loss.
 
-    One that told some alone takes its place where it was better on these.
+    One that told some alone takes its place where it was better on these, beyond doubt.
     """
     losses = {name: _loss(walked, told[:, target], target) for name, told in walked.others.items()}
     whole = {name: loss for name, loss in losses.items() if np.isfinite(loss).mean() > _NEARLY_ALL}
     strongest = min(whole, key=lambda name: float(np.nanmean(whole[name])))
-    for name, loss in losses.items():
-        told = np.isfinite(loss) & np.isfinite(losses[strongest])
-        if name not in whole and told.any() and loss[told].mean() < losses[strongest][told].mean():
+    for name in losses.keys() - whole.keys():
+        told = np.isfinite(losses[name]) & np.isfinite(losses[strongest])
+        by_time = summed((losses[name] - losses[strongest])[told], walked.test.end_ms[told])
+        lags = overlapping(walked.test.end_ms[told], walked.span_ms(max(walked.recipe.horizons))) - 1
+        if by_time.sum() < 0 and diebold_mariano(by_time, lags) < _BEYOND_DOUBT:
             strongest = name
     return strongest
 
 
 # A baseline that looks back further than the window may have nothing to tell of a table's first ones.
 _NEARLY_ALL: Final = 0.9
+_BEYOND_DOUBT: Final = 0.05
 
 
 def _loss(walked: Walked, told: Floats, target: int) -> Floats:

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 # How many fits an evaluation may make, each of some hundredths of a second.
 MOST_FITS: Final = 360
 QUICK_FITS: Final = 24
-# Steps that it looks back at, and the least.
+# Steps that it looks back at, or so many seasons, and the least.
 LENGTH: Final = 150
+SEASONS: Final = 12
 LEAST_LENGTH: Final = 30
 _MEDIAN: Final = 0.5
 # A longer season makes it slow.
@@ -116,7 +117,9 @@ def _level(quantile: float) -> float:
 
 def _origins(past: Past, end_ms: NDArray[np.int64], *, quick: bool) -> list[int]:
     fits = sum(len(past.recipe.horizons) if target.over == "rms" else 1 for target in past.recipe.targets)
-    count = max(1, (QUICK_FITS if quick else MOST_FITS) // fits)
+    # A fit takes as long as the square of the length, about.
+    most = QUICK_FITS if quick else MOST_FITS * (LENGTH / _length(_season(past))) ** 2
+    count = max(1, int(most / fits))
     times, first, sizes = np.unique(end_ms, return_index=True, return_counts=True)
     chosen = np.unique(np.linspace(0, len(times) - 1, min(count, len(times))).round().astype(int))
     return [int(first[each] + turn % sizes[each]) for turn, each in enumerate(chosen)]
@@ -138,7 +141,7 @@ def _asked(past: Past, end_ms: NDArray[np.int64], table: NDArray[np.int32], orig
 def _of_rms(past: Past, track: Track, row: int, of: tuple[int, int, int]) -> Asked:
     origin, place, column = of
     horizon = past.recipe.horizons[column]
-    series = _latest(track.known[:, place, track.horizons.index(horizon)], row, horizon)
+    series = _latest(track.known[:, place, track.horizons.index(horizon)][row::-horizon], LENGTH)
     is_log = bool((series > 0).all())
     return Asked(np.log(series) if is_log else series, (1,), 1, 0.0, is_log, origin, place, (column,))
 
@@ -146,17 +149,25 @@ def _of_rms(past: Past, track: Track, row: int, of: tuple[int, int, int]) -> Ask
 def _of_values(past: Past, track: Track, row: int, of: tuple[int, int]) -> Asked:
     origin, place = of
     target, horizons = past.recipe.targets[place], past.recipe.horizons
-    series, base = _latest(track.known[:, place, 0], row, 1), 0.0
+    series, base = _latest(track.known[row::-1, place, 0], _length(_season(past))), 0.0
     is_log = past.is_spread(place) and bool((series > 0).all())
     if is_log or target.relative == "log_ratio":
         series = np.log(series[series > 0])
     if target.relative is not None and len(series):
         base = float(series[-1])
-    season = past.recipe.season if past.recipe.season <= LONGEST_SEASON else 1
-    return Asked(series, horizons, season, base, is_log, origin, place, tuple(range(len(horizons))))
+    return Asked(series, horizons, _season(past), base, is_log, origin, place, tuple(range(len(horizons))))
 
 
-def _latest(known: Floats, row: int, every: int) -> Floats:
-    """What was known at that step and every so many before it, oldest first."""
-    series = known[row::-every][:LENGTH][::-1]
+def _season(past: Past) -> int:
+    return past.recipe.season if past.recipe.season <= LONGEST_SEASON else 1
+
+
+def _length(season: int) -> int:
+    """How far it looks back."""
+    return max(LENGTH, SEASONS * season)
+
+
+def _latest(newest_first: Floats, length: int) -> Floats:
+    """What is known of the last so many, oldest first."""
+    series = newest_first[:length][::-1]
     return np.asarray(series[np.isfinite(series)], np.float64)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
-from models.evaluation.measures import mean, pinball
+from models.evaluation.measures import mean_over_first, pinball
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,14 +70,14 @@ def past_of(recipe: ForecastRecipe, tracks: Sequence[Track], fit: Sequence[NDArr
 
 
 def best(past: Past, candidates: Sequence[Candidate], rows: Sequence[Rows]) -> list[Floats]:
-    """The quantiles of that candidate for each target which would have told the fitted part best."""
-    losses = np.array([_losses(past, each) for each in candidates])  # [candidates, targets]
-    chosen = np.where(np.isnan(losses), np.inf, losses).argmin(axis=0)
-    by_candidate = {place: spread(past, candidates[place], rows) for place in np.unique(chosen)}
-    return [
-        np.stack([by_candidate[place][table][:, target] for target, place in enumerate(chosen)], axis=1)
-        for table in range(len(past.tracks))
-    ]
+    """The quantiles of that candidate which would have told the fitted part best, for each target and horizon."""
+    losses = np.array([_losses(past, each) for each in candidates])  # [candidates, targets, horizons]
+    chosen = np.where(np.isnan(losses), np.inf, losses).argmin(axis=0)  # [targets, horizons]
+    made = [np.empty((len(each), *chosen.shape, len(past.recipe.quantiles))) for each in rows]
+    for place in np.unique(chosen):
+        for table, told in zip(made, spread(past, candidates[place], rows), strict=True):
+            table[:, chosen == place] = told[:, chosen == place]
+    return made
 
 
 def spread(past: Past, candidate: Candidate, rows: Sequence[Rows]) -> list[Floats]:
@@ -106,8 +106,8 @@ def _quantiles(errors: Floats, quantiles: Sequence[float]) -> Floats:
 
 
 def _losses(past: Past, candidate: Candidate) -> Floats:
-    """Mean pinball of each target on the fitted part; NaN where there is none."""
+    """Mean pinball [targets, horizons] on the fitted part; NaN where there is none."""
     made = spread(past, candidate, past.fit)
     came = [track.came[fit][:, :, past.columns] for track, fit in zip(past.tracks, past.fit, strict=True)]
     loss = pinball(np.concatenate(came), np.concatenate(made), past.recipe.quantiles)
-    return np.array([mean(loss[:, target]) for target in range(loss.shape[1])])
+    return mean_over_first(loss.mean(axis=-1))

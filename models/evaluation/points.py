@@ -30,6 +30,17 @@ def same_season(known: Floats, horizons: Sequence[int], season: int) -> Floats:
     return points
 
 
+def same_change(known: Floats, horizons: Sequence[int], season: int) -> Floats:
+    """The last value, moved as far as it was a season ago over so many steps; of `known` the horizon 1 is looked at."""
+    last = known[:, :, :1]
+    points = same_season(np.repeat(last, len(horizons), axis=2), horizons, season) + last
+    for place, horizon in enumerate(horizons):
+        before = math.ceil(horizon / season) * season
+        points[:before, :, place] = np.nan
+        points[before:, :, place] -= last[: max(0, len(last) - before), :, 0]
+    return points
+
+
 def smoothed(values: Floats, decay: float) -> Floats:
     """Exponentially weighted average along the first axis, from the first known value on: RiskMetrics 1996."""
     values = filled(values)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.evaluation.points import coefficients, regressors, same_season, smoothed, trailing_mean
+from models.evaluation.points import coefficients, regressors, same_change, same_season, smoothed, trailing_mean
 from models.evaluation.tracks import filled
 
 NAN = np.nan
@@ -37,3 +37,12 @@ def test_a_regression_finds_what_made_the_data() -> None:
 
 def test_the_latest_known_stands_for_what_is_not() -> None:
     np.testing.assert_array_equal(filled(np.array([NAN, 1.0, NAN, 3.0])), [NAN, 1, 1, 3])
+
+
+def test_the_change_of_a_season_before_is_added_to_the_last_value() -> None:
+    values = np.array([0.0, 1, 5, 2, 10, 13, 19, 12])
+    points = same_change(values[:, None, None].repeat(2, axis=2), (1, 5), season=4)
+    # At step 5, 13: of step 6 what was at 2 less what was at 1; of step 10 a season more has to pass.
+    assert points[5, 0, 0] == 13 + (5 - 1)
+    assert np.isnan(points[5, 0, 1])
+    assert np.isnan(points[3, 0, 0])
