@@ -61,8 +61,8 @@ class ForecastRecipe:
 class AnomalyRecipe:
     """An autoencoder of windows; `false_alarms`: which share of normal windows may be above the threshold.
 
-    `judged_on` is a dataset with incidents on which it is judged; none: on the newest part of its own. An LSTM reads
-    and writes `patch` steps at a time, and knows of each patch no more than `code` numbers.
+    `judged_on` is a dataset with incidents on which it is judged; none: on the newest part of its own. A window has to
+    go through `code` numbers; an LSTM reads and writes `patch` steps at a time.
     """
 
     name: str
@@ -72,8 +72,8 @@ class AnomalyRecipe:
     view: View
     net: Literal["lstm", "conv"] = "lstm"
     units: int = 32
-    patch: int = 2
-    code: int = 6
+    patch: int = 4
+    code: int = 48
     stride: int = 1
     false_alarms: float = 0.001
     fit: Fit = field(default_factory=Fit)
