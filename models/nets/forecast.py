@@ -19,8 +19,12 @@ def forecast_core(recipe: ForecastRecipe, batch: int | None = None) -> keras.Mod
     size = math.prod(output_shape(recipe))
     window = keras.Input((recipe.view.window.length, len(recipe.view.features)), batch_size=batch)  # [b, L, F]
     state = keras.layers.LSTM(recipe.units, name="memory")(window)  # [b, units]: after the newest step
-    # Of zeros, so that an untrained net tells the same of every window: its bias.
+    average = keras.layers.GlobalAveragePooling1D(name="average")(window)  # [b, F]: slow for an LSTM to learn
+    # Of zeros, so that an untrained net tells the same of every window: its bias. Two that are added, rather than one
+    # of both side by side, which would have the coarser steps of the two in int8.
     told = keras.layers.Dense(size, kernel_initializer="zeros", name="quantiles")(state)  # [b, T * H * Q]
+    level = keras.layers.Dense(size, kernel_initializer="zeros", use_bias=False, name="level")(average)
+    told = keras.layers.Add(name="told")([told, level])  # [b, T * H * Q]
     return keras.Model(window, told, name="core")
 
 

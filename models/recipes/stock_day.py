@@ -32,6 +32,6 @@ STOCK_DAY: Final = ForecastRecipe(
     horizons=(1, 5, 20),
     season=5,
     units=24,
-    fit=Fit(epochs=20, patience=5, batch=256, learning_rate=2e-3),
+    fit=Fit(epochs=10, patience=5, batch=256, learning_rate=4e-3),
     judged=WalkForward(folds=3, seeds=(1, 2)),
 )
