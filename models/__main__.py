@@ -14,6 +14,7 @@ from models.cli.keeping import COMPARE, LIST, PROMOTE
 from models.cli.making import EVALUATE, MAKE, QUANTIZE, REGISTER, TRAIN
 from models.cli.pulling import PULL
 from models.cli.showing import DATA, RECIPES
+from models.cli.telling import TELL
 from models.errors import ModelsError, UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _INTERRUPTED: Final = 128 + signal.SIGINT
 _TERMINATED: Final = 128 + signal.SIGTERM
 # A new command is a file in models/cli/ and a name here.
-COMMANDS: Final = (RECIPES, DATA, PULL, TRAIN, EVALUATE, QUANTIZE, REGISTER, MAKE, LIST, COMPARE, PROMOTE, DEPLOY)
+COMMANDS: Final = (RECIPES, DATA, PULL, TRAIN, EVALUATE, QUANTIZE, REGISTER, MAKE, LIST, COMPARE, PROMOTE, DEPLOY, TELL)
 
 
 class _TerminatedError(BaseException):

@@ -15,7 +15,9 @@ REGISTRY: Final = Path(".models/registry")
 
 # In the working directory of a recipe: what a device gets, and what stands beside it for those who judge it.
 PACKAGE: Final = "package"
-EVIDENCE: Final = ("trained.json", "evaluation.json", "quantization.json", "report.html")
+EVALUATION: Final = "evaluation.json"
+TABLES: Final = "quantization.md"
+EVIDENCE: Final = ("trained.json", EVALUATION, "quantization.json", "report.html")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

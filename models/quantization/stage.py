@@ -9,10 +9,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from contract.manifest import Manifest
 from models.evaluation.document import EVALUATION_FILE, headline, read_document, verdict
-from models.options import PACKAGE
+from models.options import PACKAGE, TABLES
 from models.package import files_of, training_of, write_package
 from models.quantization.results import QUANTIZATION_FILE
-from models.quantization.showing import table_of
+from models.quantization.showing import markdown, table_of
 from models.quantization.subject import subject_of
 from models.quantization.trying import try_forms
 
@@ -35,6 +35,7 @@ def quantize(recipe: Recipe, options: Options) -> None:
     quantization, subject, forms = _quantized(recipe, options)
     document = json.dumps(quantization.to_document(), indent=1, allow_nan=False)
     (place / QUANTIZATION_FILE).write_text(document + "\n", encoding="utf-8")
+    (place / TABLES).write_text(markdown([quantization]), encoding="utf-8")
     options.console.print(table_of(quantization))
     files = files_of(forms, subject.keras)
     manifest = _manifest(recipe, subject, quantization, files, _evaluation(place, options))
