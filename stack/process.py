@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import psutil  # type: ignore[import-untyped]  # no stubs in the lock
+import psutil
 
 from stack.errors import ServerError
 

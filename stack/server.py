@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
-import psutil  # type: ignore[import-untyped]  # publishes no types
+import psutil
 
 from stack.errors import PortTakenError
 from stack.install import RUN_DIR

@@ -13,7 +13,7 @@ from pathlib import Path
 from signal import SIGINT
 from typing import TYPE_CHECKING, ClassVar, Final
 
-import psutil  # type: ignore[import-untyped]  # publishes no types
+import psutil
 import psycopg2
 from psycopg2 import sql
 

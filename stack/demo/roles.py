@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import psutil  # type: ignore[import-untyped]  # no stubs in the lock
+import psutil
 import yaml
 
 from stack.errors import StackError
