@@ -65,8 +65,10 @@ def strongest_of(walked: Walked, target: int) -> str:
     losses = {name: _loss(walked, told[:, target], target) for name, told in walked.others.items()}
     whole = {name: loss for name, loss in losses.items() if np.isfinite(loss).mean() > _NEARLY_ALL}
     strongest = min(whole, key=lambda name: float(np.nanmean(whole[name])))
-    for name in losses.keys() - whole.keys():
+    for name in sorted(losses.keys() - whole.keys()):
         told = np.isfinite(losses[name]) & np.isfinite(losses[strongest])
+        if not told.any():
+            continue
         by_time = summed((losses[name] - losses[strongest])[told], walked.test.end_ms[told])
         lags = overlapping(walked.test.end_ms[told], walked.span_ms(max(walked.recipe.horizons))) - 1
         if by_time.sum() < 0 and diebold_mariano(by_time, lags) < _BEYOND_DOUBT:
