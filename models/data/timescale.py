@@ -81,7 +81,7 @@ def load_live(place: str, view: View, from_at: dt.datetime, to_at: dt.datetime, 
     """
     source = Place.parse(place)
     _check_span(view, from_at, to_at)
-    with _connected() as opened:
+    with connected() as opened:
         groups = _groups(_series(opened, source), view, source)
         with _progress(options, len(groups) * (to_at - from_at).total_seconds()) as advance:
             tables = tuple(Table(key, _steps(opened, ids, view, (from_at, to_at), advance)) for key, ids in groups)
@@ -106,7 +106,8 @@ def _check_span(view: View, from_at: dt.datetime, to_at: dt.datetime) -> None:
 
 
 @contextmanager
-def _connected() -> Iterator[connection]:
+def connected() -> Iterator[connection]:
+    """The database of HEADWATER_DSN, in one picture and read-only; what it says is wrong is a DataError."""
     try:
         opened = psycopg2.connect(os.environ.get(DSN_ENV, ""), connect_timeout=10, application_name="headwater models")
     except psycopg2.OperationalError as exc:

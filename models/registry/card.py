@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from contract.config import ConfigError
-from contract.manifest import parse_manifest
+from contract.scene import parse_any
 from models.errors import RegistryError
 
 if TYPE_CHECKING:
@@ -15,6 +15,6 @@ if TYPE_CHECKING:
 def parse_card(content: bytes, origin: str) -> ModelCard:
     """The manifest in a file's bytes; raises RegistryError."""
     try:
-        return parse_manifest(content, origin)
+        return parse_any(content, origin)
     except ConfigError as exc:
         raise RegistryError("; ".join(str(exc).splitlines())) from exc

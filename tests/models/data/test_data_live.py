@@ -187,7 +187,7 @@ def test_span_that_is_none_is_refused(from_at: dt.datetime, to_at: dt.datetime, 
 def test_nothing_can_be_written() -> None:
     with (
         pytest.raises(DataError, match=r"the database cannot be read: .*read-only transaction"),
-        timescale._connected() as opened,
+        timescale.connected() as opened,
         opened.cursor() as cursor,
     ):
         cursor.execute("delete from reading")
