@@ -13,6 +13,7 @@ from models.cli.deploying import DEPLOY
 from models.cli.keeping import COMPARE, LIST, PROMOTE
 from models.cli.making import EVALUATE, MAKE, QUANTIZE, REGISTER, TRAIN
 from models.cli.pulling import PULL
+from models.cli.scene import SCENE
 from models.cli.showing import DATA, RECIPES
 from models.cli.telling import TELL
 from models.errors import ModelsError, UsageError
@@ -23,7 +24,22 @@ if TYPE_CHECKING:
 _INTERRUPTED: Final = 128 + signal.SIGINT
 _TERMINATED: Final = 128 + signal.SIGTERM
 # A new command is a file in models/cli/ and a name here.
-COMMANDS: Final = (RECIPES, DATA, PULL, TRAIN, EVALUATE, QUANTIZE, REGISTER, MAKE, LIST, COMPARE, PROMOTE, DEPLOY, TELL)
+COMMANDS: Final = (
+    RECIPES,
+    DATA,
+    PULL,
+    TRAIN,
+    EVALUATE,
+    QUANTIZE,
+    REGISTER,
+    MAKE,
+    SCENE,
+    LIST,
+    COMPARE,
+    PROMOTE,
+    DEPLOY,
+    TELL,
+)
 
 
 class _TerminatedError(BaseException):

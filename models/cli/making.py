@@ -22,6 +22,7 @@ from models.options import EVIDENCE, PACKAGE
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Callable
+    from pathlib import Path
 
     from models.options import Options
     from models.recipe import Recipe
@@ -46,10 +47,10 @@ def _quantize(recipe: Recipe, options: Options) -> None:
     quantize(recipe, options)
 
 
-def _register(recipe: Recipe, options: Options, registry: Registry) -> Registered:
-    place = options.work / recipe.name
+def registered(place: Path, registry: Registry) -> Registered:
+    """The package of a working directory, in the registry from now on; raises ModelsError."""
     if not (place / PACKAGE).is_dir():
-        raise UsageError(f"{place}: there is no package yet: python -m models quantize {recipe.name}")
+        raise UsageError(f"{place}: there is no package yet: python -m models quantize {place.name}")
     return registry.register(place / PACKAGE, [place / name for name in EVIDENCE if (place / name).is_file()])
 
 
@@ -73,7 +74,7 @@ def _stage(stage: Callable[[Recipe, Options], None]) -> Callable[[Namespace], in
 
 def _run_register(args: Namespace) -> int:
     options = options_of(args)
-    print_versions(options.console, [_register(recipe_of(args), options, registry_of(args))])
+    print_versions(options.console, [registered(options.work / recipe_of(args).name, registry_of(args))])
     return OK
 
 
@@ -85,20 +86,31 @@ def _add_make(parser: ArgumentParser) -> None:
 
 def _make(args: Namespace) -> int:
     from models.recipes import RECIPES  # noqa: PLC0415 - read by those alone that need them
+    from models.scene.stage import GATE  # noqa: PLC0415 - as above
 
     options, registry = options_of(args), registry_of(args)
     args.dataset = args.name = None
     made = []
-    for name in args.recipes or RECIPES:
+    for name in args.recipes or (*RECIPES, GATE):
         args.recipe = name
-        recipe, began_s = recipe_of(args), time.monotonic()
-        options.console.rule(f"{recipe.name}: {recipe.title}")
-        for stage in (_train, _evaluate, _quantize):
-            stage(recipe, options)
-        made.append(_register(recipe, options, registry))
-        options.console.print(f"{recipe.name}: made in {time.monotonic() - began_s:.0f} s")
+        began_s = time.monotonic()
+        options.console.rule(name)
+        made.append(registered(_made(args, options), registry))
+        options.console.print(f"{name}: made in {time.monotonic() - began_s:.0f} s")
     print_versions(options.console, made)
     return OK
+
+
+def _made(args: Namespace, options: Options) -> Path:
+    """Where all of a recipe lies once it was made."""
+    from models.scene.stage import GATE, make_scene_gate  # noqa: PLC0415 - as above
+
+    if args.recipe == GATE:
+        return make_scene_gate(options)
+    recipe = recipe_of(args)
+    for stage in (_train, _evaluate, _quantize):
+        stage(recipe, options)
+    return options.work / recipe.name
 
 
 TRAIN = Command("train", "train a recipe's model on all its data but the newest", _add_recipe, _stage(_train))

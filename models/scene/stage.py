@@ -18,10 +18,10 @@ from contract.scene import SceneManifest, SceneOutput
 from models.errors import DataError, UsageError
 from models.evaluation.document import EVALUATION_FILE, REPORT_FILE, name_of, write_document
 from models.evaluation.report import write_report
-from models.options import PACKAGE
+from models.options import PACKAGE, TABLES
 from models.package import files_of, version_of, write_package
 from models.quantization.results import QUANTIZATION_FILE
-from models.quantization.showing import table_of
+from models.quantization.showing import markdown, table_of
 from models.scene.database import from_database
 from models.scene.documents import Made, evaluation_document, skill_of, trained_document
 from models.scene.fit import SceneFit
@@ -107,6 +107,7 @@ def _pack(made: Made, place: Path, options: Options) -> None:
     quantization, forms = forms_of(made.name, made.trained, options.seed)
     document = json.dumps(quantization.to_document(), indent=1, allow_nan=False)
     (place / QUANTIZATION_FILE).write_text(document + "\n", encoding="utf-8")
+    (place / TABLES).write_text(markdown([quantization]), encoding="utf-8")
     options.console.print(table_of(quantization))
     manifest, contents = _packed(made, forms)
     write_package(place / PACKAGE, manifest, contents, options.key)
