@@ -89,10 +89,7 @@ class ForecastJudge:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnomalyJudge:
-    """By average precision, and by F1 at the threshold, both by window; `worse` is the worse of them.
-
-    `windows` are scaled, `scores` [n] TensorFlow's, `is_incident` [n] the truth.
-    """
+    """By how well incidents are detected; `windows` are scaled, `scores` [n] TensorFlow's, `is_incident` [n] true."""
 
     windows: Floats
     scores: Floats
@@ -109,12 +106,22 @@ class AnomalyJudge:
         """Outputs [n, L * F], scaled."""
         away = outputs.reshape(self.windows.shape) - self.windows  # [n, L, F]
         scores = np.square(away, dtype=np.float64).mean(axis=(1, 2)).astype(np.float32)  # [n]
-        value = ranked(scores, self.is_incident).average_precision()
-        worse = max(1 - value / self.reference, 1 - self._f1(scores) / max(self._f1(self.scores), 1e-9))
-        error = np.abs(scores - self.scores)
-        return Judged(value, worse, (Error("score", None, float(error.max()), float(error.mean())),))
+        return detection(scores, self.scores, self.is_incident, self.threshold)
 
-    def _f1(self, scores: Floats) -> float:
-        told = scores > self.threshold
-        right = np.count_nonzero(told & self.is_incident)
-        return 2 * right / max(np.count_nonzero(told) + np.count_nonzero(self.is_incident), 1)
+
+def detection(scores: Floats, in_float: Floats, is_incident: Mask, threshold: float) -> Judged:
+    """By average precision, and by F1 at the threshold, both by window; `worse` is the worse of them.
+
+    `scores` [n] are a form's, `in_float` [n] TensorFlow's. A threshold that float never reaches in an incident judges
+    nothing.
+    """
+    value, reference = (ranked(each, is_incident).average_precision() for each in (scores, in_float))
+    f1, f1_reference = (_f1(each > threshold, is_incident) for each in (scores, in_float))
+    worse = max(1 - value / reference, 1 - f1 / f1_reference if f1_reference else 0.0)
+    error = np.abs(scores - in_float)
+    return Judged(value, worse, (Error("score", None, float(error.max()), float(error.mean())),))
+
+
+def _f1(told: Mask, is_incident: Mask) -> float:
+    right = np.count_nonzero(told & is_incident)
+    return 2 * right / max(np.count_nonzero(told) + np.count_nonzero(is_incident), 1)

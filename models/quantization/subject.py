@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from contract.manifest import View
+    from models.anomaly.truth import Truth
     from models.options import Options
     from models.quantization.judging import Judge
     from models.recipe import ForecastRecipe, Recipe
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 # Windows that forms are judged and timed by.
 _HELD: Final = 2000
+_INCIDENTS: Final = 300
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,8 +100,7 @@ def _anomaly(recipe: AnomalyRecipe, options: Options, path: Path, trained: Mappi
     net = Autoencoder.load(path, recipe)
     learnt, test = past_of(recipe, options).train, test_of(recipe, options)
     some = learnt.x[evenly(_HELD, len(learnt))]
-    judged = np.flatnonzero(test.truth.is_judged)
-    judged = judged[evenly(_HELD, len(judged))]
+    judged = _judged(test.truth)
     held = test.samples.x[judged]
     return Subject(
         core=net.core,
@@ -115,6 +116,12 @@ def _anomaly(recipe: AnomalyRecipe, options: Options, path: Path, trained: Mappi
         trained=trained,
         keras=path.read_bytes(),
     )
+
+
+def _judged(truth: Truth) -> NDArray[np.int64]:
+    """Which windows forms are judged by: evenly from all, and of incidents, which may be rare, some more."""
+    every, incidents = np.flatnonzero(truth.is_judged), np.flatnonzero(truth.is_incident)
+    return np.union1d(every[evenly(_HELD, len(every))], incidents[evenly(_INCIDENTS, len(incidents))])
 
 
 def _chosen(count: int) -> NDArray[np.bool_]:

@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import numpy as np
 
@@ -20,11 +20,13 @@ from models.quantization.results import MOST_WORSE, Quantization, Tried
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from numpy.typing import NDArray
+
     from contract.manifest import Form
     from models.quantization.forms import Net
     from models.quantization.judging import Judge
-    from models.quantization.subject import Subject
 
+    Floats: TypeAlias = NDArray[np.float32]
     # Told before each form is tried: its name.
     OnForm: TypeAlias = Callable[[str], None]
 
@@ -35,6 +37,26 @@ _LEAST_SAVED: Final = 0.05
 _WINDOWS_FILE: Final = "windows.npy"
 
 
+class Convertible(Protocol):
+    """A net, and what its forms are made and judged by."""
+
+    @property
+    def core(self) -> Any:  # noqa: ANN401 - Keras is untyped
+        """The Keras model that is converted; it takes windows as `learnt` has them."""
+
+    @property
+    def learnt(self) -> Floats:
+        """Some of the windows that it was trained on, [n, ...]."""
+
+    @property
+    def calibration(self) -> Floats:
+        """Those that int8's ranges are set by, [n, ...]."""
+
+    @property
+    def judge(self) -> Judge:
+        """Who knows how good outputs are."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Candidate:
     form: Form
@@ -43,7 +65,7 @@ class _Candidate:
 
 
 def try_forms(
-    recipe: str, subject: Subject, on_form: OnForm = lambda _: None
+    recipe: str, subject: Convertible, on_form: OnForm = lambda _: None
 ) -> tuple[Quantization, dict[Form, bytes]]:
     """What came of each form, and the contents of those for devices; raises ConversionError where there is none."""
     tried: list[Tried] = []
@@ -62,7 +84,7 @@ def try_forms(
     return Quantization(recipe, judge.measure, judge.reference, len(judge.windows), tuple(tried)), given
 
 
-def _candidates(net: Net, subject: Subject, tried: Sequence[Tried]) -> Iterator[_Candidate]:
+def _candidates(net: Net, subject: Convertible, tried: Sequence[Tried]) -> Iterator[_Candidate]:
     """The forms in turn; int8 once more, wide, where the plain one is not as good as float."""
     for form in _PLAIN:
         yield _Candidate(form, partial(net.convert, form))
@@ -72,7 +94,7 @@ def _candidates(net: Net, subject: Subject, tried: Sequence[Tried]) -> Iterator[
         yield _Candidate("int8", partial(_int8, net, subject, wide=True), wide=True)
 
 
-def _int8(net: Net, subject: Subject, *, wide: bool = False) -> bytes:
+def _int8(net: Net, subject: Convertible, *, wide: bool = False) -> bytes:
     content = net.convert_int8(subject.calibration, wide=wide)
     check_range(read_graph(content).first_int8, subject.learnt)
     return content

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from models.anomaly.precision import ranked
-from models.quantization.results import Error, Judged, Quantization
+from models.quantization.judging import detection
 from models.quantization.trying import try_forms
 from models.scene.made_up import made_up
 from models.scene.net import errors_of, given
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from contract.manifest import Form
+    from models.quantization.results import Judged, Quantization
     from models.quantization.trying import OnForm
     from models.scene.samples import Pictures
     from models.scene.training import Trained
@@ -53,15 +54,7 @@ class _Judge:
     def judge(self, outputs: Floats) -> Judged:
         """Outputs [n, 96 * 96]."""
         scores = score_of(errors_of(outputs, self.pictures), self.usual)
-        value = ranked(scores, self.is_incident).average_precision()
-        worse = max(1 - value / self.reference, 1 - self._f1(scores) / max(self._f1(self.scores), 1e-9))
-        error = np.abs(scores - self.scores)
-        return Judged(value, worse, (Error("score", None, float(error.max()), float(error.mean())),))
-
-    def _f1(self, scores: Floats) -> float:
-        told = scores > self.threshold
-        right = np.count_nonzero(told & self.is_incident)
-        return 2 * right / max(np.count_nonzero(told) + np.count_nonzero(self.is_incident), 1)
+        return detection(scores, self.scores, self.is_incident, self.threshold)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,7 +85,7 @@ def forms_of(
         given(calibration),
         _Judge(pictures, net.scores(pictures), is_incident, net.usual, trained.threshold.level),
     )
-    return try_forms(name, subject, on_form)  # type: ignore[arg-type] # it asks for no more than these four
+    return try_forms(name, subject, on_form)
 
 
 def _some(pictures: Pictures, count: int) -> Pictures:

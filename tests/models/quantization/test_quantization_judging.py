@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from contract.manifest import Feature, ModelInput, Target, View, Window
-from models.quantization.judging import AnomalyJudge, ForecastJudge
+from models.quantization.judging import AnomalyJudge, ForecastJudge, detection
 from models.quantization.measuring import Run
 from models.quantization.results import Error, Judged, Quantization, Tried
 from models.quantization.showing import markdown
@@ -109,6 +109,12 @@ def test_an_anomaly_that_is_found_less_well_is_worse() -> None:
     half = judge.judge((windows + missed[:, None, None]).reshape(COUNT, -1))
     assert half.value < 0.75
     assert half.worse == pytest.approx(1 / 3, abs=0.1)
+
+
+def test_a_threshold_that_float_never_reaches_judges_nothing() -> None:
+    scores, is_incident = np.arange(9, dtype=np.float32), np.arange(9) > 6
+    assert detection(scores, scores, is_incident, threshold=100.0).worse == 0
+    assert detection(scores[::-1], scores, is_incident, threshold=100.0).worse > 0.5
 
 
 def test_the_tables_for_the_documentation() -> None:
