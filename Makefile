@@ -18,7 +18,7 @@ help:  ## List the tasks
 	@printf '\n'; sed -n 's/^#   /  /p' Makefile
 
 .PHONY: setup
-setup:  ## Install what is missing: Debian packages, .venv, the servers (at most 6 minutes)
+setup:  ## Install what is missing: Debian packages, .venv, the servers (at most 8 minutes)
 	@exec stack/bootstrap.sh
 
 .PHONY: preflight
