@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import socket
 import subprocess
@@ -20,7 +21,9 @@ import pytest
 import yaml
 
 from edge.errors import SourceError
+from edge.models import InferenceConfig
 from edge.sources import CameraConfig
+from edge.sources.base import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -231,3 +234,37 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return path
 
     return make
+
+
+NETS = Path(__file__).parent / "nets"
+SCENE: dict[str, Any] = {
+    "format": 1,
+    "name": "scene-gate",
+    "camera": "demo/edge-1/gate",
+    "quiet_hours": "00:00-24:00",
+    "side": 96,
+    # What `flat` makes of a covered lens, so that all else is an anomaly.
+    "output": {"kind": "scene", "usual": 14_000.0, "threshold": 0.4},
+}
+
+
+@pytest.fixture(scope="session")
+def put_scene() -> Callable[..., None]:
+    """Puts a model into a directory, as a version is put there: the manifest last."""
+
+    def put(directory: Path, net: str, version: str, **changes: Any) -> None:
+        content = net.encode() if net == "no model" else (NETS / f"{net}.tflite").read_bytes()
+        directory.mkdir(exist_ok=True)
+        file = {"form": "float32", "file": f"{version}.tflite", "sha256": hashlib.sha256(content).hexdigest()}
+        document = SCENE | {"version": version, "files": [file | {"size_bytes": len(content)}]} | changes
+        (directory / file["file"]).write_bytes(content)
+        (directory / "manifest.new").write_text(json.dumps(document))
+        (directory / "manifest.new").replace(directory / "manifest.json")
+
+    return put
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """An agent's, which looks at its models' directories all the time."""
+    return Place("demo", "edge-1", tmp_path / "state", InferenceConfig(watch_s=0.1, timeout_s=30))
