@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import numpy as np
 
+from models.errors import EvaluationError
 from models.evaluation.measures import absolute_error, pinball
 from models.evaluation.scores import cells_of
 from models.evaluation.skill import block_length, diebold_mariano, overlapping, ratio_interval, skill, summed
@@ -64,6 +65,8 @@ def strongest_of(walked: Walked, target: int) -> str:
     """
     losses = {name: _loss(walked, told[:, target], target) for name, told in walked.others.items()}
     whole = {name: loss for name, loss in losses.items() if np.isfinite(loss).mean() > _NEARLY_ALL}
+    if not whole:
+        raise EvaluationError(f"{walked.recipe.targets[target].name}: too little data to compare with anything")
     strongest = min(whole, key=lambda name: float(np.nanmean(whole[name])))
     for name in sorted(losses.keys() - whole.keys()):
         told = np.isfinite(losses[name]) & np.isfinite(losses[strongest])

@@ -76,7 +76,7 @@ def _split(document: Record, history: Record) -> Section:
             (
                 "Each fold was forecast by nets that had learnt from what was before it and nothing later; so were the "
                 "scalers, the stopping and all that it is compared with. The model that ships is made by the same "
-                "recipe from all of the data, the newest included, so nothing here is its own score."
+                "recipe and knows newer data too, so nothing here is its own score."
             ),
         ),
         plots=(split_plot(document["folds"]), learning_plot(document["learning"], history)),

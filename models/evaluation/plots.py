@@ -37,7 +37,7 @@ def learning_plot(learning: Sequence[Record], history: Record) -> Plot:
         partial(_draw_learning, learning, history),
         alt="loss by epoch",
         caption="Dashed in training, solid in validation, by fold and seed"
-        + ("; black: the model that ships, which learnt from all of the data." if history else "."),
+        + ("; black: the model that ships." if history else "."),
     )
 
 
@@ -170,27 +170,20 @@ def _draw_coverage(found: Sequence[Record], nominal: float, figure: Figure) -> N
 
 def _draw_fan(example: Record, step: str, unit: str | None, figure: Figure) -> None:
     axes = figure.subplots()
-    past, came = example["past"], example["came"]
+    past, came = example["past"], [_number(each) for each in example["came"]]
     told = np.array(example["told"], np.float64)  # [horizons, quantiles]
-    at, start = np.array(example["horizons"], np.float64), past[-1]
-    at_last = len(example["ahead"]) == max(example["horizons"])
-    if at_last and start is not None:  # of a value: the fan opens where it was
+    at, ahead, start = np.array(example["horizons"], np.float64), np.array(example["ahead"]), past[-1]
+    is_value = len(ahead) == ahead[-1]  # at each step, not over steps: the fan opens where it was
+    if is_value and start is not None:
         at, told = np.r_[0.0, at], np.vstack([np.full(told.shape[1], start), told])
+        ahead, came = np.r_[0, ahead], [start, *came]
+    marker = "" if is_value else "o"
     axes.plot(range(1 - len(past), 1), [_number(each) for each in past], color=INK, linewidth=1.2)
     for inner in range(told.shape[1] // 2):
         axes.fill_between(at, told[:, inner], told[:, -1 - inner], color=ACCENT, alpha=0.22, linewidth=0)
     if told.shape[1] % 2:
-        axes.plot(
-            at, told[:, told.shape[1] // 2], color=ACCENT, linewidth=1.6, marker="" if at_last else "o", markersize=4
-        )
-    axes.plot(
-        example["ahead"],
-        [_number(each) for each in came],
-        color=WARM,
-        linewidth=1.2,
-        marker="" if at_last else "o",
-        markersize=4,
-    )
+        axes.plot(at, told[:, told.shape[1] // 2], color=ACCENT, linewidth=1.6, marker=marker, markersize=4)
+    axes.plot(ahead, came, color=WARM, linewidth=1.2, marker=marker, markersize=4)
     axes.axvline(0, color=GRID, linewidth=1.2)
     axes.set_xlabel(f"steps of {step} from then on")
     axes.set_ylabel(unit or "")

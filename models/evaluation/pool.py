@@ -58,7 +58,7 @@ def run_all(jobs: Sequence[Job[T_co]], processes: int, console: Console) -> list
     futures: list[Future[T_co]] = []
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[words]}"), TimeElapsedColumn())
     try:
-        with Progress(*columns, console=console, transient=True) as progress:
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
             tasks = [progress.add_task(job.what, total=1.0, start=False, words="") for job in jobs]
             futures += [pool.submit(_run, number, job) for number, job in enumerate(jobs)]
             _follow(futures, queue, progress, tasks)
