@@ -90,9 +90,18 @@ def found_by_kind(truth: Truth, events: Judgement) -> dict[str, tuple[int, int]]
     }
 
 
+def events_by_place(truth: Truth) -> dict[str, list[int]]:
+    """The events' numbers by what was wrong with what, in order of the alphabet."""
+    places: dict[str, list[int]] = {}
+    for number, event in enumerate(truth.events):
+        places.setdefault(f"{event.kind} {event.incident.what}".replace("_", " ").strip(), []).append(number)
+    return dict(sorted(places.items()))
+
+
 def shares_by_event(truth: Truth, errors: Errors) -> Floats:
     """What each feature's errors [n, F] contribute to the score while an event lasts, float64 [events, F]."""
-    sums = np.stack([errors[truth.event == number].sum(axis=0) for number in range(len(truth.events))])
+    sums = np.zeros((len(truth.events), errors.shape[1]))
+    np.add.at(sums, truth.event[truth.is_incident], errors[truth.is_incident])
     return np.asarray(sums / np.maximum(sums.sum(axis=1, keepdims=True), 1e-30), np.float64)
 
 

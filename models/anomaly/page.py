@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.anomaly.judging import found_by_kind
+from models.anomaly.judging import events_by_place, found_by_kind
 from models.anomaly.plots import curve_plot, found_plot, learning_plot, score_plot, scores_plot, shares_plot
 from models.anomaly.scoring import SAID
 from models.evaluation.report import Grid, Page, Section
@@ -107,18 +107,23 @@ def _kinds(made: AnomalyEvaluation) -> Section:
         (
             kind.replace("_", " "),
             str(ours[kind][1]),
-            f"{ours[kind][0]}",
-            f"{theirs[kind][0]}",
-            f"{made.mean(lambda each, kind=kind: each.by_kind[kind]):.2f}",
+            str(ours[kind][0]),
+            str(theirs[kind][0]),
+            f"{np.mean([each.by_kind[kind] for each in made.nets]):.2f}",
             f"{other.by_kind[kind]:.2f}",
         )
         for kind in truth.kinds
     )
-    head = ("kind", "events", "found", "found by the other", "average precision", "that of the other")
+    head = ("kind", "events", "found", "by the other", "average precision", "of the other")
+    by_place = tuple(
+        (place, str(len(numbers)), *(str(sum(each.events.found[n] for n in numbers)) for each in (first, other)))
+        for place, numbers in events_by_place(truth).items()
+    )
     return Section(
         "By kind",
         (f"The other is {SAID[made.strongest]}. Found: by the net of the first seed.",),
         (Grid(head, rows),),
+        (Grid(head[:4], by_place, "By kind and place"),),
     )
 
 

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from models.anomaly.judging import events_by_place
 from models.anomaly.precision import ranked
 from models.anomaly.scoring import SAID
 from models.evaluation.report import ACCENT, FAINT, GREEN, INK, LINES, WARM, Plot
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from models.anomaly.evaluation import AnomalyEvaluation
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 # More points than a picture is wide would be drawn over each other.
 _MOST_POINTS: Final = 1500
+_MOST_EVENTS: Final = 50
 _MINUTE_MS: Final = 60_000
 
 
@@ -51,7 +54,7 @@ def scores_plot(made: AnomalyEvaluation) -> Plot:
         partial(_draw_scores, made),
         alt="distribution of scores of normal windows and of incidents",
         caption="Scores: normal windows that set the threshold (grey), new normal ones (blue), incidents (orange).",
-        size=(5.2, 3.2),
+        size=(7.2, 2.4),
     )
 
 
@@ -67,7 +70,7 @@ def found_plot(made: AnomalyEvaluation) -> Plot:
 
 def shares_plot(made: AnomalyEvaluation) -> Plot:
     """What contributed to the score, by what was wrong."""
-    groups = _groups(made)
+    groups = events_by_place(made.test.truth)
     return Plot(
         partial(_draw_shares, made, groups),
         alt="contribution of each feature to the score, by what was wrong",
@@ -107,21 +110,21 @@ def _draw_curve(made: AnomalyEvaluation, figure: Figure) -> None:
 
 def _draw_score(made: AnomalyEvaluation, table: int, figure: Figure) -> None:
     axes, samples, net = figure.subplots(), made.test.samples, made.nets[0]
-    mine = samples.table == table
-    since = samples.end_ms[mine][0]
-    minutes = (samples.end_ms[mine] - since) / _MINUTE_MS
-    scores = net.scored.test[mine]
+    spans = [each.incident for each in made.test.truth.events if each.table == table][:_MOST_EVENTS]
+    until_ms = spans[-1].end_ms + 3 * made.test.truth.span_ms if len(spans) == _MOST_EVENTS else np.inf
+    mine = (samples.table == table) & (samples.end_ms < until_ms)
+    since_ms, scores = samples.end_ms[mine][0], net.scored.test[mine]
+    minutes = (samples.end_ms[mine] - since_ms) / _MINUTE_MS
     every = -(-len(scores) // _MOST_POINTS)
     # The highest of those that share a point: a short alarm is seen.
     highest = np.maximum.reduceat(scores, np.arange(0, len(scores), every))
-    for event in made.test.truth.events:
-        if event.table == table:
-            span = (event.incident.start_ms - since) / _MINUTE_MS, (event.incident.end_ms - since) / _MINUTE_MS
-            axes.axvspan(*span, color=WARM, alpha=0.25, linewidth=0)
+    for each in spans:
+        span = (each.start_ms - since_ms) / _MINUTE_MS, (each.end_ms - since_ms) / _MINUTE_MS
+        axes.axvspan(*span, color=WARM, alpha=0.25, linewidth=0)
     axes.plot(minutes[::every], np.maximum(highest, 1e-6), color=ACCENT, linewidth=0.9)
     axes.axhline(net.threshold.level, color=INK, linewidth=1)
     axes.axhline(net.threshold.clear, color=INK, linewidth=0.8, linestyle=":")
-    axes.set_yscale("log")
+    _logarithmic(axes)
     axes.set_xlabel("minutes")
     axes.set_ylabel("score")
 
@@ -153,9 +156,9 @@ def _draw_found(made: AnomalyEvaluation, figure: Figure) -> None:
     axes.set_xlabel("share of events found")
 
 
-def _draw_shares(made: AnomalyEvaluation, groups: dict[str, list[int]], figure: Figure) -> None:
+def _draw_shares(made: AnomalyEvaluation, groups: Mapping[str, Sequence[int]], figure: Figure) -> None:
     axes: Any = figure.subplots()
-    means = np.stack([made.shares[rows].mean(axis=0) for rows in groups.values()])  # [groups, features]
+    means = np.stack([made.shares[list(rows)].mean(axis=0) for rows in groups.values()])  # [groups, features]
     names = [each.name for each in made.recipe.view.features]
     for row, shares in enumerate(means):
         for column, share in enumerate(shares):
@@ -176,14 +179,13 @@ def _draw_learning(nets: Sequence[Judged], figure: Figure) -> None:
             train, valid = each.scored.history.T
             axes.plot(train, color=LINES[number % len(LINES)], linestyle="--", linewidth=0.9)
             axes.plot(valid, color=LINES[number % len(LINES)], linewidth=1.3)
-    axes.set_yscale("log")
+    _logarithmic(axes)
     axes.set_xlabel("epoch")
     axes.set_ylabel("mean score")
 
 
-def _groups(made: AnomalyEvaluation) -> dict[str, list[int]]:
-    """Events by their kind and place."""
-    groups: dict[str, list[int]] = {}
-    for number, event in enumerate(made.test.truth.events):
-        groups.setdefault(f"{event.kind} {event.incident.what}".replace("_", " ").strip(), []).append(number)
-    return dict(sorted(groups.items()))
+def _logarithmic(axes: Axes) -> None:
+    """With plain numbers: as powers they would be TeX, which the report does not have."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")

@@ -57,7 +57,7 @@ def ranked(scores: Scores, is_incident: Mask) -> Ranking:
     """Windows with the same score have one place: nobody could tell them apart by a threshold."""
     order = np.argsort(-scores, kind="stable")
     falling = scores[order]
-    ends = np.flatnonzero(np.append(falling[1:] != falling[:-1], True))
+    ends = np.flatnonzero(np.diff(falling, append=-np.inf))
     return Ranking(order.astype(np.int64), ends.astype(np.int64), is_incident)
 
 

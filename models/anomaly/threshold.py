@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     Scores: TypeAlias = NDArray[np.float32]
 
 _TAIL: Final = 0.025
+_ROUNDING: Final = 1e-9
 # So many times more normal windows are above `clear` than above the threshold: an alarm does not flicker.
 _CLEAR_FACTOR: Final = 10
 # A threshold is above 0.
@@ -48,13 +49,13 @@ def threshold_of(scores: Scores, independent: float, rate: float) -> Threshold:
     steps, so that the interval, a beta distribution's, is of the independent ones. Raises TrainingError where not even
     one of those is expected above: such a rate cannot be stated.
     """
-    if independent * rate < 1:
+    if independent * rate < 1 - _ROUNDING:
         raise TrainingError(
             f"{independent:.0f} independent windows cannot show a false-alarm rate of {rate:g}: wanted are "
             f"{math.ceil(1 / rate)}, or a rate of {least_rate(independent):g}"
         )
     falling = np.sort(scores)[::-1]
-    above = max(math.floor(rate * (len(scores) + 1)), 1)
+    above = min(max(math.floor(rate * (len(scores) + 1)), 1), len(scores))
     clear = falling[min(_CLEAR_FACTOR * above, len(scores)) - 1]
     expected = rate * independent
     low, high = stats.beta.ppf((_TAIL, 1 - _TAIL), expected, independent + 1 - expected)
@@ -74,4 +75,4 @@ def least_rate(independent: float) -> float:
     """The smallest rate that so many windows can show, rounded up to two digits."""
     exact = 1 / independent
     digit = 10.0 ** (math.floor(math.log10(exact)) - 1)
-    return math.ceil(exact / digit - 1e-9) * digit
+    return math.ceil(exact / digit - _ROUNDING) * digit

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from models.samples import Samples
     from models.training.loop import OnEpoch
 
-_LEAST_WINDOWS: Final = 100
+_LEAST_WINDOWS: Final = 50
 
 
 def train_autoencoder(

@@ -77,13 +77,15 @@ def truth_of(dataset: Dataset, view: View, samples: Samples) -> Truth:
     is_normal = np.ones(len(samples), bool)
     events: list[Event] = []
     for table, each in enumerate(dataset.tables):
-        mine = samples.table == table
+        mine = np.flatnonzero(samples.table == table)
+        begin_ms = samples.end_ms[mine] - step_ms  # of the newest step, rising
         for incident in sorted(each.incidents, key=lambda one: one.start_ms):
-            inside = mine & (samples.end_ms > incident.start_ms) & (samples.end_ms - step_ms < incident.end_ms)
             after_ms = incident.end_ms + _AFTERMATH_WINDOWS * span_ms
-            is_normal &= ~(mine & (samples.end_ms > incident.start_ms) & (samples.end_ms - step_ms < after_ms))
-            if inside.any():
-                event[inside] = len(events)
+            edges = (incident.start_ms - step_ms + 1, incident.end_ms, after_ms)
+            first, last, over = np.searchsorted(begin_ms, edges)
+            is_normal[mine[first:over]] = False
+            if last > first:
+                event[mine[first:last]] = len(events)
                 events.append(Event(table, incident))
     return Truth(tuple(events), event, is_normal, span_ms)
 
