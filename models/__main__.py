@@ -15,6 +15,7 @@ from models.cli.making import EVALUATE, MAKE, QUANTIZE, REGISTER, TRAIN
 from models.cli.pulling import PULL
 from models.cli.scene import SCENE
 from models.cli.showing import DATA, RECIPES
+from models.cli.signing import SIGN, VERIFY
 from models.cli.telling import TELL
 from models.errors import ModelsError, UsageError
 

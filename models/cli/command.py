@@ -44,6 +44,12 @@ def takes_options(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same weights (%(default)s)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that train (%(default)s)")
     parser.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="downloaded data (%(default)s)")
+    takes_key(parser)
+    takes_work(parser)
+
+
+def takes_key(parser: ArgumentParser) -> None:
+    """The argument --key."""
     parser.add_argument(
         "--key",
         type=Path,
@@ -51,7 +57,6 @@ def takes_options(parser: ArgumentParser) -> None:
         metavar="FILE",
         help=f"the fleet's private key (Ed25519, PEM), by which packages are signed; without it ${_KEY_ENV}",
     )
-    takes_work(parser)
 
 
 def takes_work(parser: ArgumentParser) -> None:
