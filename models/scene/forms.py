@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     Mask: TypeAlias = NDArray[np.bool_]
 
 _JUDGED: Final = 60
+_QUICKLY_JUDGED: Final = 15
 _CALIBRATION: Final = 40
 
 
@@ -68,10 +69,10 @@ class _Subject:
 
 
 def forms_of(
-    name: str, trained: Trained, seed: int, on_form: OnForm = lambda _: None
+    name: str, trained: Trained, seed: int, *, is_quick: bool = False, on_form: OnForm = lambda _: None
 ) -> tuple[Quantization, dict[Form, bytes]]:
     """What came of each form, and the contents of those for devices; raises ConversionError where there is none."""
-    normal = _some(trained.held.pictures, _JUDGED)
+    normal = _some(trained.held.pictures, _QUICKLY_JUDGED if is_quick else _JUDGED)
     cases = [normal, *made_up(normal, seed).values()]
     pictures = np.concatenate(cases)
     is_incident = np.arange(len(pictures)) >= len(normal)

@@ -47,7 +47,7 @@ class Timeline:
 def simulated(options: Options) -> tuple[Samples, Timeline]:
     """Samples of several days, and the day after them; kept in `options.data`. Raises DataError."""
     # Quickly: a tenth of them, over all of the hours.
-    every_s, watched_s, steps = (600, 12, 600) if options.quick else (50, 4, 5400)
+    every_s, watched_s, steps = (600, 12, 320) if options.quick else (50, 4, 5400)
     learnt_steps = _DAYS * 6 * 3600 // every_s
     wanted = {
         "samples": (f"--steps={learnt_steps}", f"--step={every_s}"),

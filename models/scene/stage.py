@@ -104,7 +104,7 @@ def _prepared(place: Path) -> None:
 def _pack(made: Made, place: Path, options: Options) -> None:
     from models.scene.forms import forms_of  # noqa: PLC0415 - TensorFlow, as above
 
-    quantization, forms = forms_of(made.name, made.trained, options.seed)
+    quantization, forms = forms_of(made.name, made.trained, options.seed, is_quick=options.quick)
     document = json.dumps(quantization.to_document(), indent=1, allow_nan=False)
     (place / QUANTIZATION_FILE).write_text(document + "\n", encoding="utf-8")
     (place / TABLES).write_text(markdown([quantization]), encoding="utf-8")
