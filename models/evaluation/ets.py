@@ -64,11 +64,12 @@ class Answers:
 
 
 def ets_jobs(past: Past, end_ms: NDArray[np.int64], table: NDArray[np.int32], *, quick: bool) -> list[Job[Answers]]:
-    """Work for two: origins at even times among these windows, their tables in turn."""
+    """Origins at even times among these windows, their tables in turn; work for two."""
     asked = [each for origin in _origins(past, end_ms, quick=quick) for each in _asked(past, end_ms, table, origin)]
+    parts = 1 if quick else 2
     return [
-        Job(f"AutoETS, part {part + 1}", partial(answer, tuple(asked[part::2]), past.recipe.quantiles))
-        for part in range(2)
+        Job(f"AutoETS, part {part + 1}", partial(answer, tuple(asked[part::parts]), past.recipe.quantiles))
+        for part in range(parts)
     ]
 
 

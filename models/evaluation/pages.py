@@ -92,9 +92,9 @@ def _scores(document: Record) -> Section:
         (
             (
                 f"Pinball is the mean loss of the quantiles: less is better. The interval p{100 * quantiles[0]:g} to "
-                f"p{100 * quantiles[-1]:g} should cover {quantiles[-1] - quantiles[0]:.0%}. MASE below 1: the median "
-                "is nearer than the naive forecast was before. The model's numbers are its seeds' mean. AutoETS is "
-                "fitted anew at each origin, and so at some origins only: its scores are of these."
+                f"p{100 * quantiles[-1]:g} should cover {100 * (quantiles[-1] - quantiles[0]):.0f} %. MASE below 1: "
+                "the median is nearer than the naive forecast was before. The model's numbers are its seeds' mean, "
+                "AutoETS' are of some origins only."
             ),
         ),
         *_in_all_and_by_horizon(document, document["scores"], head, _score_row),
@@ -124,7 +124,8 @@ def _skill(document: Record) -> Section:
         (
             (
                 "Skill is 1 - the model's loss / the other's, on the same windows: of all quantiles (pinball), and of "
-                "the median alone. A verdict is against what is hardest to beat. The interval is from whole blocks of "
+                "the median alone. A verdict is against what is hardest to beat; AutoETS, which is fitted anew at some "
+                "origins only, is that where it is better there beyond doubt. The interval is from whole blocks of "
                 "time, common to all tables and as long as the longest horizon at least, drawn again 2,000 times. p is "
                 "that of equal losses (Diebold and Mariano). In bold: better beyond doubt."
             ),

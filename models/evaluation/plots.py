@@ -69,7 +69,7 @@ def coverage_plot(coverage: Sequence[Record], target: str, nominal: float) -> Pl
     return Plot(
         partial(_draw_coverage, found, nominal),
         alt=f"coverage of {target} over time",
-        caption=f"{target}: share of outcomes within the interval, over time; {nominal:.0%} would be right.",
+        caption=f"{target}: share of outcomes within the interval, over time; {100 * nominal:.0f} % would be right.",
     )
 
 
