@@ -39,6 +39,8 @@ COMMANDS: Final = (
     COMPARE,
     PROMOTE,
     DEPLOY,
+    SIGN,
+    VERIFY,
     TELL,
 )
 
