@@ -64,7 +64,8 @@ models: setup  ## Train, judge, quantize and register every model: 15 minutes on
 
 .PHONY: notebooks
 notebooks: setup  ## Jupyter Lab with the notebooks of models/notebooks, on loopback
-	@exec $(BIN)/jupyter lab --ip 127.0.0.1 --notebook-dir models/notebooks $(ARGS)
+	@$(BIN)/jupytext --quiet --sync models/notebooks/*.py
+	@PYTHONPATH=$(CURDIR) exec $(BIN)/jupyter lab --ip 127.0.0.1 --notebook-dir models/notebooks $(ARGS)
 
 .PHONY: bench-edge
 bench-edge: setup  ## Values per CPU-second and requests per cycle, beside Telegraf and thingsboard-gateway (needs Go)
