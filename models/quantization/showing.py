@@ -29,7 +29,7 @@ def table_of(quantization: Quantization) -> Table:
 
 def markdown(quantizations: Iterable[Quantization]) -> str:
     """For the documentation: a heading and a table for each recipe."""
-    return "\n".join(_section(each) for each in quantizations)
+    return "\n".join(map(_section, quantizations))
 
 
 def _section(quantization: Quantization) -> str:
@@ -43,7 +43,7 @@ def _section(quantization: Quantization) -> str:
 def _title(quantization: Quantization) -> str:
     return (
         f"{quantization.recipe}: {quantization.measure.replace('_', ' ')} {quantization.reference:.4g} in float, "
-        f"{quantization.windows} windows that were not learnt from"
+        f"{quantization.windows} windows that were not learnt from, one thread of {quantization.machine}"
     )
 
 

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 # Windows that forms are judged and timed by.
 _HELD: Final = 2000
 _INCIDENTS: Final = 300
+# Of those learnt from, at most so many are looked at.
+_LEARNT: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,11 +78,14 @@ def _forecast(recipe: ForecastRecipe, options: Options, path: Path, trained: Map
     scaler = forecaster.scaler
     learnt, later = learnt_and_valid(load(recipe.dataset, options), recipe)
     held = later.where(_chosen(len(later)))
-    windows = scaler.features(learnt.x)
+    windows = scaler.features(learnt.x[evenly(_LEARNT, len(learnt))])
+    outputs = np.concatenate(
+        [forecaster.core.predict_on_batch(windows[at : at + _HELD]) for at in range(0, len(windows), _HELD)]
+    )
     return Subject(
         core=forecaster.core,
         learnt=windows[evenly(_HELD, len(windows))],
-        calibration=representative(windows),
+        calibration=representative(windows, outputs),
         judge=ForecastJudge(recipe, scaler, held, forecaster.predict(held.x)),
         view=scaler.view_of(recipe.view),
         output=ForecastOutput(

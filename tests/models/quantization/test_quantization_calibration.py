@@ -16,8 +16,9 @@ def range_of(low: float, high: float) -> tuple[float, int]:
 
 
 def test_what_is_calibrated_by_is_some_of_what_was_learnt_from() -> None:
-    found = representative(NORMAL)
-    assert found.shape == (WINDOWS, 10, 2)
+    found = representative(NORMAL, np.zeros((2000, 1)))
+    assert found.shape == (WINDOWS + 1, 10, 2)
+    found = found[:WINDOWS]
     kept = np.array([(found[place] == NORMAL[index]).mean() for place, index in enumerate(evenly(WINDOWS, 2000))])
     assert kept.min() > 0.8
     assert (kept == 1).mean() > 0.9
@@ -26,7 +27,15 @@ def test_what_is_calibrated_by_is_some_of_what_was_learnt_from() -> None:
 def test_an_outlier_does_not_set_the_range() -> None:
     spiked = NORMAL.copy()
     spiked[::400, 3, 0] = 1000
-    assert np.abs(representative(spiked)).max() < 5
+    assert np.abs(representative(spiked, np.zeros((2000, 1)))[:WINDOWS]).max() < 5
+    assert np.abs(representative(spiked, np.zeros((2000, 1)))).max() == 16
+
+
+def test_what_is_seldom_told_is_calibrated_by_too() -> None:
+    outputs = np.zeros((2000, 2))
+    outputs[3, 0], outputs[7, 1], outputs[11, 1] = 5, -6, 7
+    rare = representative(NORMAL, outputs)[WINDOWS:]
+    np.testing.assert_array_equal(rare, NORMAL[[0, 3, 7, 11]])
 
 
 def test_fewer_than_wanted_are_all() -> None:

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from models.errors import ConversionError
-from models.quantization.calibration import representative
 from models.quantization.flatbuffer import read_graph
 from models.quantization.forms import exported
 from models.quantization.measuring import measure, runtimes
@@ -43,7 +42,7 @@ def net(core: keras.Model) -> Iterator[Net]:
 @pytest.fixture(scope="module")
 def forms(net: Net) -> dict[str, bytes]:
     plain: tuple[Form, ...] = ("float32", "float16", "dynamic")
-    return {form: net.convert(form) for form in plain} | {"int8": net.convert_int8(representative(WINDOWS))}
+    return {form: net.convert(form) for form in plain} | {"int8": net.convert_int8(WINDOWS)}
 
 
 def outputs(content: bytes, runtime: str, place: Path, windows: Any = WINDOWS) -> Any:
@@ -98,7 +97,7 @@ def test_int8_is_int8_throughout(forms: dict[str, bytes]) -> None:
 
 
 def test_a_wide_last_layer_has_no_levels(core: keras.Model, net: Net, forms: dict[str, bytes], tmp_path: Path) -> None:
-    plain, wide = forms["int8"], net.convert_int8(representative(WINDOWS), wide=True)
+    plain, wide = forms["int8"], net.convert_int8(WINDOWS, wide=True)
     assert read_graph(wide).operators[-1].writes == ("FLOAT32",)
     assert "INT8" in read_graph(wide).operators[1].writes
     expected = core.predict_on_batch(WINDOWS)
@@ -108,7 +107,7 @@ def test_a_wide_last_layer_has_no_levels(core: keras.Model, net: Net, forms: dic
 
 def test_the_same_net_is_the_same_bytes(core: keras.Model, forms: dict[str, bytes]) -> None:
     with exported(core) as again:
-        assert again.convert_int8(representative(WINDOWS)) == forms["int8"]
+        assert again.convert_int8(WINDOWS) == forms["int8"]
 
 
 def test_what_needs_tensorflows_own_operators_is_refused() -> None:

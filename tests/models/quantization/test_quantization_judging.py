@@ -131,3 +131,4 @@ def test_the_tables_for_the_documentation() -> None:
     assert rows[3][0] == "| int8, last layer float32"
     assert rows[3][2] == "12 (21)"
     assert rows[4][-1] == "no: cannot be converted |"
+    assert "500 windows that were not learnt from, one thread of " in told
