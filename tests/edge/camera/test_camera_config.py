@@ -7,11 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic_core import PydanticUndefined
 
+from contract.clips import CLIP
 from contract.config import ConfigError, parse_config
+from edge.config import AgentConfig
 from edge.sources import CameraConfig
+from edge.sources.base import Place
 from edge.sources.camera.child import settings_of
 from edge.sources.camera.config import ClipsConfig, MotionConfig, TamperConfig, ZoneConfig
+from edge.sources.camera.scene_config import LearnConfig, SceneConfig
 from edge.vision.settings import Settings
 from edge.vision.tamper import Tamper
 
@@ -53,6 +58,9 @@ def parsed(**keys: Any) -> CameraConfig:
         ({"url": "http://camera/x", "clips": {"triggers": []}}, "clips.triggers"),
         ({"url": "http://camera/x", "clips": {"triggers": ["fire"]}}, "'motion', 'tamper' or 'scene'"),
         ({"url": "http://camera/x", "clips": {"frames": 3}}, "clips.frames: is not a known key"),
+        ({"url": "http://camera/x", "scene": {}}, "allowed is model, learn or both"),
+        ({"url": "http://camera/x", "scene": {"learn": {}}}, "scene.learn.quiet_hours: is missing"),
+        ({"url": "http://camera/x", "scene": {"learn": {"quiet_hours": "22-5"}}}, "allowed is HH:MM-HH:MM"),
     ],
 )
 def test_what_is_wrong_is_named_with_what_is_allowed(keys: dict[str, Any], complaint: str) -> None:
@@ -98,14 +106,17 @@ def test_check_tells_what_watching_takes_and_what_leaves_the_device() -> None:
     ]
 
 
-@pytest.mark.parametrize("model", [MotionConfig, ZoneConfig, TamperConfig, ClipsConfig])
+@pytest.mark.parametrize("model", [MotionConfig, ZoneConfig, TamperConfig, ClipsConfig, SceneConfig, LearnConfig])
 def test_every_key_is_described_and_stands_on_the_page(model: type[BaseModel]) -> None:
     for name, field in model.model_fields.items():
         assert re.search(rf"\b{name}\b", PAGE), name
         assert field.description, name
 
 
-@pytest.mark.parametrize(("model", "of"), [(MotionConfig, "motion"), (TamperConfig, "tamper"), (ClipsConfig, "clips")])
+@pytest.mark.parametrize(
+    ("model", "of"),
+    [(MotionConfig, "motion"), (TamperConfig, "tamper"), (ClipsConfig, "clips"), (LearnConfig, "learn")],
+)
 def test_the_defaults_on_the_page_are_the_defaults(model: type[BaseModel], of: str) -> None:
     _, table = PAGE.split(f"| key of `{of}` | default | |\n|---|---|---|\n")
     rows = [row.strip("|").split("|")[:2] for row in table.split("\n\n")[0].splitlines()]
@@ -122,7 +133,37 @@ def _values(names: str, values: str) -> list[str]:
 
 
 def _shown(default: Any) -> str:
+    if default is PydanticUndefined:
+        return ""
+    if isinstance(default, bool):
+        return str(default).lower()
     return ", ".join(default) if isinstance(default, tuple) else f"{default:g}" if default < 1e6 else str(default)
+
+
+def test_a_camera_with_a_model_tells_of_it_and_one_that_learns_says_what_leaves() -> None:
+    trained = parsed(url="http://camera/x", scene={"model": "/models/gate"})
+    assert {"scene_anomaly", "scene_model/version", "scene_model/state"} <= {each.name for each in trained.metrics()}
+    assert trained.explain()[-2:] == [
+        "scene_score is told by the model in /models/gate in its hours",
+        "no picture leaves the device (no clips)",
+    ]
+    learns = parsed(url="http://camera/x", scene={"learn": {"quiet_hours": "22:00-05:00"}})
+    assert [each.name for each in learns.metrics()][-1] == CLIP
+    leaves = "500 pictures of 96 x 96 leave the device to learn from, one each 60 s in 22:00-05:00 UTC"
+    assert learns.explain()[-1] == f"{leaves}, at most 1 MiB an hour"
+
+
+def test_an_agents_camera_knows_where_it_stands() -> None:
+    camera = {"type": "camera", "name": "gate", "interval_s": 1, "url": "http://camera/x"}
+    agent = {"group": "demo", "node": "edge-1", "state_dir": "/state", "mqtt": {"host": "broker"}, "sources": [camera]}
+    first, same, moved = (
+        parse_config(agent | {"state_dir": state}, AgentConfig, "edge.yaml") for state in ("/state", "/state", "/other")
+    )
+    (gate,) = first.sources
+    assert isinstance(gate, CameraConfig)
+    assert gate.kept.place == Place("demo", "edge-1", Path("/state"), first.inference)
+    assert gate == same.sources[0], "or each reload would open the camera anew"
+    assert gate != moved.sources[0]
 
 
 def test_every_kind_of_tampering_stands_on_the_page() -> None:
