@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic import ValidationError
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from contract.manifest import Manifest
+from models.errors import ModelsError
 from models.evaluation.document import EVALUATION_FILE, headline, read_document, verdict
 from models.options import PACKAGE, TABLES
 from models.package import files_of, training_of, write_package
@@ -76,19 +78,24 @@ def _manifest(
     files: Mapping[str, Any],
     evaluation: Mapping[str, Any] | None,
 ) -> Manifest:
+    """Raises ModelsError where the recipe's or the evaluation's words are not such as a manifest has."""
     given = [each for each in quantization.tried if each.judged and not each.left_out]
     worse = {f"{each.form}.{_WORSE}": each.judged.worse for each in given if each.judged}
-    return Manifest(
-        format=1,
-        name=recipe.name,
-        version=subject.version,
-        description=recipe.title,
-        files=tuple(file for file, _ in files.values()),
-        training=training_of(subject.trained),
-        metrics={**(headline(evaluation) if evaluation else {}), **worse},
-        skill=verdict(evaluation) if evaluation else (),
-        inputs=subject.view.inputs,
-        window=subject.view.window,
-        features=subject.view.features,
-        output=subject.output,
-    )
+    try:
+        return Manifest(
+            format=1,
+            name=recipe.name,
+            version=subject.version,
+            description=recipe.title,
+            files=tuple(file for file, _ in files.values()),
+            training=training_of(subject.trained),
+            metrics={**(headline(evaluation) if evaluation else {}), **worse},
+            skill=verdict(evaluation) if evaluation else (),
+            inputs=subject.view.inputs,
+            window=subject.view.window,
+            features=subject.view.features,
+            output=subject.output,
+        )
+    except ValidationError as exc:
+        faults = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in exc.errors())
+        raise ModelsError(f"{recipe.name}: no manifest can be made: {faults}") from exc

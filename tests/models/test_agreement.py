@@ -14,20 +14,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from rich.console import Console
 
-from contract.manifest import Feature, Manifest, ModelInput, View, Window, parse_manifest
-from contract.windows import Steps, Windows, absolute, resampled, windows_at
+from contract.manifest import Manifest, parse_manifest
+from contract.windows import Windows, absolute, resampled, windows_at
 from edge.models.child import WindowToRun, started
 from edge.models.config import InferenceConfig, ModelConfig
 from edge.models.feed import Feed
 from edge.models.package import read_package, settings_of
 from models.autoencoder import Autoencoder
-from models.data.dataset import Dataset, Incident, Table
 from models.forecaster import Forecaster
-from models.options import Options
 from models.quantization.measuring import measure, runtimes
-from models.recipe import AnomalyRecipe, Fit
 from stack import connector_jars
 from stream.config import SparkConfig
 from stream.serving import ServedModel, forecasts
@@ -41,7 +37,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from contract.manifest import Form
-    from models.recipe import ForecastRecipe
+    from models.recipe import AnomalyRecipe, ForecastRecipe
 
     Floats = NDArray[np.float64]
 
@@ -127,58 +123,6 @@ def forecaster(wave_work: Path, wave_recipe: ForecastRecipe) -> Forecaster:
     return Forecaster.load(wave_work / "model.keras", wave_recipe)
 
 
-PAIR = AnomalyRecipe(
-    name="pair",
-    title="Whether flow and pressure go together",
-    dataset="normal",
-    judged_on="faults",
-    view=View(
-        inputs=(
-            ModelInput(name="flow", unit="m3/h", resample="mean", hold_s=2),
-            ModelInput(name="pressure", unit="kPa", hold_s=3),
-        ),
-        window=Window(length=12, step_s=1),
-        features=(
-            Feature(name="flow", unit="m3/h", of=("flow",)),
-            Feature(name="pressure", unit="kPa", of=("pressure",)),
-            Feature(name="change", unit="kPa", transform="change", of=("pressure",)),
-        ),
-    ),
-    units=8,
-    code=3,
-    false_alarms=0.05,
-    fit=Fit(epochs=4, patience=4, batch=64, learning_rate=1e-2),
-)
-
-
-def pairs(seed: int, incidents: tuple[Incident, ...] = ()) -> Dataset:
-    """Flow and pressure, which while something is wrong have nothing to do with each other."""
-    at_s = np.arange(2000, dtype=np.float64)
-    named = signals(at_s)
-    values = np.column_stack([named["flow"], named["pressure"]])
-    values += np.random.default_rng(seed).normal(0, 0.1, values.shape)
-    for each in incidents:
-        values[each.start_ms // 1000 : each.end_ms // 1000, 1] += 1
-    steps = Steps((at_s * 1000).astype(np.int64), values, np.zeros(values.shape, bool))
-    units = {"flow": "m3/h", "pressure": "kPa"}
-    return Dataset(f"pairs-{seed}", "Pairs", "a test", "none", 1.0, units, (Table("t", steps, incidents),))
-
-
-@pytest.fixture(scope="module")
-def pair_work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from models.quantization.stage import quantize  # noqa: PLC0415 - seconds that other tests need not wait
-    from models.training.stage import train  # noqa: PLC0415 - as above
-
-    options = Options(console=Console(quiet=True), work=tmp_path_factory.mktemp("pair"))
-    incidents = tuple(Incident("shift", begin, begin + 60_000) for begin in range(200_000, 1_900_000, 200_000))
-    data = {"normal": pairs(1), "faults": pairs(2, incidents)}
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("models.anomaly.parts.load", lambda name, _options: data[name])
-        train(PAIR, options)
-        quantize(PAIR, options)
-    return options.work / PAIR.name
-
-
 @pytest.fixture(scope="module")
 def anomaly(pair_work: Path) -> Made:
     return made_of(pair_work / "package")
@@ -192,8 +136,10 @@ def expected(forecast: Made, forecaster: Forecaster) -> Floats:
 
 
 @pytest.fixture(scope="module")
-def expected_scores(pair_work: Path, anomaly: Made) -> Floats:
-    scores = Autoencoder.load(pair_work / "model.keras", PAIR).scores(anomaly.windows.features.astype(np.float32))
+def expected_scores(pair_work: Path, pair_recipe: AnomalyRecipe, anomaly: Made) -> Floats:
+    scores = Autoencoder.load(pair_work / "model.keras", pair_recipe).scores(
+        anomaly.windows.features.astype(np.float32)
+    )
     return scores.astype(np.float64)
 
 

@@ -24,9 +24,6 @@ def test_each_notebook_is_run_here() -> None:
     assert {path.stem for path in PLACE.glob("*.py")} == NEEDS.keys()
 
 
-# ipykernel and its kin close sockets and loops late, in this process too.
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", NEEDS)
 def test_notebook_runs_and_shows_its_plots(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset, pictures = NEEDS[name]

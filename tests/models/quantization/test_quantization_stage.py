@@ -118,3 +118,14 @@ def test_the_fastest_is_one_of_those_that_devices_get() -> None:
     found = Quantization("r", "pinball", 1.0, 500, (tried("float32", 5), tried("int8", 3), tried("dynamic", 1, "no")))
     assert found.fastest("a 1") == "int8"
     assert found.fastest("b 1") is None
+
+
+def test_what_no_manifest_can_say_is_told(wave_recipe: ForecastRecipe, options: Options) -> None:
+    from models.quantization.stage import _manifest  # noqa: PLC0415 - beside its use
+
+    evaluation = {"kind": "forecast", "skill": [], "headline": {f"m{number}": 1.0 for number in range(65)}}
+    subject = subject_of(wave_recipe, options)
+    with pytest.raises(
+        ModelsError, match=r"wave: no manifest can be made: .*metrics: Dictionary should have at most 64"
+    ):
+        _manifest(wave_recipe, subject, Quantization("wave", "pinball", 1.0, 1, ()), {}, evaluation)
