@@ -131,17 +131,18 @@ figure, axes = plt.subplots(1, len(recipe.targets), figsize=(9, 3.2))
 for column, (target, ax) in enumerate(zip(recipe.targets, axes, strict=True)):
     for number, quantile in enumerate(recipe.quantiles):
         x, y = exact[:, column, 0, number], int8[:, column, 0, number]
-        ax.plot(x, y, ".", markersize=2, alpha=0.5, label=f"p{100 * quantile:g}")
-    ends = ax.get_xlim()
-    ax.plot(ends, ends, color="black", linewidth=0.6)
+        ax.plot(x, y - x, ".", markersize=2, alpha=0.5, label=f"p{100 * quantile:g}")
+    ax.axhline(0, color="black", linewidth=0.6)
     ax.set(title=f"{target.name}, {recipe.horizons[0]} ahead", xlabel="float (standard deviations)")
-axes[0].set_ylabel("int8")
+axes[0].set_ylabel("int8 - float")
 axes[0].legend(markerscale=4)
 plt.show()
 
 # %% [markdown]
-# At its ends an int8 output stays where it is: it was calibrated by what is usual, so that the
-# levels are fine there, and the wildest days come out as merely very wild.
+# The cloud is about as high as one of the 256 levels, and higher for what is rare. Beyond what it
+# was calibrated by an int8 output stays at its end, which would be a slope downwards at the
+# right. So it matters that the calibration has wild days among the usual ones, and that its range
+# is not theirs alone.
 
 # %%
 judged = subject.judge.judge(int8.reshape(len(int8), -1))
@@ -172,7 +173,7 @@ print(f"\nmeasured on {quantization.machine}; in the package: {', '.join(forms)}
 # ## What to take home
 #
 # - Smaller is not faster. On a PC the LSTM of integers takes several times as long as the one of
-#   floats, as that operator has no vectorised integer kernel there; a convolution is another
+#   floats, as its fused operator is not made fast for integers there; a convolution is another
 #   matter. Hence a measurement, and not a rule.
 # - Judge a form by what it is for. A difference in the third digit of an output means nothing,
 #   until it is the output by which an alarm is raised.
