@@ -1,7 +1,7 @@
 """The plant: whether tanks, pumps and water behave together as they do when nothing is wrong.
 
-Its window, features and code were chosen by how well faults were found in `plant-faults`. On four other seeds, looked at
-once, the average precision was 0.88 where the report has 0.90.
+Its window, features and code were chosen by how well faults were found in `plant-faults`. On four other seeds,
+looked at once, the average precision was 0.88 where the report has 0.90.
 """
 
 from __future__ import annotations
