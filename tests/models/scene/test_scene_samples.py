@@ -16,9 +16,7 @@ from psycopg2.extras import execute_values
 
 from contract.scene import REQUEST, SAMPLE, event_of, span_of
 from models.errors import DataError
-from models.registry import Registry
 from models.scene.database import from_database, requests
-from models.scene.learnt import learnt_until
 from models.scene.samples import Samples, from_directory
 
 if TYPE_CHECKING:
@@ -112,10 +110,6 @@ def test_a_camera_that_asks_is_found_with_its_own_samples(dsn: str) -> None:
         from_database("demo/edge-1/yard")
     assert requests({CAMERA: asked.asked_at}) == []
     assert requests({CAMERA: asked.asked_at - dt.timedelta(seconds=1)}) == [asked]
-
-
-def test_a_registry_without_models_of_cameras_has_learnt_nothing(tmp_path: Path) -> None:
-    assert learnt_until(Registry(str(tmp_path))) == {}
 
 
 def test_incidents_clips_are_no_samples(dsn: str) -> None:
