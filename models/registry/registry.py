@@ -11,14 +11,18 @@ from __future__ import annotations
 import datetime as dt
 import getpass
 import hashlib
+import os
 import re
 import secrets
 import socket
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
+from pydantic import ValidationError
 
 from contract.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, MAX_MODEL_BYTES, SIGNATURE_FILE
 from models.errors import RegistryError
@@ -27,13 +31,13 @@ from models.registry.stages import Move, Stage, stages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from contract.manifest import ModelCard
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 _MAX_MOVES: Final = 10_000
-_MAX_MOVE_BYTES: Final = 4096
+# The longest reason takes 6 bytes a character.
+_MAX_MOVE_BYTES: Final = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,22 +86,29 @@ class Registry:
     def moves(self, name: str) -> list[Move]:
         """What was moved so far, the oldest first."""
         place = f"{self._place(name)}/moves"
-        files = [file for file in self._entries(place) if file.endswith(".json")][:_MAX_MOVES]
+        files = [file for file in self._entries(place) if file.endswith(".json")][-_MAX_MOVES:]
         found = [self._move(f"{place}/{file}") for file in files]
         return sorted(found, key=lambda move: move.at)
 
     def register(self, package: Path, evidence: Sequence[Path] = ()) -> Registered:
-        """Takes a package in; the very same once more changes nothing, another one of its version is refused."""
+        """Takes a package in; another one of its version is refused.
+
+        The very same once more changes nothing, but that a signature is added where there was none.
+        """
         content = _file(package / MANIFEST_FILE)
         card = parse_card(content, str(package / MANIFEST_FILE))
         place = self._version_place(card.name, card.version)
+        signature = [package / SIGNATURE_FILE] if (package / SIGNATURE_FILE).is_file() else []
         if card.version in self._versions(card.name):
             if self._read(f"{place}/{MANIFEST_FILE}", MAX_MANIFEST_BYTES) != content:
-                raise RegistryError(f"{card.name} {card.version} is in {self.url} already, and is not this one")
+                raise RegistryError(
+                    f"{card.name} {card.version} is in {self.url} already, and is not this one: train again for another"
+                )
+            if signature and not self._is_signed(card.name, card.version):
+                self._write(f"{place}/{SIGNATURE_FILE}", _file(signature[0]))
             return self.find(card.name, card.version)
         for each in card.files:
             _check(package / each.file, _file(package / each.file), each.sha256)
-        signature = [package / SIGNATURE_FILE] if (package / SIGNATURE_FILE).is_file() else []
         for path in (*(package / each.file for each in card.files), *signature, *evidence):
             self._write(f"{place}/{path.name}", _file(path))
         self._write(f"{place}/{MANIFEST_FILE}", content)
@@ -107,7 +118,10 @@ class Registry:
         """Puts a version into a stage."""
         self.find(name, version)
         now = dt.datetime.now(dt.UTC)
-        move = Move(version=version, stage=stage, at=now, by=_who(), why=why)
+        try:
+            move = Move(version=version, stage=stage, at=now, by=_who(), why=why)
+        except ValidationError as exc:
+            raise RegistryError(f"the reason for a move: {exc.errors()[0]['msg']}") from exc
         file = f"{now:%Y%m%dT%H%M%S.%f}-{secrets.token_hex(4)}.json"
         self._write(f"{self._place(name)}/moves/{file}", move.model_dump_json(indent=2).encode())
         return self.find(name, version)
@@ -180,7 +194,9 @@ class Registry:
     def _write(self, path: str, content: bytes) -> None:
         with self._translated("written"):
             self._store.makedirs(path.rpartition("/")[0], exist_ok=True)
-            # A local file is written beside its place and renamed into it, as an object store does of itself.
+            if isinstance(self._store, LocalFileSystem):
+                _write_whole(Path(path), content)
+                return
             with self._store.transaction, self._store.open(path, "wb") as file:
                 file.write(content)
 
@@ -188,8 +204,21 @@ class Registry:
     def _translated(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (OSError, ValueError, ImportError) as exc:
+        except Exception as exc:  # each store raises what its client library does
             raise RegistryError(f"{self.url}: cannot be {what}: {' '.join(str(exc).split())}") from exc
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Beside its place and renamed into it: fsspec's own transaction goes by way of /tmp, and copies from there."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _file(path: Path) -> bytes:
@@ -206,6 +235,6 @@ def _check(path: object, content: bytes, sha256: str) -> None:
 
 def _who() -> str:
     try:
-        return f"{getpass.getuser()}@{socket.gethostname()}"
+        return f"{getpass.getuser()}@{socket.gethostname()}"[:200]
     except (OSError, KeyError):  # a container's user may have no name
         return socket.gethostname()

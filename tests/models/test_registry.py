@@ -81,6 +81,32 @@ def test_a_version_never_changes(registry: Registry, tmp_path: Path) -> None:
     assert len(registry.versions("tank")) == 1
 
 
+def test_a_signature_may_come_later(registry: Registry, tmp_path: Path) -> None:
+    made = package(tmp_path / "a")
+    assert not registry.register(made).is_signed
+    (made / SIGNATURE_FILE).write_text("signed", encoding="ascii")
+    assert registry.register(made).is_signed
+    (made / SIGNATURE_FILE).write_text("by another", encoding="ascii")
+    registry.register(made)
+    (tmp_path / "back").mkdir()
+    registry.fetch("tank", "1", tmp_path / "back")
+    assert (tmp_path / "back" / SIGNATURE_FILE).read_text(encoding="ascii") == "signed"
+
+
+def test_the_longest_reason_can_be_read_again_and_a_longer_one_is_refused(registry: Registry, tmp_path: Path) -> None:
+    registry.register(package(tmp_path / "a"))
+    assert registry.promote("tank", "1", Stage.LIVE, "\x01" * 1000).stage is Stage.LIVE
+    with pytest.raises(RegistryError, match="the reason for a move"):
+        registry.promote("tank", "1", Stage.RETIRED, "x" * 1001)
+    assert registry.find("tank", "live").card.version == "1"
+
+
+def test_nothing_unfinished_is_left(tmp_path: Path) -> None:
+    Registry(str(tmp_path / "registry")).register(package(tmp_path / "a"))
+    found = {path.name for path in (tmp_path / "registry/tank/versions/1").iterdir()}
+    assert found == {MANIFEST_FILE, "float32.tflite"}
+
+
 def test_a_package_whose_file_is_another_is_refused_and_leaves_nothing(registry: Registry, tmp_path: Path) -> None:
     made = package(tmp_path / "a")
     (made / "float32.tflite").write_bytes(b"tampered")
