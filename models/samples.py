@@ -85,7 +85,10 @@ def embargo_ms(dataset: Dataset, view: View, horizon: int = 0) -> int:
     count = view.window.length + view.reach + horizon
     if view.window.steps == "clock":
         return count * view.window.step_ms
-    spans = [table.steps.at_ms[count:] - table.steps.at_ms[:-count] for table in dataset.tables]
+    # Of the view's steps, of which one may have several of the dataset's rows.
+    step_ms = view.window.step_ms
+    begins = [np.unique(table.steps.at_ms // step_ms * step_ms) for table in dataset.tables]
+    spans = [at_ms[count:] - at_ms[:-count] for at_ms in begins]
     return max((int(span.max()) for span in spans if len(span)), default=0)
 
 

@@ -84,6 +84,15 @@ def test_the_gap_of_trading_days_is_as_long_as_their_longest_run(waves: Dataset,
     assert embargo_ms(daily, view, 5) == 18 * day_ms
 
 
+def test_the_gap_counts_the_models_steps_and_not_the_datas(waves: Dataset, wave_recipe: ForecastRecipe) -> None:
+    minutes = np.arange(600, dtype=np.int64)
+    steps = Steps(minutes * 60_000, np.ones((600, 2)), np.zeros((600, 2), bool))
+    data = replace(waves, step_s=60.0, tables=(Table("t", steps),))
+    window = wave_recipe.view.window.model_copy(update={"length": 4, "steps": "present", "step_s": 300.0})
+    view = wave_recipe.view.model_copy(update={"window": window})
+    assert embargo_ms(data, view, 5) == 10 * 300_000
+
+
 def test_between_counts_ends(waves: Dataset, wave_recipe: ForecastRecipe) -> None:
     some = samples_of(waves, wave_recipe, stride=1).between(20_000, 30_000)
     assert sorted(set(some.end_ms)) == list(range(20_000, 30_000, 1000))
