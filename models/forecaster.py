@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 import numpy as np
 
 from models.errors import ModelsError
+from models.nets.forecast import output_shape
 from models.scaler import Scaler
 from models.training.tensorflow import keras
 
@@ -47,8 +49,10 @@ class Forecaster:
         return np.sort(np.concatenate(told), axis=-1)  # [n, T, H, Q]
 
     def save(self, path: Path) -> None:
-        """To a file `*.keras`, which Keras 2 loads without our code."""
-        self.model.save(path)
+        """To a file `*.keras`, whole or not at all, which Keras 2 loads without our code."""
+        unfinished = path.with_name(f"next.{path.name}")
+        self.model.save(unfinished)
+        unfinished.replace(path)
 
     @classmethod
     def load(cls, path: Path, recipe: ForecastRecipe) -> Self:
@@ -57,11 +61,13 @@ class Forecaster:
             model = keras.models.load_model(path, compile=False, safe_mode=True)
             scaler = Scaler(*_moments(model, "scaled"), *_moments(model, "unscaled"))
             model.get_layer("core")
-        except (OSError, ValueError, KeyError) as exc:
-            raise ModelsError(f"{path}: is no forecast: {exc}") from exc
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as exc:
+            raise ModelsError(f"{path}: is no forecast: {' '.join(str(exc).split())[:300]}") from exc
         wanted = (recipe.view.window.length, len(recipe.view.features))
         if model.input_shape[1:] != wanted:
             raise ModelsError(f"{path}: windows of {model.input_shape[1:]}: wanted are {wanted}")
+        if model.output_shape[1:] != output_shape(recipe):
+            raise ModelsError(f"{path}: tells {model.output_shape[1:]}: wanted are {output_shape(recipe)}")
         return cls(recipe, model, scaler, np.empty((0, 2)))
 
 

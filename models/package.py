@@ -44,15 +44,18 @@ def version_of(trained_at: dt.datetime, weights: Sequence[NDArray[np.generic]]) 
 
 
 def training_of(trained: Mapping[str, Any]) -> Training:
-    """What `trained.json` says of what was learnt from, as a manifest does."""
-    data = trained["data"]
-    return Training(
-        from_at=data["from_at"],
-        to_at=data["to_at"],
-        windows=trained["windows"]["train"],
-        source=f"{data['origin']}"[:200],
-        sha256=data["sha256"],
-    )
+    """What `trained.json` says of what was learnt from, as a manifest does; raises ModelsError where it does not."""
+    try:
+        data = trained["data"]
+        return Training(
+            from_at=data["from_at"],
+            to_at=data["to_at"],
+            windows=trained["windows"]["train"],
+            source=f"{data['origin']}"[:200],
+            sha256=data["sha256"],
+        )
+    except (KeyError, TypeError, ValueError) as exc:
+        raise ModelsError(f"trained.json: is not what a training writes: {' '.join(str(exc).split())[:200]}") from exc
 
 
 def files_of(forms: Mapping[Form, bytes], keras: bytes | None) -> dict[str, tuple[ModelFile, bytes]]:

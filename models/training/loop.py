@@ -64,6 +64,10 @@ def fit_net(  # noqa: PLR0913 - each is one thing to say
         history, best = kept.history, kept.best
     else:
         history, best = np.array([[run.loss_of(train), run.loss_of(valid)]]), net.get_weights()
+        if not np.isfinite(history).all():
+            raise TrainingError(
+                f"the loss before the first epoch is {history[0, 0]:g}, {history[0, 1]:g} in validation"
+            )
     while not _is_over(history, fit):
         epoch = len(history)
         losses = run.epoch(train, epoch, seed), run.loss_of(valid)

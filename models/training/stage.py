@@ -9,7 +9,7 @@ from models.data import load
 from models.recipe import AnomalyRecipe
 from models.samples import embargo_ms, samples_of
 from models.training.checkpoint import Checkpoint
-from models.training.document import CHECKPOINTS, MODEL_FILE, Trained, write_documents
+from models.training.document import CHECKPOINTS, MODEL_FILE, TRAINED_FILE, Trained, write_documents
 from models.training.forecast import train_forecaster
 from models.training.progress import epochs_shown
 
@@ -41,6 +41,7 @@ def _train_forecast(recipe: ForecastRecipe, options: Options) -> None:
         forecaster = train_forecaster(
             recipe, learnt, valid, seed=options.seed, place=place / CHECKPOINTS, on_epoch=on_epoch
         )
+    (place / TRAINED_FILE).unlink(missing_ok=True)  # it is of the model that was there
     forecaster.save(place / MODEL_FILE)
     trained = Trained(len(learnt), len(valid), forecaster.history, time.monotonic() - began_s)
     write_documents(place, recipe, options, dataset, trained)
