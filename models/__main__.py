@@ -58,12 +58,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as exc:
         print(f"models: {exc}", file=sys.stderr)
         return WRONG_USE
-    except ModelsError as exc:
-        print(f"models: {exc}", file=sys.stderr)
-        return FAILURE
     except BrokenPipeError:
         # Whoever read it has gone, as `head` does; what is left goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILURE
+    except (ModelsError, OSError) as exc:
+        print(f"models: {_told(exc)}", file=sys.stderr)
         return FAILURE
     except KeyboardInterrupt:
         print("models: stopped; `train` goes on from its last checkpoint", file=sys.stderr)
@@ -71,6 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except _TerminatedError:
         return _TERMINATED
     return code
+
+
+def _told(exc: ModelsError | OSError) -> str:
+    """An OSError is a disk that is full, or a file that may not be read or written, wherever it was met."""
+    return f"{exc.filename or 'a file'}: {exc.strerror or exc}" if isinstance(exc, OSError) else str(exc)
 
 
 def _terminate(_signal: int, _frame: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,10 @@ OK: Final = 0
 FAILURE: Final = 1
 WRONG_USE: Final = 2
 _WIDE: Final = 200
+# What numpy and TensorFlow take as a seed.
+_MAX_SEED: Final = 2**32 - 1
+# As a manifest has it; it is a directory's name too.
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KEY_ENV: Final = "HEADWATER_FLEET_KEY"
 _REGISTRY_ENV: Final = "HEADWATER_REGISTRY"
 
@@ -94,6 +99,8 @@ def options_of(args: Namespace) -> Options:
     """What `takes_options` took."""
     if args.jobs < 1:
         raise UsageError(f"--jobs: found {args.jobs}, allowed: 1 or more")
+    if not 0 <= args.seed <= _MAX_SEED:
+        raise UsageError(f"--seed: found {args.seed}, allowed: 0 to {_MAX_SEED}")
     return Options(
         console=console(),
         data=args.data,
@@ -111,12 +118,14 @@ def registry_of(args: Namespace) -> Registry:
 
 
 def recipe_of(args: Namespace) -> Recipe:
-    """What `takes_recipe` took; raises UsageError for a recipe that there is not."""
+    """What `takes_recipe` took; raises UsageError for a recipe that there is not, and a name that none may have."""
     from models.recipe import quick  # noqa: PLC0415 - recipes are read by those alone that need them
     from models.recipes import RECIPES  # noqa: PLC0415 - as above
 
     if args.recipe not in RECIPES:
         raise UsageError(f"{args.recipe!r} is no recipe; there are {', '.join(RECIPES)}")
+    if args.name is not None and not _NAME.fullmatch(args.name):
+        raise UsageError(f"--name: found {args.name!r}, allowed: up to 64 letters, digits, and . _ - within")
     recipe = RECIPES[args.recipe]
     recipe = replace(recipe, dataset=args.dataset or recipe.dataset, name=args.name or recipe.name)
     return quick(recipe) if args.quick else recipe

@@ -32,7 +32,7 @@ def _list(args: Namespace) -> int:
     elif versions:
         print_versions(console(), versions)
     else:
-        print(f"{registry.url}: there is no model yet: make models")
+        print(f"{registry.url}: there is no {', '.join(args.names) or 'model'} yet: make models")
     return OK
 
 

@@ -44,7 +44,16 @@ def _evaluate(recipe: Recipe, options: Options) -> None:
 def _quantize(recipe: Recipe, options: Options) -> None:
     from models.quantization.stage import quantize  # noqa: PLC0415 - TensorFlow takes seconds to import
 
+    _check_key(options)
     quantize(recipe, options)
+
+
+def _check_key(options: Options) -> None:
+    """Raises SignatureError before the minutes that it takes to make what would be signed."""
+    from models.signing import private_key  # noqa: PLC0415 - who signs nothing needs no cryptography
+
+    if options.key is not None:
+        private_key(options.key)
 
 
 def registered(place: Path, registry: Registry) -> Registered:
@@ -90,6 +99,9 @@ def _make(args: Namespace) -> int:
 
     options, registry = options_of(args), registry_of(args)
     args.dataset = args.name = None
+    if unknown := [name for name in args.recipes if name not in {*RECIPES, GATE}]:
+        raise UsageError(f"{', '.join(unknown)}: no recipe; there are {', '.join((*RECIPES, GATE))}")
+    _check_key(options)
     made = []
     for name in args.recipes or (*RECIPES, GATE):
         args.recipe = name

@@ -38,6 +38,7 @@ def _add_data(parser: ArgumentParser) -> None:
 
 def _data(args: Namespace) -> int:
     from models.data import NAMES, about, describe, load  # noqa: PLC0415 - as above
+    from models.data.kept import names as kept_names  # noqa: PLC0415 - as above
 
     options = options_of(args)
     if args.sets:
@@ -48,6 +49,8 @@ def _data(args: Namespace) -> int:
     for name in NAMES:
         known = about(name)
         table.add_row(*map(Text, (name, known.title, known.good_for, known.not_for)))
+    for name in kept_names(options):
+        table.add_row(Text(name), Text("what `pull` put aside"))
     options.console.print(table)
     return OK
 

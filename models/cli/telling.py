@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from models.cli.command import OK, Command, takes_work
-from models.errors import UsageError
+from models.errors import EvaluationError, UsageError
 from models.options import EVALUATION, TABLES
 
 if TYPE_CHECKING:
@@ -40,12 +40,15 @@ def _sections(work: Path) -> Iterator[str]:
 
     for path in sorted(work.glob(f"*/{EVALUATION}")):
         document = read_document(path)
-        yield f"### {document['recipe']}\n"
-        yield f"{document['title']}. {document['data']['title']}: {document['data']['origin']}.\n"
-        yield _of_skill(document, verdict(document))
+        try:
+            yield f"### {document['recipe']}\n"
+            yield f"{document['title']}. {document['data']['title']}: {document['data']['origin']}.\n"
+            yield _of_skill(document, verdict(document))
+        except (KeyError, TypeError) as exc:
+            raise EvaluationError(f"{path}: is not as `evaluate` writes it: {exc!r}") from exc
         quantized = path.with_name(TABLES)
         if quantized.is_file():
-            yield quantized.read_text(encoding="utf-8")
+            yield quantized.read_text(encoding="utf-8", errors="replace")
 
 
 def _of_skill(document: Mapping[str, Any], skills: tuple[Skill, ...]) -> str:

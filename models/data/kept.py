@@ -42,7 +42,7 @@ class _Kept(Config):
     title: str = Field(description="as in Dataset")
     origin: str = Field(description="as in Dataset")
     licence: str = Field(description="as in Dataset")
-    step_s: float = Field(gt=0, description="seconds")
+    step_s: float = Field(ge=0.001, description="seconds")
     units: dict[str, str | None] = Field(min_length=1, description="by column, in order")
     tables: tuple[_Table, ...] = Field(max_length=1000, description="in order")
 

@@ -140,8 +140,7 @@ def _history(simulation: _Simulation, seed: int, steps: int, options: Options) -
     if not kept.is_file():
         _simulate(arguments, kept)
     try:
-        content = kept.read_bytes()
-        return read_history(content, kept.name, steps)
+        return read_history(kept.read_bytes(), kept.name, steps)
     except DataError:
         kept.unlink()
         raise
