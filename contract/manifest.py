@@ -351,6 +351,8 @@ class Manifest(View, ModelCard):
         self._check_expressions(self.targets)
         if isinstance(self.output, ForecastOutput) and (count := math.prod(self.output.shape)) > MAX_OUTPUTS:
             raise ValueError(f"a forecast of {count} numbers: allowed are {MAX_OUTPUTS}")
+        # Quantiles may differ by less than their names.
+        _unique("a forecast's metrics", self.forecast_metrics)
         return self
 
     @property

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from edge.inference.arithmetic import features_of, result_of, scaled, window_of
+from edge.inference.arithmetic import NoWindowError, features_of, result_of, scaled, window_of
 from edge.inference.runtime import Net, NetError
 from edge.inference.settings import FORECAST, RECONSTRUCTION
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _TRIALS: Final = 20
 _TRIALS_S: Final = 0.3
+# So many scales from the mean, a reading is to blame for a result that is not finite, and not the model.
+_FAR: Final = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,17 @@ class LoadedModel:
     def run(self, values: Floats, states: Bytes, end_ms: int) -> Singles:
         """The result for readings by step, the last of which ends at `end_ms`; raises NoWindowError and NetError."""
         window = window_of(values, states, self.settings)
-        return _result(self.net, features_of(window, end_ms, self.settings), window[-1], self.settings)
+        features = features_of(window, end_ms, self.settings)
+        try:
+            return _result(self.net, features, window[-1], self.settings)
+        except NotFiniteError as exc:
+            if (far := _far_off(features, self.settings)) is not None:
+                raise NoWindowError(f"{far}: {exc}") from exc
+            raise
+
+
+class NotFiniteError(NetError):
+    """Numbers of a result are none."""
 
 
 def load(settings: ModelSettings) -> LoadedModel:
@@ -118,10 +130,19 @@ def _result(net: Net, features: Floats, last: Floats, settings: ModelSettings) -
         model_input = scaled(features, settings)
         result = result_of(net.run(model_input), last, model_input, settings)
     if not np.isfinite(result).all():
-        raise NetError(
+        raise NotFiniteError(
             f"{np.count_nonzero(~np.isfinite(result))} of {result.size} numbers of its result are not finite"
         )
     return result
+
+
+def _far_off(features: Floats, settings: ModelSettings) -> str | None:
+    """What is further from its mean than any model was made for; None where nothing is."""
+    for column, each in zip(features.T, settings.features, strict=True):
+        worst = float(column[np.abs(column - each.mean).argmax()])
+        if abs(worst - each.mean) > _FAR * each.scale:
+            return f"{each.name} is {worst:g} in the window, over {_FAR:g} scales from its mean"
+    return None
 
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:

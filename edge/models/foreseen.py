@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,7 @@ def explain(config: AgentConfig, model: ModelConfig) -> list[str]:
 def _signed(package: Package) -> str:
     if package.signed_by is not None:
         return f"signed by {package.signed_by}, as inference.trusted_keys asks"
-    has_one = (package.directory / SIGNATURE_FILE).exists()
+    has_one = os.path.lexists(package.directory / SIGNATURE_FILE)
     return f"{'its signature is not checked' if has_one else 'not signed'}: inference.trusted_keys names no key"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeAlias
@@ -42,7 +43,9 @@ if TYPE_CHECKING:
 CardT = TypeVar("CardT", bound=ModelCard, default=Manifest)
 Stamp: TypeAlias = tuple[object, ...]
 
-_MAX_SIGNATURE_BYTES: Final = 1024
+MAX_SIGNATURE_BYTES: Final = 1024
+# A manifest of nothing but faults would fill the log with them.
+_MAX_FAULTS_CHARACTERS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,20 +175,26 @@ def _targets(manifest: Manifest) -> tuple[TargetSettings, ...]:
 def _content(path: Path, limit: int) -> bytes:
     """What is in a file, at most a byte beyond the limit; raises ModelError."""
     try:
-        # A pipe would be waited for, for ever.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise ModelError(f"{path}: is not a file")
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ModelError(f"{path}: is not a file")
             return file.read(limit + 1)
+    except IsADirectoryError as exc:
+        raise ModelError(f"{path}: is not a file") from exc
     except OSError as exc:
         raise ModelError(f"{path}: cannot be read: {exc.strerror}") from exc
 
 
+def _open_at_once(path: str, flags: int) -> int:
+    """A pipe would be waited for, for ever."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def _signer(text: bytes, path: Path, trusted_keys: Sequence[Path]) -> Path:
     """The trusted key that has signed the manifest; raises ModelError."""
-    if not path.exists():
+    if not os.path.lexists(path):
         raise ModelError(f"{path}: is missing: the manifest is not signed, and inference.trusted_keys asks for that")
-    signature = _content(path, _MAX_SIGNATURE_BYTES)
+    signature = _content(path, MAX_SIGNATURE_BYTES)
     try:
         return signer(text, signature, trusted_keys)
     except ModelError as exc:
@@ -200,7 +209,7 @@ def _parsed(parse: Callable[[bytes, str], CardT], text: bytes, path: Path) -> Ca
         if other := [line for line in lines if line.startswith(f"{path}: format: found")]:
             # What else is wrong may be right in its own format.
             raise ModelError(f"{other[0]}: it is written for another version of the agent") from exc
-        raise ModelError("; ".join(lines)) from exc
+        raise ModelError("; ".join(lines)[:_MAX_FAULTS_CHARACTERS]) from exc
 
 
 def _check_is_for_devices(manifest: ModelCard) -> None:

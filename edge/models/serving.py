@@ -153,7 +153,8 @@ class Serving:
             await self._strike_out(served, outcome.failed)
         elif served.status.state == "ok":
             self._losses_in_a_row = 0
-            if was != "ok":
+            # Not each time that a window had too little in it: that may be every other one.
+            if was == "failing" or not served.is_proven:
                 logger.info("%s: gives results", served.config.name)
             if not served.is_proven:
                 served.is_proven = True

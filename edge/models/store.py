@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Final, Generic
 
-from contract.manifest import MANIFEST_FILE, SIGNATURE_FILE
+from contract.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, SIGNATURE_FILE
 from edge.errors import ModelError
-from edge.models.package import CardT, read_package
+from edge.models.package import MAX_SIGNATURE_BYTES, CardT, read_package
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _DIGEST_CHARACTERS: Final = 16
 # Beside the manifest, once the model has given a result.
 _PROVEN: Final = "proven"
+_PIECE_BYTES: Final = 1 << 20
 
 
 class Store(Generic[CardT]):
@@ -32,7 +33,8 @@ class Store(Generic[CardT]):
         trusted_keys: Sequence[Path],
         read: Callable[[Path, Sequence[Path]], Package[CardT]] = read_package,  # type: ignore[assignment] # CardT's default
     ) -> None:
-        self._directory = directory
+        # As packages have it: a relative one, or one behind a link, would be another place than theirs.
+        self._directory = directory.resolve()
         self._trusted_keys = trusted_keys
         self._read = read
 
@@ -45,9 +47,10 @@ class Store(Generic[CardT]):
         try:
             shutil.rmtree(scratch, ignore_errors=True)
             scratch.mkdir(parents=True)
-            for name in (MANIFEST_FILE, SIGNATURE_FILE, *(each.file for each in package.manifest.tflite_files)):
+            sizes = {MANIFEST_FILE: MAX_MANIFEST_BYTES, SIGNATURE_FILE: MAX_SIGNATURE_BYTES}
+            for name, size in (sizes | {each.file: each.size_bytes for each in package.manifest.tflite_files}).items():
                 if (package.directory / name).is_file():  # a form that is not there was not chosen
-                    shutil.copyfile(package.directory / name, scratch / name)
+                    _copy(package.directory / name, scratch / name, size)
             shutil.rmtree(place, ignore_errors=True)
             scratch.rename(place)
             kept = self._read(place, self._trusted_keys)
@@ -91,6 +94,14 @@ class Store(Generic[CardT]):
 
     def _place(self, digest: str) -> Path:
         return self._directory / digest[:_DIGEST_CHARACTERS]
+
+
+def _copy(source: Path, target: Path, most_bytes: int) -> None:
+    """The beginning of a file: one that is longer than it should be is not to fill our disk."""
+    with source.open("rb") as found, target.open("wb") as kept:
+        while most_bytes > 0 and (piece := found.read(min(most_bytes, _PIECE_BYTES))):
+            kept.write(piece)
+            most_bytes -= len(piece)
 
 
 def _age(mark: Path) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from contract.config import parse_config
-from edge.inference.arithmetic import scaled
+from edge.inference.arithmetic import NoWindowError, scaled
 from edge.inference.loading import load
 from edge.inference.runtime import Net, NetError, runtime_name
 from edge.models.config import ModelConfig
@@ -69,6 +69,14 @@ def test_a_window_leaves_no_trace_in_the_next(put_model: Callable[..., Path], tm
     net._interpreter.set_tensor(net._input["index"], scaled(first, model.settings))
     net._interpreter.invoke()
     assert np.abs(net._interpreter.get_tensor(net._output["index"]) - alone).max() > 0.001
+
+
+def test_a_reading_beyond_all_measure_is_not_the_models_fault(put_model: Callable[..., Path], tmp_path: Path) -> None:
+    model = load(settings_in(put_model(tmp_path / "m")))
+    window = np.ones((4, 2))
+    window[1, 0] = 1e39
+    with pytest.raises(NoWindowError, match=r"is 1e\+39 in the window, over 1000 scales from its mean: 1 of 8 numbers"):
+        run(model, window)
 
 
 def test_an_echo_tells_its_window(put_model: Callable[..., Path], tmp_path: Path) -> None:

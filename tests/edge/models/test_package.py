@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +20,6 @@ from edge.reading import MetricInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 METRICS = {"plant": [MetricInfo("level", DataType.FLOAT, "m"), MetricInfo("flow", DataType.FLOAT)]}
 
@@ -189,6 +189,32 @@ def test_a_store_keeps_copies_and_knows_which_were_good(put_model: Callable[...,
     assert store.proven() == []
     store.discard(third)
     assert [place.name for place in (tmp_path / "state").iterdir()] == [first.directory.name]
+
+
+def test_a_store_by_a_relative_path_knows_its_own(
+    put_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = Store(Path("state"), ())
+    kept = store.keep(read_package(put_model(tmp_path / "m"), ()))
+    store.prove(kept)
+    assert store.proven() == [kept]
+    assert store.keep(kept) is kept
+
+
+def test_a_store_takes_no_more_of_a_file_than_the_manifest_says(put_model: Callable[..., Path], tmp_path: Path) -> None:
+    package = read_package(put_model(tmp_path / "m"), ())
+    with (tmp_path / "m" / "echo.tflite").open("ab") as file:
+        file.truncate(1 << 40)
+    kept = Store(tmp_path / "state", ()).keep(package)
+    assert (kept.directory / "echo.tflite").stat().st_size == package.manifest.files[0].size_bytes
+
+
+def test_a_manifest_of_nothing_but_faults_is_told_in_short(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{" + ",".join(f'"k{n}": 0' for n in range(5000)) + "}")
+    with pytest.raises(ModelError, match=r"k0: is not a known key") as caught:
+        read_package(tmp_path, ())
+    assert len(str(caught.value)) == 1000
 
 
 def test_a_store_without_a_disk_says_so(put_model: Callable[..., Path], tmp_path: Path) -> None:

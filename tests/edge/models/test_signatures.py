@@ -55,6 +55,14 @@ def test_a_model_is_taken_where_one_of_the_keys_has_signed_it(put_model: Callabl
         (lambda m: (m / SIGNATURE_FILE).write_bytes(b""), "manifest.sig: is no signature of the manifest by a trusted"),
         (lambda m: (m / SIGNATURE_FILE).write_bytes(b"AAAA" * 500), "manifest.sig: is no signature"),
         (lambda m: [(m / SIGNATURE_FILE).unlink(), (m / SIGNATURE_FILE).mkdir()], "manifest.sig: is not a file"),
+        (
+            lambda m: [(m / SIGNATURE_FILE).unlink(), (m / SIGNATURE_FILE).symlink_to("x" * 300)],
+            "manifest.sig: cannot be read: File name too long",
+        ),
+        (
+            lambda m: [(m / SIGNATURE_FILE).unlink(), subprocess.run(["mkfifo", m / SIGNATURE_FILE], check=True)],
+            "manifest.sig: is not a file",
+        ),
     ],
 )
 def test_a_model_without_a_good_signature_is_refused(
