@@ -57,8 +57,10 @@ class Autoencoder:
         return scaled
 
     def save(self, path: Path) -> None:
-        """To a file `*.keras`, which Keras 2 loads without our code."""
-        self.model.save(path)
+        """To a file `*.keras`, whole or not at all, which Keras 2 loads without our code."""
+        unfinished = path.with_name(f"next.{path.name}")
+        self.model.save(unfinished)
+        unfinished.replace(path)
 
     @classmethod
     def load(cls, path: Path, recipe: AnomalyRecipe) -> Self:
@@ -67,8 +69,8 @@ class Autoencoder:
             model = keras.models.load_model(path, compile=False, safe_mode=True)
             config = model.get_layer("scaled").get_config()
             model.get_layer("core")
-        except (OSError, ValueError, KeyError) as exc:
-            raise ModelsError(f"{path}: is no autoencoder: {exc}") from exc
+        except Exception as exc:  # Keras raises anything at what it did not write
+            raise ModelsError(f"{path}: is no autoencoder: {' '.join(str(exc).split())[:300]}") from exc
         wanted = (recipe.view.window.length, len(recipe.view.features))
         if model.input_shape[1:] != wanted:
             raise ModelsError(f"{path}: windows of {model.input_shape[1:]}: wanted are {wanted}")

@@ -191,6 +191,8 @@ def test_what_is_no_model_is_refused(undisturbed: Forecaster, wave_recipe: Forec
     view = wave_recipe.view.model_copy(update={"features": wave_recipe.view.features[:1]})
     with pytest.raises(ModelsError, match=r"windows of \(12, 2\): wanted are \(12, 1\)"):
         Forecaster.load(path, replace(wave_recipe, view=view))
+    with pytest.raises(ModelsError, match=r"tells \(.*\): wanted are"):
+        Forecaster.load(path, replace(wave_recipe, horizons=(*wave_recipe.horizons, 99)))
 
 
 def test_too_little_is_refused(wave_recipe: ForecastRecipe, parts: tuple[Samples, Samples]) -> None:
