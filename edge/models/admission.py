@@ -55,13 +55,14 @@ class Admission:
         if served.current is not None or served.successor is not None:
             return
         for package in await asyncio.to_thread(served.store.proven):
-            if package.digest in served.quarantined:
+            if package.digest in served.quarantined or time.monotonic() < served.resting_s.get(package.digest, 0):
                 continue
             try:
                 served.successor = await self._admit(served, package)
             except ModelError as exc:
                 logger.warning("%s: %s: cannot come back: %s", served.config.name, package.manifest.version, exc)
-                await asyncio.to_thread(served.store.discard, package)
+                # Kept: a busy device's first minute is no reason to lose the last good one.
+                served.resting_s[package.digest] = time.monotonic() + _RETRY_S
             else:
                 return
 

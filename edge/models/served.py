@@ -84,6 +84,7 @@ class Served:
         self.stamp: Stamp | None = None
         self.retry_s = math.inf
         self.quarantined: dict[str, str] = {}
+        self.resting_s: dict[str, float] = {}
         self.is_proven = False
         self._feed = Feed(foreseen, config) if foreseen else None
         self._teller = Teller(foreseen) if foreseen else None
