@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -74,7 +75,7 @@ class Catalogue:
 
     def _found(self) -> dict[str, _Stamp]:
         try:
-            places = [each for each in self._directory.iterdir() if (each / MANIFEST_FILE).exists()]
+            places = [each for each in self._directory.iterdir() if os.path.lexists(each / MANIFEST_FILE)]
         except OSError as exc:
             raise ModelError(f"{self._directory}: cannot be read: {exc.strerror}") from exc
         return {place.name: _stamp_of(place) for place in places}
@@ -83,9 +84,14 @@ class Catalogue:
 def _stamp_of(place: Path) -> _Stamp:
     """What differs when anything in a package does, without reading it."""
     try:
-        entries = sorted(place.resolve(strict=True).iterdir())
-        return tuple(
-            (str(each), stat.st_ino, stat.st_mtime_ns, stat.st_size) for each in entries for stat in [each.stat()]
-        )
+        return tuple(_change_of(each) for each in sorted(place.resolve(strict=True).iterdir()))
     except (OSError, RuntimeError) as exc:
         return (str(exc),)
+
+
+def _change_of(entry: Path) -> _Stamp:
+    try:
+        found = entry.stat()
+    except OSError as exc:  # a link to nowhere must not hide what else changes
+        return str(entry), exc.errno
+    return str(entry), found.st_ino, found.st_mtime_ns, found.st_size

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from typing import TYPE_CHECKING, Final
 
 from contract.manifest import MAX_MODEL_BYTES
@@ -22,6 +23,9 @@ _CONFIG: Final = "config.json"
 _FILES: Final = frozenset({"metadata.json", _CONFIG, "model.weights.h5"})
 # Weights hardly shrink: what does by more is not weights.
 _MOST_BYTES: Final = 2 * MAX_MODEL_BYTES
+# That of an LSTM of two layers takes 4 KB; read as JSON, it takes many times that.
+_MOST_CONFIG_BYTES: Final = 1 << 20
+_ENCRYPTED: Final = 1
 
 _LAYERS: Final = """
     InputLayer Dense LSTM GRU LSTMCell GRUCell RNN Bidirectional TimeDistributed RepeatVector Conv1D Conv1DTranspose
@@ -45,7 +49,8 @@ def check_inside(content: bytes, name: str) -> None:
             _check_entries(archive.infolist(), name)
             config = json.loads(archive.read(_CONFIG))
             found = list(_classes(config))
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, KeyError, ValueError, RecursionError, NotImplementedError) as exc:
+    # RuntimeError: too deep, or nothing that zipfile knows.
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, KeyError, ValueError, RuntimeError) as exc:
         raise ModelError(f"{name}: is no Keras file: {exc}") from exc
     for module, made in found:
         if module not in _ANY_OF and made not in _OF_KERAS.get(module, ()):
@@ -58,6 +63,11 @@ def _check_entries(entries: list[zipfile.ZipInfo], name: str) -> None:
         raise ModelError(f"{name}: is no Keras file: it holds {found}: expected are {', '.join(sorted(_FILES))}")
     if (size := sum(each.file_size for each in entries)) > _MOST_BYTES:
         raise ModelError(f"{name}: is {size} bytes when unpacked: allowed are {_MOST_BYTES}")
+    for each in entries:
+        if each.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED} or each.flag_bits & _ENCRYPTED:
+            raise ModelError(f"{name}: {each.filename} in it is encrypted or packed by another method than deflate")
+        if each.filename == _CONFIG and each.file_size > _MOST_CONFIG_BYTES:
+            raise ModelError(f"{name}: {_CONFIG} in it has {each.file_size} bytes: allowed are {_MOST_CONFIG_BYTES}")
 
 
 def _classes(part: object) -> Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from contract.manifest import ModelFile
 
 _MAX_SIGNATURE_BYTES: Final = 1024
+# A manifest of nothing but faults would fill the log with them.
+_MAX_FAULTS_CHARACTERS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ def read_package(directory: Path, trusted_keys: Sequence[Path] = ()) -> Package:
     try:
         manifest = parse_manifest(text, str(path))
     except ConfigError as exc:
-        raise ModelError("; ".join(str(exc).splitlines())) from exc
+        raise ModelError("; ".join(str(exc).splitlines())[:_MAX_FAULTS_CHARACTERS]) from exc
     file = _float_file(manifest, path)
     content = _checked(place, file)
     check_inside(content, str(place / file.file))
@@ -87,20 +90,26 @@ def _checked(place: Path, file: ModelFile) -> bytes:
 def _content(path: Path, limit: int) -> bytes:
     """What is in a file, at most a byte beyond the limit; raises ModelError."""
     try:
-        # A pipe would be waited for, for ever.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise ModelError(f"{path}: is not a file")
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ModelError(f"{path}: is not a file")
             return file.read(limit + 1)
+    except IsADirectoryError as exc:
+        raise ModelError(f"{path}: is not a file") from exc
     except OSError as exc:
         raise ModelError(f"{path}: cannot be read: {exc.strerror}") from exc
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """A pipe would be waited for, for ever."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _signer(text: bytes, path: Path, trusted_keys: Sequence[Path]) -> Path:
     """The trusted key that has signed the manifest; raises ModelError."""
     from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - only who trusts keys needs it
 
-    if not path.exists():
+    if not os.path.lexists(path):
         raise ModelError(f"{path}: is missing: the manifest is not signed, and a trusted key is asked for")
     try:
         signature = base64.b64decode(_content(path, _MAX_SIGNATURE_BYTES).strip(), validate=True)

@@ -41,7 +41,7 @@ class ServedModel:
     @classmethod
     def load(cls, package: Package) -> Self:
         """Loads and tries it; raises ModelError. The first one of a process takes seconds: it imports TensorFlow."""
-        made = cls(package, _function_of(_keras_model(package), package.manifest))
+        made = cls(package, _function_of(_keras_model(package), package))
         made._try()
         return made
 
@@ -125,17 +125,22 @@ def _keras_model(package: Package) -> Any:  # noqa: ANN401 - Keras is untyped
         except Exception as exc:  # Keras raises whatever its parts do
             raise ModelError(f"{package.title}: cannot be loaded: {_first_line(exc)}") from exc
     wanted = (None, package.manifest.window.length, len(package.manifest.features))
-    if model.input_shape != wanted:
-        raise ModelError(f"{package.title}: takes {model.input_shape}: the manifest says {wanted}")
+    # One that was never called has none.
+    if (found := getattr(model, "input_shape", None)) != wanted:
+        raise ModelError(f"{package.title}: takes {found}: the manifest says {wanted}")
     return model
 
 
-def _function_of(model: Any, manifest: Manifest) -> Callable[[Singles], Singles]:  # noqa: ANN401 - as above
+def _function_of(model: Any, package: Package) -> Callable[[Singles], Singles]:  # noqa: ANN401 - as above
     from stream.serving.tensorflow import tf  # noqa: PLC0415 - as above
 
+    manifest = package.manifest
     signature = tf.TensorSpec((None, manifest.window.length, len(manifest.features)), tf.float32)
     # Traced once, whatever the number of windows.
-    traced = tf.function(lambda windows: model(windows, training=False)).get_concrete_function(signature)
+    try:
+        traced = tf.function(lambda windows: model(windows, training=False)).get_concrete_function(signature)
+    except Exception as exc:  # as when it is loaded
+        raise ModelError(f"{package.title}: cannot be traced: {_first_line(exc)}") from exc
 
     def run(windows: Singles) -> Singles:
         parts = [traced(tf.constant(windows[at : at + _AT_ONCE])).numpy() for at in range(0, len(windows), _AT_ONCE)]

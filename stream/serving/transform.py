@@ -11,6 +11,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
+from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]  # py4j publishes no types
+from pyspark.errors import PySparkException
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import (
@@ -143,7 +145,13 @@ def trial(spark: SparkSession, package: Package) -> None:
                 fault = str(exc)
             yield pa.RecordBatch.from_pydict({"fault": pa.array([fault], pa.string())})
 
-    for row in spark.range(1).coalesce(1).mapInArrow(fault_of, "fault string").collect():
+    try:
+        found = spark.range(1).coalesce(1).mapInArrow(fault_of, "fault string").collect()
+    except (PySparkException, Py4JJavaError) as exc:
+        from stream.query import summary  # noqa: PLC0415 - workers import this module, and need no database for it
+
+        raise ModelError(f"{package.title}: ended the worker that tried it: {summary(str(exc))[:300]}") from exc
+    for row in found:
         if row.fault is not None:
             raise ModelError(row.fault)
 

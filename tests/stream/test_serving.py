@@ -145,6 +145,9 @@ def test_what_keras_cannot_load_is_refused(
         (b"no archive", "is no Keras file"),
         (_repacked(model_files["forecast"], {"extra.py": b"1"}), r"it holds config\.json, extra\.py"),
         (_repacked(model_files["forecast"], {"config.json": b"[" * 100_000}), "is no Keras file"),
+        (_repacked(model_files["forecast"], {"config.json": b" " * (1 << 21)}), "config.json in it has 2097152 bytes"),
+        (_repacked(model_files["forecast"], {}, zipfile.ZIP_LZMA), "packed by another method than deflate"),
+        (_garbled(_repacked(model_files["forecast"], {}, zipfile.ZIP_DEFLATED)), "is no Keras file"),
     ):
         with pytest.raises(ModelError, match=fault):
             read_package(write_package(tmp_path, "forecast", content))
@@ -175,12 +178,19 @@ def test_a_file_that_does_more_than_compute_is_never_loaded(
         read_package(write_package(tmp_path, "forecast", hostile))
 
 
-def _repacked(path: Path, entries: dict[str, bytes]) -> bytes:
+def _repacked(path: Path, entries: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
     packed = io.BytesIO()
-    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(packed, "w") as made:
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(packed, "w", method) as made:
         for name, content in ({each: archive.read(each) for each in archive.namelist()} | entries).items():
             made.writestr(name, content)
     return packed.getvalue()
+
+
+def _garbled(archive: bytes) -> bytes:
+    """With a config.json that cannot be unpacked."""
+    with zipfile.ZipFile(io.BytesIO(archive)) as found:
+        at = found.getinfo("config.json").header_offset + 30 + len("config.json")
+    return archive[:at] + b"\xff" * 20 + archive[at + 20 :]
 
 
 def test_only_a_trusted_signature_counts(tmp_path: Path, write_package: Callable[..., Path]) -> None:
@@ -217,8 +227,11 @@ def test_a_catalogue_tells_what_changed(tmp_path: Path, write_package: Callable[
     write_package(tmp_path / "a", "forecast")
     write_package(tmp_path / "b", "anomaly")
     (tmp_path / "no model").mkdir()
+    (tmp_path / "astray").mkdir()
+    (tmp_path / "astray" / "manifest.json").symlink_to("x" * 300)
     news = catalogue.look()
-    assert (sorted(news.served), news.refused, news.gone) == (["a", "b"], {}, ())
+    assert (sorted(news.served), list(news.refused), news.gone) == (["a", "b"], ["astray"], ())
+    assert "manifest.json: cannot be read: File name too long" in news.refused["astray"]
     assert not catalogue.look()
 
     write_package(tmp_path / "a", "forecast", version="4")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -145,6 +147,21 @@ def test_a_step_without_a_known_time_has_no_target_time(
         ("flow", 1, None),
         ("flow", 30, None),
     ]
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """Ends the worker that it is carried to, as a crash in TensorFlow would."""
+
+    title: str = "tank 3"
+
+    def __reduce__(self) -> tuple[Callable[[int], Any], tuple[int]]:
+        return os._exit, (9,)
+
+
+def test_a_model_that_ends_the_worker_is_refused_by_a_trial(spark: SparkSession) -> None:
+    with pytest.raises(ModelError, match=r"^tank 3: ended the worker that tried it: .*[Pp]ython worker.*"):
+        trial(spark, Deadly())  # type: ignore[arg-type]  # a package is what it is told to be
 
 
 def test_a_model_that_does_not_run_is_told_by_a_trial(
