@@ -21,10 +21,12 @@ def _add_nothing(_parser: ArgumentParser) -> None:
 
 def _recipes(_args: Namespace) -> int:
     from models.recipes import RECIPES  # noqa: PLC0415 - read by those alone that need them
+    from models.scene.stage import GATE  # noqa: PLC0415 - as above
 
     table = Table("recipe", "data", "what it makes", box=None, pad_edge=False)
     for name, recipe in RECIPES.items():
         table.add_row(Text(name), Text(recipe.dataset), Text(recipe.title))
+    table.add_row(Text(GATE), Text("simulated camera"), Text("What a camera usually sees in its quiet hours"))
     console().print(table)
     return OK
 

@@ -53,7 +53,7 @@ def _sections(work: Path) -> Iterator[str]:
 
 def _of_skill(document: Mapping[str, Any], skills: tuple[Skill, ...]) -> str:
     """The verdict, and what it rests on."""
-    rows = [f"> {document['verdict']}", ""]
+    rows = [f"> {' '.join(_sentences(document['verdict']))}", ""]
     rows += ["| of | measure | against | skill, 95 % interval | |", "| --- | --- | --- | ---: | --- |"]
     for each in skills:
         skill = f"{100 * each.skill:.1f} % [{100 * each.low:.1f}, {100 * each.high:.1f}]"
@@ -61,6 +61,11 @@ def _of_skill(document: Mapping[str, Any], skills: tuple[Skill, ...]) -> str:
             f"| {each.of} | {each.measure} | {each.against} | {skill} | {'shown' if each.is_shown else 'not shown'} |"
         )
     return "\n".join(rows) + "\n"
+
+
+def _sentences(told: Any) -> list[str]:  # noqa: ANN401 - whatever a kind of model makes of its verdict
+    """A verdict is a sentence, several, or several each with whether it is good news."""
+    return [told] if isinstance(told, str) else [each if isinstance(each, str) else each[0] for each in told]
 
 
 def _replaced(path: Path, text: str) -> str:

@@ -2,7 +2,8 @@
 
 Whatever the kind of model, the document has these keys; the rest is the kind's own:
 
-- `kind`: `forecast` or `anomaly`; `recipe`, `title`: of which recipe; `quick`: whether it is good for trying alone
+- `kind`: `forecast`, `anomaly` or `scene`; `recipe`, `title`: of which recipe
+- `quick`: whether it is good for trying alone
 - `data`: `title`, `origin`, `licence`, `sha256`, `from_at`, `to_at` of the dataset
 - `verdict`: what to think of it, in plain words
 - `skill`: what `verdict` gives, a list of `contract.manifest.Skill`
@@ -84,7 +85,7 @@ def read_document(path: Path) -> dict[str, Any]:
         raise EvaluationError(f"{path}: is not there: evaluate first") from None
     except (OSError, ValueError, RecursionError) as exc:
         raise EvaluationError(f"{path}: cannot be read: {exc}") from exc
-    if not isinstance(document, dict) or document.get("kind") not in {"forecast", "anomaly"}:
+    if not isinstance(document, dict) or document.get("kind") not in {"forecast", "anomaly", "scene"}:
         raise EvaluationError(f"{path}: is no evaluation")
     return document
 

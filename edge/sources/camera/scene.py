@@ -85,6 +85,8 @@ class SceneModels:
         self._quarantined: set[str] = set()
         self._strikes: deque[float] = deque(maxlen=_STRIKES)
         self._seldom = Seldom()
+        # Copies that could not come back, by digest: when they may be tried again.
+        self._rests_until_s: dict[str, float] = {}
 
     @property
     def watch_s(self) -> float:
@@ -146,7 +148,7 @@ class SceneModels:
             await self._strike(self.reason)
 
     async def _take_in(self) -> None:
-        if not await asyncio.to_thread((self._directory / MANIFEST_FILE).exists):
+        if not await asyncio.to_thread(_is_there, self._directory / MANIFEST_FILE):
             return  # not yet: the camera may be learning
         package = await asyncio.to_thread(read_scene, self._directory, self._config.trusted_keys)
         is_served = self._current is not None and self._current.digest == package.digest
@@ -156,11 +158,12 @@ class SceneModels:
 
     async def _fall_back(self) -> None:
         for package in await asyncio.to_thread(self._store.proven) if self._store else ():
-            if package.digest in self._quarantined:
+            if package.digest in self._quarantined or time.monotonic() < self._rests_until_s.get(package.digest, 0.0):
                 continue
             try:
                 await self._admit(package)
             except ModelError as exc:
+                self._rests_until_s[package.digest] = time.monotonic() + _RETRY_S
                 logger.warning("%s: %s: cannot come back: %s", self._camera, _title(package), exc)
             else:
                 return
@@ -232,6 +235,14 @@ def _settings(package: Package[SceneManifest], form: str | None) -> SceneSetting
         begin_s=begin_s,
         span_s=span_s,
     )
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is something to look at; what cannot even be asked for is, and is refused with its reason."""
+    try:
+        return path.exists()
+    except OSError:
+        return True
 
 
 def _title(package: Package[SceneManifest]) -> str:
