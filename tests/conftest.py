@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stack import Kafka, Mosquitto, Timescale
+from stack import Kafka, Mosquitto, Timescale, connector_jars
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pyspark.sql import SparkSession
 
 _database_numbers = itertools.count(1)
 
@@ -44,3 +46,15 @@ def database(timescale: Timescale) -> Iterator[str]:
     name = f"test_{os.getpid()}_{next(_database_numbers)}"
     yield timescale.create_database(name)
     timescale.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """The stream's own session, as lean as it runs; a process can have but one."""
+    from stream.config import SparkConfig  # noqa: PLC0415 - a second that tests without Spark need not wait
+    from stream.session import start  # noqa: PLC0415 - as above
+
+    config = SparkConfig(jars_dir=connector_jars()[0].parent, master="local[2]")
+    session = start(config, tmp_path_factory.mktemp("spark"))
+    yield session
+    session.stop()

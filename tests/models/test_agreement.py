@@ -24,8 +24,6 @@ from edge.models.package import read_package, settings_of
 from models.autoencoder import Autoencoder
 from models.forecaster import Forecaster
 from models.quantization.measuring import measure, runtimes
-from stack import connector_jars
-from stream.config import SparkConfig
 from stream.serving import ServedModel, forecasts
 from stream.serving import read_package as read_served
 
@@ -158,16 +156,6 @@ def as_the_manifest_says(made: Made, form: str, runtime: str, place: Path) -> Fl
     for place_of, target in enumerate(targets):
         told[:, place_of] = told[:, place_of] * target.scale + target.mean
     return absolute(made.manifest, targets, told, made.windows.last)
-
-
-@pytest.fixture(scope="module")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    from stream.session import start  # noqa: PLC0415 - a second that other tests need not wait
-
-    config = SparkConfig(jars_dir=connector_jars()[0].parent, master="local[1]")
-    session = start(config, tmp_path_factory.mktemp("spark"))
-    yield session
-    session.stop()
 
 
 def at(at_ms: int) -> dt.datetime:

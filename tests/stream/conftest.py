@@ -15,17 +15,14 @@ from contract.datatypes import DataType
 from contract.records import PAYLOAD_TOPIC, RecordHeaders
 from contract.sparkplug import Metric, Payload, encode
 from db import migrate, roles
-from stack import connector_jars
-from stream.config import SparkConfig
 from stream.decode import KafkaRecord, Limits, decode_record
 from stream.rows import SCHEMA, to_batches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import pyarrow as pa
-    from pyspark.sql import SparkSession
 
 WRITER_PASSWORD = "a throw-away password"
 LIMITS = Limits(366 * 86_400_000, 3_600_000)
@@ -60,17 +57,6 @@ class Database:
 @pytest.fixture
 def migrated(database: str) -> Database:
     return Database(database)
-
-
-@pytest.fixture(scope="session")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    """The stream's own session, as lean as it runs."""
-    from stream.session import start  # noqa: PLC0415 - a second that tests without Spark need not wait
-
-    config = SparkConfig(jars_dir=connector_jars()[0].parent, master="local[2]")
-    session = start(config, tmp_path_factory.mktemp("spark"))
-    yield session
-    session.stop()
 
 
 @pytest.fixture(scope="session")
