@@ -58,7 +58,7 @@ vm-test: setup  ## Cut the power of a virtual machine eight times; the spool may
 	@exec $(PY) -m pytest -m slow --timeout 1800 -s tests/vm $(ARGS)
 
 .PHONY: models
-models: setup  ## Train, judge, quantize and register every model: 15 minutes on two cores [ARGS="--quick" or names]
+models: setup  ## Train, judge, quantize and register every model: 8 minutes on two cores [ARGS="--quick" or names]
 	@$(PY) -m models make $(ARGS)
 	@$(PY) -m models tables
 
