@@ -25,14 +25,14 @@ from contract.records import PAYLOAD_TOPIC, RecordHeaders
 from contract.sparkplug import Metric, Payload, encode
 from db import migrate, roles
 from stack import Timescale
-from stream import copy
-from stream.batch import Batch, to_numpy
 from stream.connection import connect
-from stream.decode import KafkaRecord, Limits, decode_record
-from stream.rows import KINDS, SCHEMA, NumericReading, to_batches
-from stream.series import SeriesDictionary
-from stream.sink import BatchKey, store
-from stream.writer import Writer
+from stream.ingest import copy
+from stream.ingest.batch import Batch, to_numpy
+from stream.ingest.decode import KafkaRecord, Limits, decode_record
+from stream.ingest.rows import KINDS, SCHEMA, NumericReading, to_batches
+from stream.ingest.series import SeriesDictionary
+from stream.ingest.sink import BatchKey, store
+from stream.ingest.writer import Writer
 
 if TYPE_CHECKING:
     import io

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -76,7 +76,7 @@ def refused(letter: Letter, reason: str) -> Letter:
     return Letter(
         key=letter.key,
         value=value,
-        headers=RecordHeaders(headers.topic, headers.received_at_ms, headers.batch, why[:_MAX_REASON_CHARS]),
+        headers=replace(headers, reason=why[:_MAX_REASON_CHARS]),
         node=letter.node,
         message_type=letter.message_type,
         stamp=letter.stamp,
@@ -131,6 +131,7 @@ def _letter(message: Message, topic: Topic | None, stamp: BatchStamp | None, rea
             received_at_ms=message.received_at_ms,
             batch=stamp.batch if stamp else None,
             reason=reason and reason[:_MAX_REASON_CHARS],
+            oldest=stamp.oldest if stamp else None,
         ),
         node=(topic.group, topic.node) if topic else None,
         message_type=topic.message_type if topic else None,

@@ -21,13 +21,15 @@ Headers = list[tuple[str, bytes]]
 class RecordHeaders:
     """What the bridge knows of a payload; `reason` stands in the dead-letter topic only.
 
-    `received_at_ms` is the UTC time at which the bridge had the message.
+    `received_at_ms` is the UTC time at which the bridge had the message; `oldest` the lowest batch that the node still
+    kept when it sent this one.
     """
 
     topic: str
     received_at_ms: int
     batch: BatchId | None = None
     reason: str | None = None
+    oldest: int | None = None
 
     def to_kafka(self) -> Headers:
         """The headers as Kafka carries them: names and UTF-8 text."""
@@ -36,6 +38,7 @@ class RecordHeaders:
             "received_at": self.received_at_ms,
             "epoch": self.batch and self.batch.epoch,
             "batch_no": self.batch and self.batch.batch_no,
+            "oldest": self.oldest,
             "reason": self.reason,
         }
         return [(name, str(value).encode(errors="replace")) for name, value in values.items() if value is not None]
@@ -51,6 +54,7 @@ class RecordHeaders:
                 received_at_ms=int(found["received_at"]),
                 batch=None if epoch is None or batch_no is None else BatchId(epoch, batch_no),
                 reason=found["reason"].decode() if "reason" in found else None,
+                oldest=int(found["oldest"]) if "oldest" in found else None,
             )
         except (KeyError, ValueError, TypeError, AttributeError) as exc:  # the latter two: a header without a value
             raise HeaderError(f"record headers {found!r}: topic and received_at (ms) are needed ({exc!r})") from exc

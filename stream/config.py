@@ -12,7 +12,7 @@ from pydantic import Field
 
 from contract.config import Config, ConfigError
 from contract.records import DEAD_LETTER_TOPIC, PAYLOAD_TOPIC
-from stream.decode import Limits
+from stream.ingest.decode import Limits
 
 _DSN_VARIABLE = "HEADWATER_DSN"
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from stream.sink import Stored
+    from stream.ingest.sink import Stored
 
 Reach: TypeAlias = Literal["ok", "away"]
 

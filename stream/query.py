@@ -12,10 +12,10 @@ from uuid import UUID
 from py4j.protocol import Py4JError  # type: ignore[import-untyped]  # py4j publishes no types
 from pyspark.errors import PySparkException, StreamingQueryException
 
-from stream.batch import Batch
 from stream.errors import FatalError
-from stream.sink import BatchKey
-from stream.transform import MAX_BYTES_PER_PARTITION, decoded
+from stream.ingest.batch import Batch
+from stream.ingest.sink import BatchKey
+from stream.ingest.transform import MAX_BYTES_PER_PARTITION, decoded
 
 if TYPE_CHECKING:
     import threading
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery
 
     from stream.config import StreamConfig
-    from stream.writer import Writer
+    from stream.ingest.writer import Writer
 
 logger = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from contract.health import HealthServer
 from stream.connection import check_tables
 from stream.errors import FatalError, StopRequested
+from stream.ingest.writer import Writer, retrying
 from stream.query import Supervisor
 from stream.scratch import scratch_dir
 from stream.session import start
-from stream.writer import Writer, retrying
 
 if TYPE_CHECKING:
     from types import FrameType

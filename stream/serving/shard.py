@@ -10,7 +10,7 @@ import pyarrow as pa
 from contract.manifest import AnomalyOutput, ForecastOutput
 from contract.sparkplug import Quality
 from contract.windows import resampled, windows_at
-from stream.batch import to_numpy
+from stream.ingest.batch import to_numpy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -43,7 +43,7 @@ def rows(dsn: str, statement: str) -> list[tuple[object, ...]]:
 def test_migrate_makes_the_tables_once_and_says_so(db: Db, database: str) -> None:
     first, second = db("migrate"), db("migrate")
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
-    assert first.stdout == "applied 6 migration(s)\n"
+    assert first.stdout == f"applied {len(list(migrate.MIGRATIONS.glob('*.sql')))} migration(s)\n"
     assert second.stdout == "nothing to apply\n"
     owners = dict(rows(database, "select tablename, tableowner from pg_tables where schemaname = 'public'"))
     assert set(owners) >= TABLES
@@ -52,10 +52,8 @@ def test_migrate_makes_the_tables_once_and_says_so(db: Db, database: str) -> Non
 
 def test_readings_are_hypertables_with_one_index(db: Db, database: str) -> None:
     db("migrate")
-    assert rows(database, "select hypertable_name from timescaledb_information.hypertables order by 1") == [
-        ("reading",),
-        ("reading_text",),
-    ]
+    found = {name for (name,) in rows(database, "select hypertable_name from timescaledb_information.hypertables")}
+    assert found >= {"reading", "reading_text", "bar", "trend", "forecast", "forecast_score"}
     assert rows(database, "select indexname from pg_indexes where tablename = 'reading'") == [("reading_key",)]
 
 

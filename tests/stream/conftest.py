@@ -15,8 +15,8 @@ from contract.datatypes import DataType
 from contract.records import PAYLOAD_TOPIC, RecordHeaders
 from contract.sparkplug import Metric, Payload, encode
 from db import migrate, roles
-from stream.decode import KafkaRecord, Limits, decode_record
-from stream.rows import SCHEMA, to_batches
+from stream.ingest.decode import KafkaRecord, Limits, decode_record
+from stream.ingest.rows import SCHEMA, to_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from contract.datatypes import DataType
 from contract.sparkplug import Metric
-from stream import copy
-from stream.batch import NUMERIC, Batch, SeriesKey, series_of, sorted_once
-from stream.rows import NumericReading, NumericSeries
+from stream.ingest import copy
+from stream.ingest.batch import NUMERIC, Batch, SeriesKey, series_of, sorted_once
+from stream.ingest.rows import NumericReading, NumericSeries
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,17 +15,17 @@ import pytest
 from contract.clips import CLIP, ClipFrame
 from contract.datatypes import DataType
 from contract.sparkplug import Metric
-from stream.batch import Batch
-from stream.decode import Limits, decode_record
-from stream.rows import SCHEMA, CameraFrame, DeadLetter, NumericReading, NumericSeries, Presence, Record
-from stream.sink import BatchKey
-from stream.transform import _decode_batches
-from stream.writer import Writer
+from stream.ingest.batch import Batch
+from stream.ingest.decode import Limits, decode_record
+from stream.ingest.rows import SCHEMA, CameraFrame, DeadLetter, NumericReading, NumericSeries, Presence, Record
+from stream.ingest.sink import BatchKey
+from stream.ingest.transform import _decode_batches
+from stream.ingest.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from stream.rows import Row
+    from stream.ingest.rows import Row
     from tests.stream.conftest import Database
 
     Make = Callable[..., Any]

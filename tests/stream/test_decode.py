@@ -14,8 +14,8 @@ from contract.delivery import Gap
 from contract.records import DEAD_LETTER_TOPIC, PAYLOAD_TOPIC, RecordHeaders
 from contract.sparkplug import BD_SEQ, REBIRTH, Metric, Payload, Quality, encode
 from contract.sparkplug_b_pb2 import Payload as WirePayload
-from stream.decode import MAX_REJECTED_PER_PAYLOAD, KafkaRecord, Limits, decode_record
-from stream.rows import (
+from stream.ingest.decode import MAX_REJECTED_PER_PAYLOAD, KafkaRecord, Limits, decode_record
+from stream.ingest.rows import (
     SCHEMA,
     DeadLetter,
     GapDeclared,
@@ -29,7 +29,7 @@ from stream.rows import (
 )
 
 if TYPE_CHECKING:
-    from stream.rows import Row
+    from stream.ingest.rows import Row
 
 NOW = 1_700_000_000_000
 DAY = 86_400_000

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from stream.letters import bounded
-from stream.rows import DeadLetter
+from stream.ingest.letters import bounded
+from stream.ingest.rows import DeadLetter
 
 
 def letter(offset: int, node: str = "n", payload: bytes | None = b"x" * 10) -> DeadLetter:

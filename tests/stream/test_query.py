@@ -15,8 +15,8 @@ from contract.config import parse_config
 from stack import wait_until
 from stream.config import StreamConfig
 from stream.errors import FatalError
+from stream.ingest.writer import Writer
 from stream.query import Supervisor
-from stream.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

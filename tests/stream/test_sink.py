@@ -17,14 +17,14 @@ from contract.delivery import Gap
 from contract.sparkplug import BD_SEQ, Metric, Quality
 from db import migrate, roles
 from stack import Timescale
-from stream.batch import NUMERIC, Batch, series_of
 from stream.connection import check_tables
 from stream.errors import FatalError, StopRequested
+from stream.ingest.batch import NUMERIC, Batch, series_of
+from stream.ingest.rows import NumericReading
+from stream.ingest.series import SeriesDictionary
+from stream.ingest.sink import BatchKey
+from stream.ingest.writer import Writer, retrying
 from stream.progress import Progress
-from stream.rows import NumericReading
-from stream.series import SeriesDictionary
-from stream.sink import BatchKey
-from stream.writer import Writer, retrying
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -385,7 +385,7 @@ def test_a_line_a_minute_is_told_also_when_nothing_comes(
     with caplog.at_level("INFO"):
         writer.tell()
         assert "in the last" not in caplog.text, "not a minute yet"
-        monkeypatch.setattr("stream.writer._TELL_EVERY_S", 0.0)
+        monkeypatch.setattr("stream.ingest.writer._TELL_EVERY_S", 0.0)
         writer.tell()
         writer.tell()
     told = [message.partition(": ")[2] for message in caplog.messages if message.startswith("in the last")]

@@ -10,11 +10,11 @@ from pyspark.testing import assertDataFrameEqual
 from contract.datatypes import DataType
 from contract.records import PAYLOAD_TOPIC
 from contract.sparkplug import Metric, Payload, encode
-from stream.batch import Batch
-from stream.decode import KafkaRecord, Limits
+from stream.ingest.batch import Batch
+from stream.ingest.decode import KafkaRecord, Limits
+from stream.ingest.rows import SCHEMA, NumericReading, Record
+from stream.ingest.transform import RECORD_COLUMNS, decoded
 from stream.query import pieces
-from stream.rows import SCHEMA, NumericReading, Record
-from stream.transform import RECORD_COLUMNS, decoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable

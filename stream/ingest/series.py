@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from psycopg2.extras import execute_values
 
-from stream.batch import SeriesKey
+from stream.ingest.batch import SeriesKey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from psycopg2.extensions import connection, cursor
 
-    from stream.batch import SeriesColumn
+    from stream.ingest.batch import SeriesColumn
 
 # The rows of the statements below are: group, node, device, metric, kind, datatype, unit.
 _Announced = tuple[str, str, str, str, str, int, str | None]

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow.compute as pc
 from psycopg2.extras import execute_values
 
-from stream.rows import Presence, Record
+from stream.ingest.rows import Presence, Record
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor
 
-    from stream.batch import Batch
+    from stream.ingest.batch import Batch
 
 _SEEN: Final = """
 insert into node (group_id, node_id, first_seen_at, last_seen_at) values %s

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from stream.rows import DeadLetter
+    from stream.ingest.rows import DeadLetter
 
 MAX_LETTERS: Final = 1000
 MAX_PAYLOAD_BYTES: Final = 1 << 20

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import pyarrow.compute as pc
 
-from stream.rows import KINDS, NumericReading, Record, TextReading, Unfinished
+from stream.ingest.rows import KINDS, NumericReading, Record, TextReading, Unfinished
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from stream.rows import RowType
+    from stream.ingest.rows import RowType
 
 # Control characters are not allowed in group, node or device, so the first three cuts are unambiguous.
 _SEPARATOR: Final = "\x1f"

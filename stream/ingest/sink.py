@@ -13,12 +13,20 @@ import numpy as np
 import psycopg2
 from psycopg2.extras import execute_values
 
-from stream import copy
-from stream.batch import NUMERIC, TEXT, series_of, sorted_once, to_numpy
 from stream.connection import translated
-from stream.letters import bounded
-from stream.presence import store_presence, utc
-from stream.rows import CameraFrame, DeadLetter, GapDeclared, NumericReading, NumericSeries, TextReading, TextSeries
+from stream.ingest import copy
+from stream.ingest.batch import NUMERIC, TEXT, series_of, sorted_once, to_numpy
+from stream.ingest.letters import bounded
+from stream.ingest.presence import store_presence, utc
+from stream.ingest.rows import (
+    CameraFrame,
+    DeadLetter,
+    GapDeclared,
+    NumericReading,
+    NumericSeries,
+    TextReading,
+    TextSeries,
+)
 
 if TYPE_CHECKING:
     import io
@@ -27,8 +35,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from psycopg2.extensions import connection, cursor
 
-    from stream.batch import Batch, Offsets, Percentiles
-    from stream.series import SeriesDictionary
+    from stream.ingest.batch import Batch, Offsets, Percentiles
+    from stream.ingest.series import SeriesDictionary
 
 logger = logging.getLogger(__name__)
 

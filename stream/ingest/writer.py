@@ -13,17 +13,17 @@ import psycopg2
 
 from stream.connection import connect
 from stream.errors import DatabaseAway, FatalError, StopRequested
+from stream.ingest.series import SeriesDictionary
+from stream.ingest.sink import Stored, store
 from stream.progress import Progress
-from stream.series import SeriesDictionary
-from stream.sink import Stored, store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from psycopg2.extensions import connection
 
-    from stream.batch import Batch
-    from stream.sink import BatchKey
+    from stream.ingest.batch import Batch
+    from stream.ingest.sink import BatchKey
 
 logger = logging.getLogger(__name__)
 

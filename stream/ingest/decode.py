@@ -19,7 +19,7 @@ from contract.records import DEAD_LETTER_TOPIC, RecordHeaders
 from contract.sparkplug import BD_SEQ, Quality, decode
 from contract.topics import UPSTREAM, MessageType, Topic, parse_topic
 from stream.errors import RejectedError
-from stream.rows import (
+from stream.ingest.rows import (
     WHOLE_PAYLOAD,
     CameraFrame,
     DeadLetter,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from contract.sparkplug import Metric, Payload
-    from stream.rows import Row
+    from stream.ingest.rows import Row
 
 MAX_NAME_CHARACTERS: Final = 256
 MAX_TEXT_BYTES: Final = 64 * 1024

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from contract.records import DEAD_LETTER_TOPIC
-from stream.decode import KafkaRecord, decode_record
-from stream.rows import SCHEMA, WHOLE_PAYLOAD, DeadLetter, Record, Unfinished, to_batches
+from stream.ingest.decode import KafkaRecord, decode_record
+from stream.ingest.rows import SCHEMA, WHOLE_PAYLOAD, DeadLetter, Record, Unfinished, to_batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame
 
-    from stream.decode import Limits
-    from stream.rows import Row
+    from stream.ingest.decode import Limits
+    from stream.ingest.rows import Row
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def decoded(
     dead_letter_topic: str = DEAD_LETTER_TOPIC,
     max_bytes: int = MAX_BYTES_PER_PARTITION,
 ) -> DataFrame:
-    """Kafka's columns (topic, partition, offset, headers, value) to the columns of `stream.rows.SCHEMA`.
+    """Kafka's columns (topic, partition, offset, headers, value) to the columns of `stream.ingest.rows.SCHEMA`.
 
     A partition of `records` that makes more than `max_bytes` of rows ends with an `Unfinished` row.
     """
