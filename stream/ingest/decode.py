@@ -45,6 +45,7 @@ KEPT_PAYLOAD_BYTES: Final = 64 * 1024
 MAX_REJECTED_PER_PAYLOAD: Final = 100
 _MAX_QUALITY: Final = 2**15 - 1
 _BD_SEQ_END: Final = 256
+_MAX_STAMP: Final = 2**63 - 1
 # Times a timestamptz and a Python datetime can both hold: 1970 to 9999.
 _END_OF_TIME_MS: Final = 253_402_300_799_999
 _BIRTHS: Final = {MessageType.NBIRTH, MessageType.DBIRTH}
@@ -93,13 +94,14 @@ def decode_record(record: KafkaRecord, limits: Limits, dead_letter_topic: str = 
         headers = _headers(record)
     except HeaderError as exc:
         return [_record(record), _dead_payload(record, str(exc))]
-    if record.topic == dead_letter_topic:
-        return [_record(record), _dead_payload(record, headers.reason or "the bridge gave no reason", headers)]
     try:
         source = _Source(_upstream_topic(headers.topic), headers.received_at_ms)
     except TopicError as exc:
-        return [_record(record), _dead_payload(record, str(exc), headers)]
-    opening = _record(record, source)
+        reason = headers.reason if record.topic == dead_letter_topic else None
+        return [_record(record), _dead_payload(record, reason or str(exc), headers)]
+    opening = _record(record, source, headers)
+    if record.topic == dead_letter_topic:
+        return [opening, _dead_payload(record, headers.reason or "the bridge gave no reason", headers)]
     if record.value is None:
         return [opening, _dead_payload(record, "the record has no value", headers)]
     try:
@@ -123,9 +125,23 @@ def _upstream_topic(text: str) -> Topic:
     return topic
 
 
-def _record(record: KafkaRecord, source: _Source | None = None) -> Record:
-    at = (record.topic, record.partition, record.offset)
-    return Record(*at, source.topic.group, source.topic.node, source.received_at_ms) if source else Record(*at)
+def _record(record: KafkaRecord, source: _Source | None = None, headers: RecordHeaders | None = None) -> Record:
+    opening = Record(record.topic, record.partition, record.offset)
+    if source is None or headers is None:
+        return opening
+    topic = source.topic
+    return opening._replace(
+        group_id=topic.group, node_id=topic.node, received_at_ms=source.received_at_ms, **_stamp(headers)
+    )
+
+
+def _stamp(headers: RecordHeaders) -> dict[str, int | None]:
+    """The batch's stamp; nothing of one that no node could have sent, for others than the bridge may write to Kafka."""
+    batch, oldest = headers.batch, headers.oldest
+    if batch is None or not (0 < batch.epoch <= _MAX_STAMP and 0 < batch.batch_no <= _MAX_STAMP):
+        return {}
+    told = oldest if oldest is not None and 0 < oldest <= batch.batch_no else None
+    return {"epoch": batch.epoch, "batch_no": batch.batch_no, "oldest": told}
 
 
 def _payload_rows(record: KafkaRecord, source: _Source, payload: Payload, limits: Limits) -> Iterator[Row]:

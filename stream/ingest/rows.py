@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 class Record(NamedTuple):
-    """One for every Kafka record; group and node are None where the record did not say whose it is."""
+    """One for every Kafka record; group and node are None where the record did not say whose it is.
+
+    Epoch, batch number and the oldest batch that the node still kept are None where the message had no stamp.
+    """
 
     kafka_topic: str
     kafka_partition: int
@@ -23,6 +26,9 @@ class Record(NamedTuple):
     group_id: str | None = None
     node_id: str | None = None
     received_at_ms: int | None = None
+    epoch: int | None = None
+    batch_no: int | None = None
+    oldest: int | None = None
 
 
 class NumericReading(NamedTuple):
@@ -198,6 +204,9 @@ SCHEMA: Final = pa.schema(
         "event_kind": pa.string(),
         "started_ms": pa.int64(),
         "jpeg": pa.binary(),
+        "epoch": pa.int64(),
+        "batch_no": pa.int64(),
+        "oldest": pa.int64(),
         "mqtt_topic": pa.string(),
         "payload": pa.binary(),
     }

@@ -197,6 +197,26 @@ def test_what_the_bridge_set_aside_keeps_its_reason_and_a_bounded_payload() -> N
     ]
 
 
+@pytest.mark.parametrize("kafka_topic", [PAYLOAD_TOPIC, DEAD_LETTER_TOPIC])
+@pytest.mark.parametrize(
+    ("stamp", "told"),
+    [
+        ({"epoch": "7", "batch_no": "5", "oldest": "3"}, (7, 5, 3)),
+        ({"epoch": "7", "batch_no": "5"}, (7, 5, None)),
+        ({"epoch": "7", "batch_no": "5", "oldest": "6"}, (7, 5, None)),
+        ({"epoch": "7"}, (None, None, None)),
+        ({"epoch": "0", "batch_no": "5"}, (None, None, None)),
+        ({"epoch": "7", "batch_no": str(2**63)}, (None, None, None)),
+        ({}, (None, None, None)),
+    ],
+)
+def test_a_record_says_of_which_batch_it_is(
+    kafka_topic: str, stamp: dict[str, str], told: tuple[int | None, ...]
+) -> None:
+    opening, *_ = decode_record(replace(record(b"", **stamp), topic=kafka_topic), LIMITS)
+    assert opening == Record(kafka_topic, 3, 42, "g", "n", NOW, *told)
+
+
 def test_births_announce_series_and_store_no_readings() -> None:
     metrics = (
         metric(7, DataType.INT64, name=BD_SEQ),
