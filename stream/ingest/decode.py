@@ -129,19 +129,15 @@ def _record(record: KafkaRecord, source: _Source | None = None, headers: RecordH
     opening = Record(record.topic, record.partition, record.offset)
     if source is None or headers is None:
         return opening
-    topic = source.topic
-    return opening._replace(
-        group_id=topic.group, node_id=topic.node, received_at_ms=source.received_at_ms, **_stamp(headers)
-    )
+    return Record(*opening[:3], source.topic.group, source.topic.node, source.received_at_ms, *_stamp(headers))
 
 
-def _stamp(headers: RecordHeaders) -> dict[str, int | None]:
+def _stamp(headers: RecordHeaders) -> tuple[int, int, int | None] | tuple[()]:
     """The batch's stamp; nothing of one that no node could have sent, for others than the bridge may write to Kafka."""
     batch, oldest = headers.batch, headers.oldest
     if batch is None or not (0 < batch.epoch <= _MAX_STAMP and 0 < batch.batch_no <= _MAX_STAMP):
-        return {}
-    told = oldest if oldest is not None and 0 < oldest <= batch.batch_no else None
-    return {"epoch": batch.epoch, "batch_no": batch.batch_no, "oldest": told}
+        return ()
+    return batch.epoch, batch.batch_no, oldest if oldest is not None and 0 < oldest <= batch.batch_no else None
 
 
 def _payload_rows(record: KafkaRecord, source: _Source, payload: Payload, limits: Limits) -> Iterator[Row]:
