@@ -1,4 +1,4 @@
-"""Apache Kafka, one broker that is its own controller (KRaft)."""
+"""Apache Kafka (KRaft): one broker that is its own controller, or one of several that are each other's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import secrets
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -25,6 +25,46 @@ if TYPE_CHECKING:
 _LOG4J = Path(__file__).with_name("log4j2.properties")
 _FORMAT_TIMEOUT_S = 60.0
 _REQUEST_TIMEOUT_MS = 10_000
+
+
+def new_cluster_id() -> str:
+    """A random cluster id as Kafka writes it: 16 bytes in base64 that do not begin with a hyphen."""
+    return base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=").replace("-", "_", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A broker's place among those of its cluster.
+
+    `controllers` are the loopback ports on which the members' controllers talk, by node id; a topic's `replicas`, of
+    which `in_sync` must have a record before it counts as written, are what the cluster's own topics get, too.
+    """
+
+    node_id: int = 1
+    controllers: Mapping[int, int] = field(default_factory=lambda: {1: free_port()})
+    cluster_id: str = field(default_factory=new_cluster_id)
+    replicas: int = 1
+    in_sync: int = 1
+
+    @property
+    def controller_port(self) -> int:
+        """Where this member's own controller listens."""
+        return self.controllers[self.node_id]
+
+    def settings(self) -> dict[str, object]:
+        """What of the configuration follows from it."""
+        internal_topics = ("offsets.topic", "transaction.state.log", "share.coordinator.state.topic")
+        return {
+            "node.id": self.node_id,
+            "controller.quorum.voters": ",".join(
+                f"{node}@{LOOPBACK}:{port}" for node, port in self.controllers.items()
+            ),
+            **{f"{topic}.replication.factor": self.replicas for topic in internal_topics},
+            "transaction.state.log.min.isr": self.in_sync,
+            "share.coordinator.state.topic.min.isr": self.in_sync,
+            "default.replication.factor": self.replicas,
+            "min.insync.replicas": self.in_sync,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +93,10 @@ class Kafka(Server):
         directory: Path | None = None,
         limits: BrokerLimits | None = None,
         extra: Mapping[str, str] | None = None,
+        seat: Seat | None = None,
     ) -> None:
         super().__init__(port=port, directory=directory)
-        self.controller_port = free_port()
+        self.seat = seat or Seat()
         self._limits = limits or BrokerLimits()
         self._extra = dict(extra or {})
 
@@ -74,14 +115,12 @@ class Kafka(Server):
         return "".join(f"{key}={value}\n" for key, value in {**self._settings(), **self._extra}.items())
 
     def _settings(self) -> dict[str, object]:
-        internal_topics = ("offsets.topic", "transaction.state.log", "share.coordinator.state.topic")
         return {
+            **self.seat.settings(),
             "process.roles": "broker,controller",
-            "node.id": 1,
-            "listeners": f"PLAINTEXT://{self.address},CONTROLLER://{LOOPBACK}:{self.controller_port}",
+            "listeners": f"PLAINTEXT://{self.address},CONTROLLER://{LOOPBACK}:{self.seat.controller_port}",
             "advertised.listeners": f"PLAINTEXT://{self.address}",
             "controller.listener.names": "CONTROLLER",
-            "controller.quorum.voters": f"1@{LOOPBACK}:{self.controller_port}",
             "log.dirs": self.data_dir,
             "auto.create.topics.enable": "false",
             "group.initial.rebalance.delay.ms": 0,
@@ -91,9 +130,6 @@ class Kafka(Server):
             # The 50 partitions of a cluster take seconds to make and serve nobody here.
             "offsets.topic.num.partitions": 2,
             "transaction.state.log.num.partitions": 2,
-            **{f"{topic}.replication.factor": 1 for topic in internal_topics},
-            "transaction.state.log.min.isr": 1,
-            "share.coordinator.state.topic.min.isr": 1,
             "message.max.bytes": self._limits.message_max_bytes,
             "replica.fetch.max.bytes": self._limits.message_max_bytes,
             "log.retention.hours": self._limits.retention_hours,
@@ -106,7 +142,7 @@ class Kafka(Server):
 
     def create_topic(self, name: str, partitions: int = 1, config: Mapping[str, str] | None = None) -> None:
         """Makes a topic and waits until it can be written to; one that exists already is left as it is."""
-        topic = NewTopic(name=name, num_partitions=partitions, replication_factor=1, topic_configs=dict(config or {}))
+        topic = NewTopic(name, partitions, self.seat.replicas, topic_configs=dict(config or {}))
         with self.admin() as admin:
             if name not in admin.list_topics():
                 admin.create_topics([topic], timeout_ms=_REQUEST_TIMEOUT_MS, wait_for_metadata=True)
@@ -121,7 +157,7 @@ class Kafka(Server):
             client.close()
 
     def _ports(self) -> Sequence[int]:
-        return [self.port, self.controller_port]
+        return [self.port, self.seat.controller_port]
 
     def _parts(self) -> list[Part]:
         return [Part("Java", java()), Part(self.name, KAFKA_LIB)]
@@ -134,9 +170,9 @@ class Kafka(Server):
             self._format()
 
     def _format(self) -> None:
-        cluster_id = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=").replace("-", "_", 1)
         options = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
-        argv = self._java(options, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self.config_path))
+        tool = "kafka.tools.StorageTool", "format", "-t", self.seat.cluster_id, "-c", str(self.config_path)
+        argv = self._java(options, *tool)
         shutil.rmtree(self.data_dir, ignore_errors=True)
         done = subprocess.run(  # noqa: S603  # our own command
             argv, check=False, capture_output=True, text=True, timeout=_FORMAT_TIMEOUT_S, stdin=subprocess.DEVNULL
