@@ -2,6 +2,7 @@
 #
 # Variables:
 #   DURATION=seconds   how long `make demo` runs; without it, until Ctrl-C
+#   JOBS=number        how many processes `make test` runs its tests in (3); 0: in one, and what they print is seen
 #   ARGS="..."         more arguments for the command that a target runs, e.g. make test ARGS="tests/stack -k kafka"
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -10,6 +11,7 @@ MAKEFLAGS += --no-print-directory
 
 PY := .venv/bin/python
 BIN := .venv/bin
+JOBS ?= 3
 ROLES := contract edge bridge stream db simulators stack models
 
 .PHONY: help
@@ -35,8 +37,8 @@ servers: setup  ## Only the three servers, until Ctrl-C
 	@exec $(PY) -m stack run $(ARGS)
 
 .PHONY: test
-test: setup  ## Run the tests against real servers
-	@exec $(PY) -m pytest $(ARGS)
+test: setup  ## Run the tests against real servers [JOBS=processes]
+	@exec $(PY) -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 .PHONY: lint
 lint: setup  ## Format check, lint, types, import contracts
