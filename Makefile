@@ -74,6 +74,26 @@ bench-edge: setup  ## Values per CPU-second and requests per cycle, beside Teleg
 	$(PY) -m bench.edge $(ARGS)
 	$(PY) -m bench.edge.memory
 
+.PHONY: bench-stream
+bench-stream: setup  ## Kafka to committed rows, beside a bare COPY, Spark's JDBC sink and Telegraf
+	@exec $(PY) -m bench.stream $(ARGS)
+
+.PHONY: bench-bridge
+bench-bridge: setup  ## MQTT to Kafka, beside a client that only acknowledges and Telegraf
+	@exec $(PY) -m bench.bridge $(ARGS)
+
+.PHONY: bench-latency
+bench-latency: setup  ## From sampled to committed at 10,000 readings/s, without and with the analysis
+	@exec $(PY) -m bench.latency $(ARGS)
+
+.PHONY: bench-scale
+bench-scale: setup  ## Cost for each reading from 10 to 10,000 series and 1 to 500 nodes; memory over half an hour
+	@exec $(PY) -m bench.scale $(ARGS)
+
+.PHONY: cluster-test
+cluster-test: setup  ## Three Kafka brokers and a Spark cluster, of each one killed; nothing may be lost
+	@exec $(PY) -m pytest -m slow --timeout 900 -s tests/cluster $(ARGS)
+
 .PHONY: proto
 proto: setup  ## Generate the protobuf module after a change of contract/sparkplug_b.proto
 	$(PY) -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. contract/sparkplug_b.proto
