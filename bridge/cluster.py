@@ -57,6 +57,9 @@ def record_limits(config: KafkaConfig, wanted_bytes: int) -> dict[str, int]:
             _create(admin, config, missing, wanted_bytes)
         resources = [ConfigResource(ConfigResourceType.TOPIC, name, [_MAX_BYTES]) for name in names]
         found = admin.describe_configs(resources, config_filter="all")["topic"]
+        if unknown := [name for name in names if _MAX_BYTES not in found.get(name, {})]:
+            # It was made a moment ago, and the broker that was asked has not heard of it.
+            raise KafkaNotReady(f"topic {' and '.join(unknown)} not known to every broker yet")
         return {name: int(found[name][_MAX_BYTES]["value"]) for name in names}
     finally:
         admin.close()
