@@ -33,6 +33,12 @@ def spark_home() -> Path:
     return Path(spec.origin).parent if spec and spec.origin else Path("pyspark")
 
 
+def _scala_version() -> str:
+    """Such as 2.13."""
+    found = next((spark_home() / "jars").glob("spark-core_*.jar"), Path("spark-core_2.13-.jar"))
+    return found.name.split("_")[1].split("-")[0]
+
+
 class _Daemon(Server):
     """What the master and a worker share: an address for Spark, and a web page that says how they stand."""
 
@@ -61,8 +67,14 @@ class _Daemon(Server):
         argv = [str(java()), f"-Xmx{_HEAP}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         argv += [f"-Djava.io.tmpdir={self.directory / 'tmp'}", "-cp", f"{spark_home() / 'jars'}/*", main]
         argv += ["--host", LOOPBACK, "--port", str(self.port), "--webui-port", str(self.web_port), *arguments]
-        places = {"SPARK_HOME": str(spark_home()), "SPARK_LOCAL_IP": LOOPBACK, "SPARK_LOCAL_DIRS": str(self.data_dir)}
-        return Command(argv, places, self.directory)
+        environment = {
+            "SPARK_HOME": str(spark_home()),
+            # pyspark's copy lacks what Spark would tell it from.
+            "SPARK_SCALA_VERSION": _scala_version(),
+            "SPARK_LOCAL_IP": LOOPBACK,
+            "SPARK_LOCAL_DIRS": str(self.data_dir),
+        }
+        return Command(argv, environment, self.directory)
 
 
 class SparkMaster(_Daemon):
