@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
-_TRAILER: Final = struct.pack(">h", -1)
+HEADER: Final = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
+TRAILER: Final = struct.pack(">h", -1)
 _NULL: Final = -1
 # PostgreSQL counts microseconds from 2000-01-01 UTC.
 _PG_EPOCH_MS: Final = 946_684_800_000
@@ -46,12 +46,12 @@ def readings(
     missing = np.isnan(values)
     columns: dict[str, NDArray[Any]] = {
         "series_id": series_ids,
-        "sampled_at": _pg_microseconds(sampled_at_ms),
+        "sampled_at": pg_microseconds(sampled_at_ms),
         "quality": quality,
     }
     given = {name: column[~missing] for name, column in columns.items()} | {"value": values[~missing]}
     absent = {name: column[missing] for name, column in columns.items()}
-    return io.BytesIO(_HEADER + _rows(_READING, given) + _rows(_NULL_READING, absent) + _TRAILER)
+    return io.BytesIO(HEADER + _rows(_READING, given) + _rows(_NULL_READING, absent) + TRAILER)
 
 
 def texts(
@@ -62,19 +62,20 @@ def texts(
 ) -> io.BytesIO:
     """Rows for `copy reading_text (series_id, sampled_at, value, quality)`; texts are few, so row by row."""
     out = io.BytesIO()
-    out.write(_HEADER)
-    times = _pg_microseconds(sampled_at_ms).tolist()
+    out.write(HEADER)
+    times = pg_microseconds(sampled_at_ms).tolist()
     for series_id, at, value, how_good in zip(series_ids.tolist(), times, values, quality.tolist(), strict=True):
         encoded = None if value is None else value.encode()
         out.write(struct.pack(">hiiiqi", 4, 4, series_id, 8, at, _NULL if encoded is None else len(encoded)))
         out.write(encoded or b"")
         out.write(struct.pack(">ih", 2, how_good))
-    out.write(_TRAILER)
+    out.write(TRAILER)
     out.seek(0)
     return out
 
 
-def _pg_microseconds(ms: NDArray[np.int64]) -> NDArray[np.int64]:
+def pg_microseconds(ms: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Milliseconds of UTC as PostgreSQL writes times in binary."""
     return (ms - _PG_EPOCH_MS) * 1000
 
 

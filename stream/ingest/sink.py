@@ -14,7 +14,7 @@ import psycopg2
 from psycopg2.extras import execute_values
 
 from stream.connection import translated
-from stream.ingest import copy
+from stream.ingest import copy, pending
 from stream.ingest.batch import NUMERIC, TEXT, series_of, sorted_once, to_numpy
 from stream.ingest.letters import bounded
 from stream.ingest.presence import store_presence, utc
@@ -119,6 +119,7 @@ class _Rows:
     encoded: io.BytesIO
     distinct: int
     delivered: int
+    notes: io.BytesIO | None = None
 
 
 def _announce(series: SeriesDictionary, batch: Batch) -> None:
@@ -135,7 +136,7 @@ def _readings(rows: pa.Table, series: SeriesDictionary) -> _Rows | None:
     places = sorted_once(ids, times)
     values, quality = to_numpy(rows["value"], np.float64), to_numpy(rows["quality"], np.int16)
     encoded = copy.readings(ids[places], times[places], values[places], quality[places])
-    return _Rows(encoded, len(places), rows.num_rows)
+    return _Rows(encoded, len(places), rows.num_rows, pending.encoded(ids[places], times[places]))
 
 
 def _texts(rows: pa.Table, series: SeriesDictionary) -> _Rows | None:
@@ -169,6 +170,8 @@ def _enter(cursor: cursor, key: BatchKey, offsets: Offsets, earlier: Offsets) ->
 
 def _store_rows(cursor: cursor, numeric: _Rows | None, texts: _Rows | None, batch: Batch) -> Stored:
     store_presence(cursor, batch)
+    if numeric and numeric.notes:
+        pending.note(cursor, numeric.notes)
     readings = _copy_in(cursor, "reading", numeric) if numeric else 0
     text_rows = _copy_in(cursor, "reading_text", texts) if texts else 0
     delivered = sum(rows.delivered for rows in (numeric, texts) if rows)

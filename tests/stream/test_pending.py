@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream.ingest import pending
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MINUTE_MS = 60_000
+readings = st.lists(st.tuples(st.integers(1, 2200) | st.just(2**31 - 1), st.integers(0, 5 * MINUTE_MS)), min_size=1)
+
+
+def arrays(found: list[tuple[int, int]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    return np.array([pair[0] for pair in found], np.int32), np.array([pair[1] for pair in found], np.int64)
+
+
+@given(readings)
+def test_runs_cover_the_touched_minutes_of_series_and_no_others(found: list[tuple[int, int]]) -> None:
+    covered = [
+        (minute, series)
+        for minute, first, last in zip(*(column.tolist() for column in pending.runs(*arrays(found))), strict=True)
+        for series in range(first, last + 1)
+    ]
+    assert sorted(covered) == sorted({(at // MINUTE_MS, series) for series, at in found})
+
+
+def test_a_fleet_is_a_few_runs_and_each_batch_notes_the_same_ones() -> None:
+    series = np.arange(1, 3001, dtype=np.int32)
+    minutes, first, last = pending.runs(series, np.full(3000, 1_700_000_000_000))
+    assert set(minutes.tolist()) == {1_700_000_000_000 // MINUTE_MS}
+    assert list(zip(first.tolist(), last.tolist(), strict=True)) == [(1, 1023), (1024, 2047), (2048, 3000)]
+    # Some series say nothing this time: the runs elsewhere stay as they are.
+    _, first, last = pending.runs(np.delete(series, 5), np.full(2999, 1_700_000_000_000))
+    assert list(zip(first.tolist(), last.tolist(), strict=True)) == [(1, 5), (7, 1023), (1024, 2047), (2048, 3000)]
