@@ -28,7 +28,7 @@ join series s using (group_id, node_id, device_id, metric, kind)
 
 _ADD: Final = """
 insert into series (group_id, node_id, device_id, metric, kind, datatype, unit) values %s
-on conflict (group_id, node_id, device_id, metric, kind) do nothing
+on conflict (group_id, node_id, device_id, metric, kind, version) do nothing
 """
 
 # Statements grow with the batch, and a hostile payload can name a hundred thousand metrics.

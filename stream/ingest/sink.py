@@ -77,7 +77,7 @@ where (query_id, batch_id) = (%s, %s)
 """
 _GAPS: Final = """
 insert into gap (group_id, node_id, device_id, declared_at, from_at, to_at, reason) values %s
-on conflict (group_id, node_id, device_id, from_at, to_at) do nothing
+on conflict (group_id, node_id, device_id, from_at, to_at) where kind = 'declared' do nothing
 """
 _CLIPS: Final = """
 insert into camera_event
@@ -87,7 +87,7 @@ on conflict (group_id, node_id, device_id, event_id, frame_no) do nothing return
 _DEAD_LETTERS: Final = """
 insert into dead_letter
   (kafka_topic, kafka_partition, kafka_offset, item, mqtt_topic, metric, reason, received_at, payload) values %s
-on conflict (kafka_topic, kafka_partition, kafka_offset, item) do nothing returning reason
+on conflict (kafka_topic, kafka_partition, kafka_offset, item, received_at) do nothing returning reason
 """
 
 
