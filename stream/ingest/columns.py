@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from stream.ingest.decode import decode_record
-from stream.ingest.rows import NumericReading, Record
+from contract.errors import CodecError
+from contract.records import DEAD_LETTER_TOPIC
+from contract.topics import MessageType
+from stream.errors import RejectedError
+from stream.ingest.decode import metric_rows, open_record, payload_rows
+from stream.ingest.plain import Columns, DataMessage, SeriesNumbers, read_plain
+from stream.ingest.rows import WHOLE_PAYLOAD, DeadLetter, NumericReading, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from stream.ingest.decode import KafkaRecord, Limits
+    from stream.ingest.plain import Rest
     from stream.ingest.rows import Row
+
+logger = logging.getLogger(__name__)
+
+_DATA: Final = {MessageType.NDATA, MessageType.DDATA}
 
 
 class SeriesName(NamedTuple):
@@ -88,31 +101,96 @@ class Readings:
 
 
 def decode_columns(
-    records: Sequence[KafkaRecord], limits: Limits, dead_letter_topic: str
+    records: Sequence[KafkaRecord], limits: Limits, dead_letter_topic: str = DEAD_LETTER_TOPIC
 ) -> tuple[Readings, list[Row]]:
-    """The numeric readings of records, and the rows of every other kind, both in the records' order."""
-    readings: list[tuple[NumericReading, int]] = []
-    others: list[Row] = []
-    for record in records:
-        opening, *rows = decode_record(record, limits, dead_letter_topic)
-        assert isinstance(opening, Record)  # it comes first, always
-        others.append(opening)
-        readings += [(row, opening.received_at_ms or 0) for row in rows if isinstance(row, NumericReading)]
-        others += [row for row in rows if not isinstance(row, NumericReading)]
-    return _columns(readings), others
+    """The numeric readings of records, and the rows of every other kind, both in the records' order.
+
+    They are those that `decode_record` gives. Total: a record that finds a fault in the decoder is set aside alone.
+    """
+    rows, messages = _opened(records, limits, dead_letter_topic)
+    numbers = SeriesNumbers()
+    try:
+        plain, rests = read_plain(messages, limits, numbers)
+    except Exception:  # what reads plain metrics is total too; were it not, there still is what reads all
+        logger.exception("%d messages found a fault in the decoder of plain metrics", len(messages))
+        plain, rests = Columns.of_rows([], numbers), dict.fromkeys(range(len(messages)))
+    refuted, exact = [], []
+    for place, rest in rests.items():
+        message = messages[place]
+        stands, found = _exactly(message, rest, limits, rows[message.record_no])
+        refuted += [] if stands else [message.record_no]
+        exact += [(message.record_no << 32 | at, message.source.received_at_ms, reading) for at, reading in found]
+    if refuted:
+        plain = plain.of(~np.isin(plain.rank >> 32, refuted))
+    return _readings(plain.merged(Columns.of_rows(exact, numbers)), numbers), list(chain.from_iterable(rows))
 
 
-def _columns(readings: Iterable[tuple[NumericReading, int]]) -> Readings:
-    places: dict[SeriesName, int] = {}
-    datatypes: dict[int, int] = {}
-    rows = []
-    for reading, received_at_ms in readings:
-        place = places.setdefault(SeriesName._make(reading[:4]), len(places))
-        datatypes[place] = reading.datatype
-        value = np.nan if reading.value is None else reading.value
-        times = reading.sampled_at_ms, received_at_ms
-        rows.append((place, *times, reading.is_historical, reading.quality, value))
-    columns = zip(*rows, strict=True) if rows else ((),) * len(_READINGS)
-    types = (np.int32, np.int64, np.int64, np.bool_, np.int16, np.float64)
-    arrays = (np.array(column, dtype) for column, dtype in zip(columns, types, strict=True))
-    return Readings(tuple(places), np.array(list(datatypes.values()), np.int16), *arrays)
+def _opened(
+    records: Sequence[KafkaRecord], limits: Limits, dead_letter_topic: str
+) -> tuple[list[list[Row]], list[DataMessage]]:
+    """The rows of each record, and the data messages, whose rows are still to come."""
+    rows: list[list[Row]] = []
+    messages: list[DataMessage] = []
+    for no, record in enumerate(records):
+        try:
+            opening, source = open_record(record, dead_letter_topic)
+            rows.append([opening])
+            if isinstance(source, DeadLetter):
+                rows[no].append(source)
+            elif source.topic.message_type in _DATA:
+                messages.append(DataMessage(no, record, source))
+            else:
+                rows[no] += payload_rows(record, source, limits)
+        except Exception as exc:  # noqa: BLE001 - one record that finds a fault must not stop all others
+            rows[no:] = [_set_aside(record, exc)]
+    return rows, messages
+
+
+def _exactly(
+    message: DataMessage, rest: Rest | None, limits: Limits, rows: list[Row]
+) -> tuple[bool, list[tuple[int, NumericReading]]]:
+    """Read what is left of a message, and append to `rows` what are no numeric readings.
+
+    Gives whether the plain ones stand that were found in it, and the numeric ones with their places.
+    """
+    try:
+        stands, placed = _placed_rows(message, rest, limits)
+    except Exception as exc:  # noqa: BLE001 - as above
+        rows[:] = _set_aside(message.record, exc)
+        return False, []
+    rows += [row for _, row in placed if not isinstance(row, NumericReading)]
+    return stands, [(place, row) for place, row in placed if isinstance(row, NumericReading)]
+
+
+def _placed_rows(message: DataMessage, rest: Rest | None, limits: Limits) -> tuple[bool, list[tuple[int, Row]]]:
+    if rest is not None:
+        # Dead letters are a payload's, and counted in it: where there would be any, it is read as a whole.
+        with suppress(CodecError, RejectedError):
+            rows = metric_rows(message.source, rest.encoded, limits)
+            return True, [(place, row) for place, row in zip(rest.places, rows, strict=True) if row is not None]
+    return False, list(enumerate(payload_rows(message.record, message.source, limits)))
+
+
+def _set_aside(record: KafkaRecord, exc: Exception) -> list[Row]:
+    at = (record.topic, record.partition, record.offset)
+    logger.error("record %s/%d/%d found a fault in the decoder", *at, exc_info=exc)
+    return [Record(*at), DeadLetter(*at, WHOLE_PAYLOAD, None, None, f"a fault in the decoder: {exc!r}", None, None)]
+
+
+def _readings(columns: Columns, numbers: SeriesNumbers) -> Readings:
+    """Without the series whose readings were all set aside."""
+    last = np.full(len(numbers.of), -1, np.int64)
+    last[columns.series_no] = np.arange(len(columns.series_no))  # of equal places the last one is kept
+    is_used = last >= 0
+    series = tuple(SeriesName._make(name) for name, used in zip(numbers.of, is_used.tolist(), strict=True) if used)
+    renumbered = (np.cumsum(is_used) - 1).astype(np.int32)
+    return Readings(
+        series,
+        columns.datatype[last[is_used]],
+        renumbered[columns.series_no],
+        columns.sampled_at_ms,
+        columns.received_at_ms,
+        columns.is_historical,
+        columns.quality,
+        columns.value,
+    )

@@ -6,55 +6,39 @@ a record read again next year gives the same rows.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from contract.clips import CLIP, ClipFrame
-from contract.datatypes import NUMERIC, TEXTS, DataType
-from contract.delivery import GAP, Gap
 from contract.errors import CodecError, HeaderError, TopicError
 from contract.records import DEAD_LETTER_TOPIC, RecordHeaders
-from contract.sparkplug import BD_SEQ, Quality, decode
+from contract.sparkplug import BD_SEQ, decode
 from contract.topics import UPSTREAM, MessageType, Topic, parse_topic
 from stream.errors import RejectedError
-from stream.ingest.rows import (
-    WHOLE_PAYLOAD,
-    CameraFrame,
-    DeadLetter,
-    GapDeclared,
-    NumericReading,
-    NumericSeries,
-    Presence,
-    Record,
-    TextReading,
-    TextSeries,
+from stream.ingest.metrics import (
+    END_OF_TIME_MS,
+    MAX_NAME_CHARACTERS,
+    is_no_reading,
+    is_no_series,
+    reading_row,
+    series_row,
 )
+from stream.ingest.rows import WHOLE_PAYLOAD, DeadLetter, Presence, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from contract.sparkplug import Metric, Payload
+    from contract.sparkplug import Payload
     from stream.ingest.rows import Row
 
-MAX_NAME_CHARACTERS: Final = 256
-MAX_TEXT_BYTES: Final = 64 * 1024
 KEPT_PAYLOAD_BYTES: Final = 64 * 1024
 # One 1 MB payload can hold half a million nameless metrics: past this many, the rest are only counted.
 MAX_REJECTED_PER_PAYLOAD: Final = 100
-_MAX_QUALITY: Final = 2**15 - 1
 _BD_SEQ_END: Final = 256
+_MAX_TOPICS: Final = 1 << 14  # some ten megabytes
 _MAX_STAMP: Final = 2**63 - 1
-# Times a timestamptz and a Python datetime can both hold: 1970 to 9999.
-_END_OF_TIME_MS: Final = 253_402_300_799_999
 _BIRTHS: Final = {MessageType.NBIRTH, MessageType.DBIRTH}
 _DEATHS: Final = {MessageType.NDEATH, MessageType.DDEATH}
-# What a node says to Sparkplug hosts, and did not measure.
-_CONTROL: Final = ("Node Control/", "Device Control/")
-# A birth announces clips, of which no series comes.
-_NO_SERIES: Final = frozenset({BD_SEQ, CLIP})
-_NO_READINGS: Final = frozenset({BD_SEQ})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +61,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
+class Source:
     """Whose payload it is, and when the bridge had it."""
 
     topic: Topic
@@ -85,39 +69,66 @@ class _Source:
 
     @property
     def key(self) -> tuple[str, str, str]:
+        """Group, node and device; the device is empty for the node's own."""
         return self.topic.group, self.topic.node, self.topic.device or ""
 
 
 def decode_record(record: KafkaRecord, limits: Limits, dead_letter_topic: str = DEAD_LETTER_TOPIC) -> list[Row]:
     """The rows of a record; its `Record` row comes first, always."""
+    opening, source = open_record(record, dead_letter_topic)
+    if isinstance(source, DeadLetter):
+        return [opening, source]
+    return [opening, *payload_rows(record, source, limits)]
+
+
+def open_record(record: KafkaRecord, dead_letter_topic: str = DEAD_LETTER_TOPIC) -> tuple[Record, Source | DeadLetter]:
+    """The record's own row, and whose payload it has, or why that is set aside unread."""
     try:
         headers = _headers(record)
     except HeaderError as exc:
-        return [_record(record), _dead_payload(record, str(exc))]
+        return _record(record), _dead_payload(record, str(exc))
+    told = headers.topic, headers.received_at_ms
     try:
-        source = _Source(_upstream_topic(headers.topic), headers.received_at_ms)
+        source = Source(_upstream_topic(headers.topic), headers.received_at_ms)
     except TopicError as exc:
         reason = headers.reason if record.topic == dead_letter_topic else None
-        return [_record(record), _dead_payload(record, reason or str(exc), headers)]
+        return _record(record), _dead_payload(record, reason or str(exc), told)
     opening = _record(record, source, headers)
     if record.topic == dead_letter_topic:
-        return [opening, _dead_payload(record, headers.reason or "the bridge gave no reason", headers)]
+        return opening, _dead_payload(record, headers.reason or "the bridge gave no reason", told)
     if record.value is None:
-        return [opening, _dead_payload(record, "the record has no value", headers)]
+        return opening, _dead_payload(record, "the record has no value", told)
+    return opening, source
+
+
+def payload_rows(record: KafkaRecord, source: Source, limits: Limits) -> list[Row]:
+    """The rows of an opened record's payload."""
     try:
-        payload = decode(record.value)
+        payload = decode(record.value or b"")
     except CodecError as exc:
-        return [opening, _dead_payload(record, str(exc), headers)]
-    return [opening, *_payload_rows(record, source, payload, limits)]
+        return [_dead_payload(record, str(exc), (str(source.topic), source.received_at_ms))]
+    return list(_payload_rows(record, source, payload, limits))
+
+
+def metric_rows(source: Source, encoded: bytes, limits: Limits) -> list[Row | None]:
+    """The row of each metric of a data message, None for what was not measured.
+
+    Raises CodecError and RejectedError where one of them, or all, would have to be set aside.
+    """
+    payload = decode(encoded)
+    if payload.rejected:
+        raise RejectedError(payload.rejected[0].reason)
+    return [None if is_no_reading(m.name) else reading_row(source, m, limits) for m in payload.metrics]
 
 
 def _headers(record: KafkaRecord) -> RecordHeaders:
     headers = RecordHeaders.from_kafka([(key, value) for key, value in record.headers if value is not None])
-    if not 0 < headers.received_at_ms <= _END_OF_TIME_MS:
-        raise HeaderError(f"received_at {headers.received_at_ms}: allowed are 1 to {_END_OF_TIME_MS} ms")
+    if not 0 < headers.received_at_ms <= END_OF_TIME_MS:
+        raise HeaderError(f"received_at {headers.received_at_ms}: allowed are 1 to {END_OF_TIME_MS} ms")
     return headers
 
 
+@lru_cache(_MAX_TOPICS)
 def _upstream_topic(text: str) -> Topic:
     topic = parse_topic(text)
     if topic.message_type not in UPSTREAM:
@@ -125,7 +136,7 @@ def _upstream_topic(text: str) -> Topic:
     return topic
 
 
-def _record(record: KafkaRecord, source: _Source | None = None, headers: RecordHeaders | None = None) -> Record:
+def _record(record: KafkaRecord, source: Source | None = None, headers: RecordHeaders | None = None) -> Record:
     opening = Record(record.topic, record.partition, record.offset)
     if source is None or headers is None:
         return opening
@@ -140,7 +151,7 @@ def _stamp(headers: RecordHeaders) -> tuple[int, int, int | None] | tuple[()]:
     return batch.epoch, batch.batch_no, oldest if oldest is not None and 0 < oldest <= batch.batch_no else None
 
 
-def _payload_rows(record: KafkaRecord, source: _Source, payload: Payload, limits: Limits) -> Iterator[Row]:
+def _payload_rows(record: KafkaRecord, source: Source, payload: Payload, limits: Limits) -> Iterator[Row]:
     kind = source.topic.message_type
     if kind in _DEATHS or kind in _BIRTHS:
         at = (record.topic, record.partition, record.offset)
@@ -148,12 +159,11 @@ def _payload_rows(record: KafkaRecord, source: _Source, payload: Payload, limits
     if kind in _DEATHS:
         return
     rejected = {item.index: (item.name, item.reason) for item in payload.rejected}
-    to_row: Callable[[_Source, Metric, Limits], Row] = _series if kind in _BIRTHS else _reading
-    passed_over = _NO_SERIES if kind in _BIRTHS else _NO_READINGS
+    to_row, is_passed_over = (series_row, is_no_series) if kind in _BIRTHS else (reading_row, is_no_reading)
     # Metrics that the codec rejected are missing from `metrics`, but count in the index.
     indices = [i for i in range(len(payload.metrics) + len(payload.rejected)) if i not in rejected]
     for index, metric in zip(indices, payload.metrics, strict=True):
-        if metric.name in passed_over or metric.name.startswith(_CONTROL):
+        if is_passed_over(metric.name):
             continue
         try:
             yield to_row(source, metric, limits)
@@ -167,134 +177,22 @@ def _bd_seq(payload: Payload) -> int | None:
     return next((number for number in numbers if 0 <= number < _BD_SEQ_END), None)
 
 
-def _series(source: _Source, metric: Metric, limits: Limits) -> Row:  # noqa: ARG001 - in _reading's place
-    _check_text(metric.name, "metric name", MAX_NAME_CHARACTERS)
-    if metric.unit is not None:
-        _check_text(metric.unit, "unit", MAX_NAME_CHARACTERS)
-    row_type = TextSeries if _is_text(metric.datatype) else NumericSeries
-    return row_type(*source.key, metric.name, metric.datatype, metric.unit)
-
-
-def _reading(source: _Source, metric: Metric, limits: Limits) -> Row:
-    _check_text(metric.name, "metric name", MAX_NAME_CHARACTERS)
-    if metric.name in _OWN_ROWS:
-        return _OWN_ROWS[metric.name](source, metric, limits)
-    _check_time(metric.timestamp_ms, source.received_at_ms, limits)
-    if not 0 <= metric.quality <= _MAX_QUALITY:
-        raise RejectedError(f"quality {metric.quality}: allowed are 0 to {_MAX_QUALITY}")
-    if metric.value is None and metric.quality == Quality.GOOD:
-        raise RejectedError("null with good quality: a point that could not be read needs a quality that says so")
-    opening = (
-        *source.key,
-        metric.name,
-        metric.datatype,
-        metric.timestamp_ms,
-        metric.is_historical,
-        int(metric.quality),
-    )
-    if _is_text(metric.datatype):
-        return TextReading(*opening, _text(metric))
-    return NumericReading(*opening, _number(metric))
-
-
-def _is_text(datatype: DataType) -> bool:
-    if datatype not in TEXTS and datatype not in NUMERIC and datatype != DataType.DATETIME:
-        raise RejectedError(f"{datatype.name} is not stored: allowed are numbers, booleans, times and texts")
-    return datatype in TEXTS
-
-
-def _number(metric: Metric) -> float | None:
-    """The number as float64, to which integers beyond 2**53 are rounded (docs/stream.md)."""
-    if metric.value is None:
-        return None
-    assert isinstance(metric.value, int | float)  # the codec holds a value to its datatype
-    value = float(metric.value)
-    if not math.isfinite(value):
-        raise RejectedError(f"{metric.datatype.name} {value}: a number must be finite")
-    return value / 1000 if metric.datatype == DataType.DATETIME else value
-
-
-def _text(metric: Metric) -> str | None:
-    if metric.value is None:
-        return None
-    assert isinstance(metric.value, str)  # the codec holds a value to its datatype
-    if len(metric.value.encode()) > MAX_TEXT_BYTES:
-        raise RejectedError(f"a text of {len(metric.value.encode())} bytes: allowed are {MAX_TEXT_BYTES}")
-    _check_text(metric.value, "text", MAX_TEXT_BYTES)
-    return metric.value
-
-
-def _gap(source: _Source, metric: Metric, limits: Limits) -> GapDeclared:
-    gap = Gap.from_metric(metric)
-    if not 0 < gap.from_ms <= gap.to_ms <= _latest(source.received_at_ms, limits):
-        times = f"from {_utc(gap.from_ms)} to {_utc(gap.to_ms)}"
-        raise RejectedError(f"a gap {times}, received {_utc(source.received_at_ms)}")
-    _check_text(gap.reason, "reason of a gap", MAX_TEXT_BYTES)
-    return GapDeclared(*source.key, source.received_at_ms, int(gap.from_ms), int(gap.to_ms), gap.reason)
-
-
-def _camera_frame(source: _Source, metric: Metric, limits: Limits) -> CameraFrame:
-    frame = ClipFrame.from_metric(metric)
-    for at_ms in (metric.timestamp_ms, frame.started_at_ms):
-        _check_time(at_ms, source.received_at_ms, limits)
-    return CameraFrame(
-        *source.key,
-        frame.event_id,
-        frame.frame_no,
-        frame.frames,
-        frame.kind,
-        frame.started_at_ms,
-        metric.timestamp_ms,
-        frame.jpeg,
-    )
-
-
-# Metrics of ours that are no readings.
-_OWN_ROWS: Final[dict[str, Callable[[_Source, Metric, Limits], Row]]] = {GAP: _gap, CLIP: _camera_frame}
-
-
-def _check_text(text: str, what: str, max_characters: int) -> None:
-    if len(text) > max_characters:
-        raise RejectedError(f"a {what} of {len(text)} characters: allowed are {max_characters}")
-    if "\0" in text:
-        raise RejectedError(f"a {what} with a NUL character, which PostgreSQL cannot store")
-
-
-def _check_time(sampled_at_ms: int, received_at_ms: int, limits: Limits) -> None:
-    if sampled_at_ms < received_at_ms - limits.max_age_ms:
-        age = f"more than {limits.max_age_ms / 86_400_000:g} days before"
-    elif sampled_at_ms > _latest(received_at_ms, limits):
-        age = f"more than {limits.max_future_ms / 1000:g} s after"
-    else:
-        return
-    raise RejectedError(f"sampled at {_utc(sampled_at_ms)}, {age} it was received ({_utc(received_at_ms)})")
-
-
-def _latest(received_at_ms: int, limits: Limits) -> int:
-    return min(received_at_ms + limits.max_future_ms, _END_OF_TIME_MS)
-
-
-def _utc(ms: int) -> str:
-    if ms > _END_OF_TIME_MS:
-        return f"{ms} ms"
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _dead_payload(record: KafkaRecord, reason: str, headers: RecordHeaders | None = None) -> DeadLetter:
+def _dead_payload(record: KafkaRecord, reason: str, told: tuple[str, int] | None = None) -> DeadLetter:
+    """`told`: the MQTT topic and when the bridge had it."""
     return DeadLetter(
         record.topic,
         record.partition,
         record.offset,
         WHOLE_PAYLOAD,
-        _shown(headers.topic) if headers else None,
+        _shown(told[0]) if told else None,
         None,
         _shown(reason),
-        headers.received_at_ms if headers else None,
+        told[1] if told else None,
         record.value and record.value[:KEPT_PAYLOAD_BYTES],
     )
 
 
-def _dead_metrics(record: KafkaRecord, source: _Source, rejected: dict[int, tuple[str, str]]) -> Iterator[DeadLetter]:
+def _dead_metrics(record: KafkaRecord, source: Source, rejected: dict[int, tuple[str, str]]) -> Iterator[DeadLetter]:
     told = sorted(rejected)[:MAX_REJECTED_PER_PAYLOAD]
     for index in told:
         name, reason = rejected[index]

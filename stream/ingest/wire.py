@@ -1,0 +1,247 @@
+"""Plain metrics - a number, of good quality, without properties - of many payloads, read off the wire at once.
+
+Protobuf's message objects cost several times what storing a reading does. Here a short Python loop finds where the
+metrics lie, and numpy reads their fields side by side. What is not plain, or not written as almost every encoder writes
+it (fields in the order of their numbers, each once), is only told to be so: `contract.sparkplug` reads everything.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import numpy as np
+
+from contract.datatypes import INTEGERS, DataType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from numpy.typing import NDArray
+
+    Bools: TypeAlias = NDArray[np.bool_]
+    Ints: TypeAlias = NDArray[np.int64]
+    Words: TypeAlias = NDArray[np.uint64]
+    Floats: TypeAlias = NDArray[np.float64]
+
+NOT_PLAIN: Final = -1
+MAX_NAME_BYTES: Final = 127  # whose length takes one byte
+
+# Protobuf's tags: field number << 3 | wire type.
+_PAYLOAD_TIMESTAMP: Final = 0x08
+_PAYLOAD_METRIC: Final = 0x12
+_PAYLOAD_SEQ: Final = 0x18
+_NAME: Final = 0x0A
+_ALIAS: Final = 0x10
+_TIMESTAMP: Final = 0x18
+_DATATYPE: Final = 0x20
+_IS_HISTORICAL: Final = 0x28
+_INT: Final = 0x50
+_LONG: Final = 0x58
+_FLOAT: Final = 0x65
+_DOUBLE: Final = 0x69
+_BOOLEAN: Final = 0x70
+
+_MORE: Final = 0x80  # in a varint: another byte follows
+_MAX_VARINT_BYTES: Final = 8  # of those that are read here
+# Fields are read eight bytes at a time, one behind the other, before it is asked whether they are the metric's own.
+_PADDING: Final = bytes(64)
+
+# Which datatype is carried in which field. [datatype, tag]
+_CARRIED: Final = np.zeros((256, 256), bool)
+_CARRIED[DataType.FLOAT, _FLOAT] = _CARRIED[DataType.DOUBLE, _DOUBLE] = _CARRIED[DataType.BOOLEAN, _BOOLEAN] = True
+_CARRIED[list(INTEGERS), _INT] = _CARRIED[list(INTEGERS), _LONG] = True
+# By datatype: a boolean is a number of one bit, and no number that is read here needs more than 56.
+_BITS: Final = np.ones(256, np.int64)
+_BITS[list(INTEGERS)] = [min(width.bits, 62) for width in INTEGERS.values()]
+_IS_SIGNED: Final = np.zeros(256, bool)
+_IS_SIGNED[list(INTEGERS)] = [width.signed for width in INTEGERS.values()]
+_UINT32: Final = (1 << 32) - 1
+
+# Of eight bytes at once: what says that another follows, and how the seven bits of each are brought together.
+_HIGH_BITS: Final = np.uint64(0x8080808080808080)
+_ONE: Final = np.uint64(1)
+_PACKING: Final = (
+    (np.uint64(0x007F007F007F007F), np.uint64(1)),
+    (np.uint64(0x00003FFF00003FFF), np.uint64(2)),
+    (np.uint64(0x000000000FFFFFFF), np.uint64(4)),
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """Where the metrics of payloads lie, in the payloads' order, m of them.
+
+    Offsets int64 [m]: `begin` of the metric's field in its payload, `named` behind its name, `end` behind itself.
+    `name_no` int64 [m]: the number that its name was given, or NOT_PLAIN. `metrics` int64 [payloads]: how many each
+    payload has, NOT_PLAIN where its own fields are not as expected; `times_ms` int64 [payloads]: its own time.
+    `payload_no`, `place` int64 [m]: of which payload a metric is, and its place among all of that one.
+    """
+
+    begin: Ints
+    named: Ints
+    end: Ints
+    name_no: Ints
+    metrics: Ints
+    times_ms: Ints
+    payload_no: Ints
+    place: Ints
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fields:
+    """The fields of m metrics; where `is_plain` is False the others mean nothing.
+
+    `datatype` uint8, `sampled_at_ms` int64, `is_historical` bool, `value` float64, `is_plain` bool, each [m].
+    """
+
+    datatype: NDArray[np.uint8]
+    sampled_at_ms: Ints
+    is_historical: Bools
+    value: Floats
+    is_plain: Bools
+
+
+def find_metrics(data: bytes, ends: Iterable[int], names: Iterable[Mapping[bytes, int]]) -> Layout:
+    """Where the metrics of payloads lie that stand in `data` one behind the other, each up to its end.
+
+    `names` gives, for each payload, the number of a metric's name.
+    """
+    places, counts, times = array("q"), [], []
+    at = 0
+    for end, numbers in zip(ends, names, strict=True):
+        before = len(places)
+        time_ms = _walk(data, at, end, numbers, places)
+        if time_ms is None:
+            del places[before:]
+        counts.append(NOT_PLAIN if time_ms is None else (len(places) - before) // 4)
+        times.append(time_ms or 0)
+        at = end
+    metrics, times_ms = np.array(counts, np.int64), np.array(times, np.int64)
+    lengths = np.maximum(metrics, 0)
+    payload_no = np.repeat(np.arange(len(metrics)), lengths)
+    place = np.arange(len(payload_no)) - (np.cumsum(lengths) - lengths)[payload_no]
+    begin, named, past, name_no = np.array(places, np.int64).reshape(-1, 4).T
+    return Layout(begin, named, past, name_no, metrics, times_ms, payload_no, place)
+
+
+def _walk(data: bytes, at: int, end: int, names: Mapping[bytes, int], places: array[int]) -> int | None:
+    """Append the places of a payload's metrics; its time, or None where something else than expected was met."""
+    time_ms = 0
+    try:
+        while at < end:
+            begin, tag, size = at, data[at], data[at + 1]
+            at += 2
+            if size >= _MORE:
+                size, at = _varint(data, at - 1)
+            if tag == _PAYLOAD_METRIC:
+                named = at + 2 + data[at + 1]
+                name = data[at + 2 : named] if data[at] == _NAME else b""
+                at += size
+                places.extend((begin, named, at, names[name] if named < at else NOT_PLAIN))
+            elif tag == _PAYLOAD_TIMESTAMP:
+                time_ms = size
+            elif tag != _PAYLOAD_SEQ:
+                return None
+    except IndexError:
+        return None
+    return time_ms if at == end else None
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """A number, and where it ends; raises IndexError when it is cut off, or longer than those that are read here."""
+    number = 0
+    for place in range(_MAX_VARINT_BYTES):
+        byte = data[at + place]
+        number |= (byte & ~_MORE) << 7 * place
+        if byte < _MORE:
+            return number, at + place + 1
+    raise IndexError
+
+
+def read_fields(data: bytes, layout: Layout) -> Fields:
+    """The fields of the metrics in `data`."""
+    payload_times = layout.times_ms[layout.payload_no]
+    return _Reader(data).fields(layout.named, layout.end, layout.name_no != NOT_PLAIN, payload_times)
+
+
+class _Reader:
+    """Reads at many places of a buffer at once; each method takes and gives arrays [m]."""
+
+    def __init__(self, data: bytes) -> None:
+        padded = data + _PADDING
+        size = len(padded) - 8
+        self._bytes = np.frombuffer(padded, np.uint8)
+        # The same bytes as words that begin at every byte: an index is an offset.
+        self._words: Words = np.ndarray((size,), "<u8", padded, strides=(1,))
+        self._floats: NDArray[np.float32] = np.ndarray((size,), "<f4", padded, strides=(1,))
+        self._doubles: Floats = np.ndarray((size,), "<f8", padded, strides=(1,))
+        self._last = len(data)
+
+    def fields(self, at: Ints, end: Ints, is_plain: Bools, payload_times_ms: Ints) -> Fields:
+        """The fields of metrics behind their names."""
+        at = np.where(is_plain, at, self._last)
+        _, _, at = self._optional(_ALIAS, at)
+        has_time, times_ms, at = self._optional(_TIMESTAMP, at)
+        is_plain &= self._bytes[at] == _DATATYPE
+        datatype = self._bytes[at + 1]
+        has_history, historical, at = self._optional(_IS_HISTORICAL, at + 2)
+        is_plain &= historical <= 1
+        is_plain &= _CARRIED[datatype, self._bytes[at]]
+        value, is_value, at = self._value(datatype, np.where(is_plain, at, self._last))
+        is_plain &= is_value & (at == end)
+        return Fields(
+            datatype,
+            np.where(has_time, times_ms, payload_times_ms),
+            has_history & (historical == 1),
+            value,
+            is_plain,
+        )
+
+    def _optional(self, tag: int, at: Ints) -> tuple[Bools, Ints, Ints]:
+        """Where there is a varint field of this tag, its number (0 where there is none), and what comes behind it."""
+        is_there = self._bytes[at] == tag
+        numbers = np.zeros(len(at), np.int64)
+        places = np.flatnonzero(is_there)
+        if len(places):
+            at = at.copy()
+            numbers[places], at[places] = self._varint(at[places] + 1)
+        return is_there, numbers, at
+
+    def _varint(self, at: Ints) -> tuple[Ints, Ints]:
+        """Numbers and where they end: at the end of all data where one is longer than eight bytes."""
+        word = self._words[at]
+        stops = ~word & _HIGH_BITS
+        stop = stops & (~stops + _ONE)  # the lowest bit that is set: that of the last byte
+        word &= stop | (stop - _ONE)
+        word &= ~_HIGH_BITS
+        for keep, shift in _PACKING:
+            word = word & keep | (word & ~keep) >> shift
+        width = np.frexp(stop.astype(np.float64))[1] >> 3
+        return word.astype(np.int64), np.where(width > 0, at + width, self._last)
+
+    def _value(self, datatype: NDArray[np.uint8], at: Ints) -> tuple[Floats, Bools, Ints]:
+        """Values, which of them are good, and where they end."""
+        tag, at = self._bytes[at], at + 1
+        value, is_good, end = np.zeros(len(at)), np.ones(len(at), bool), at.copy()
+        for of_tag, numbers in ((_FLOAT, self._floats), (_DOUBLE, self._doubles)):
+            places = np.flatnonzero(tag == of_tag)
+            value[places] = numbers[at[places]]
+            end[places] += numbers.itemsize
+        places = np.flatnonzero((tag != _FLOAT) & (tag != _DOUBLE))
+        if len(places):
+            wire, end[places] = self._varint(at[places])
+            wire[tag[places] == _INT] &= _UINT32  # as protobuf reads a number that is too long for its field
+            value[places], is_good[places] = _unwrapped(wire, datatype[places])
+        return value, is_good & np.isfinite(value), end
+
+
+def _unwrapped(wire: Ints, datatype: NDArray[np.uint8]) -> tuple[Floats, Bools]:
+    """What unsigned numbers stand for, as `contract.datatypes.unwrap` has it, and whether they stand for anything."""
+    bits, is_signed = _BITS[datatype], _IS_SIGNED[datatype]
+    high = (1 << (bits - is_signed)) - 1
+    wraps_to = np.where(wire >> (bits - 1) == 1, bits, np.where(wire >> 31 == 1, np.maximum(bits, 32), 0))
+    number = np.where(is_signed & (wraps_to > 0), wire - (1 << wraps_to), wire)
+    is_good = (number <= high) & (number >= np.where(is_signed, -high - 1, 0))
+    return np.where(datatype == DataType.DATETIME, number / 1000, number), is_good
