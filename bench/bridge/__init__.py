@@ -1,0 +1,1 @@
+"""The bridge beside a client that only acknowledges and beside Telegraf: `python -m bench.bridge`."""
