@@ -99,6 +99,24 @@ class Readings:
         places = zip(*(column.to_pylist() for column in names), strict=True)
         return cls(tuple(map(SeriesName._make, places)), datatypes.to_numpy(), **columns)
 
+    @classmethod
+    def concatenated(cls, parts: Sequence[Readings]) -> Readings:
+        """The readings of all parts, one behind the other."""
+        parts = parts or [_NO_READINGS]
+        numbers: dict[SeriesName, int] = {}
+        renumbered = [np.array([numbers.setdefault(n, len(numbers)) for n in p.series], np.int32) for p in parts]
+        datatypes = np.zeros(len(numbers), np.int16)
+        for part, places in zip(parts, renumbered, strict=True):
+            datatypes[places] = part.datatypes  # the last one counts
+        series_no = [places[part.series_no] for part, places in zip(parts, renumbered, strict=True)]
+        others = (np.concatenate([getattr(part, name) for part in parts]) for name in _READINGS.names[1:])
+        return cls(tuple(numbers), datatypes, np.concatenate(series_no), *others)
+
+
+_NO_READINGS: Final = Readings(
+    (), np.empty(0, np.int16), *(np.empty(0, dtype) for dtype in ("i4", "i8", "i8", "?", "i2", "f8"))
+)
+
 
 def decode_columns(
     records: Sequence[KafkaRecord], limits: Limits, dead_letter_topic: str = DEAD_LETTER_TOPIC

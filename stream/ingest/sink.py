@@ -15,14 +15,14 @@ from psycopg2.extras import execute_values
 
 from stream.connection import translated
 from stream.ingest import copy, pending
-from stream.ingest.batch import NUMERIC, TEXT, series_of, sorted_once, to_numpy
+from stream.ingest.batch import NUMERIC, TEXT, series_of, series_of_readings, sorted_once, to_numpy
+from stream.ingest.continuity import store_continuity
 from stream.ingest.letters import bounded
 from stream.ingest.presence import store_presence, utc
 from stream.ingest.rows import (
     CameraFrame,
     DeadLetter,
     GapDeclared,
-    NumericReading,
     NumericSeries,
     TextReading,
     TextSeries,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection, cursor
 
     from stream.ingest.batch import Batch, Offsets, Percentiles
+    from stream.ingest.columns import Readings
     from stream.ingest.series import SeriesDictionary
 
 logger = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ def store(opened: connection, series: SeriesDictionary, key: BatchKey, batch: Ba
     """
     with translated(opened):
         _announce(series, batch)
-        numeric = _readings(batch.of(NumericReading), series)
+        numeric = _readings(batch.readings, series)
         texts = _texts(batch.of(TextReading), series)
         offsets = batch.offsets()
         with opened.cursor() as cursor:
@@ -129,14 +130,14 @@ def _announce(series: SeriesDictionary, batch: Batch) -> None:
             series.announce(series_of(rows, kind), rows["unit"].to_pylist())
 
 
-def _readings(rows: pa.Table, series: SeriesDictionary) -> _Rows | None:
-    if not rows.num_rows:
+def _readings(readings: Readings, series: SeriesDictionary) -> _Rows | None:
+    if not len(readings.value):
         return None
-    ids, times = series.ids(series_of(rows, NUMERIC)), to_numpy(rows["sampled_at_ms"], np.int64)
-    places = sorted_once(ids, times)
-    values, quality = to_numpy(rows["value"], np.float64), to_numpy(rows["quality"], np.int16)
-    encoded = copy.readings(ids[places], times[places], values[places], quality[places])
-    return _Rows(encoded, len(places), rows.num_rows, pending.encoded(ids[places], times[places]))
+    all_ids = series.ids(series_of_readings(readings))
+    places = sorted_once(all_ids, readings.sampled_at_ms)
+    ids, times = all_ids[places], readings.sampled_at_ms[places]
+    encoded = copy.readings(ids, times, readings.value[places], readings.quality[places])
+    return _Rows(encoded, len(places), len(all_ids), pending.encoded(ids, times))
 
 
 def _texts(rows: pa.Table, series: SeriesDictionary) -> _Rows | None:
@@ -170,6 +171,7 @@ def _enter(cursor: cursor, key: BatchKey, offsets: Offsets, earlier: Offsets) ->
 
 def _store_rows(cursor: cursor, numeric: _Rows | None, texts: _Rows | None, batch: Batch) -> Stored:
     store_presence(cursor, batch)
+    store_continuity(cursor, batch)
     if numeric and numeric.notes:
         pending.note(cursor, numeric.notes)
     readings = _copy_in(cursor, "reading", numeric) if numeric else 0

@@ -15,8 +15,9 @@ from contract.datatypes import DataType
 from contract.records import PAYLOAD_TOPIC, RecordHeaders
 from contract.sparkplug import Metric, Payload, encode
 from db import migrate, roles
-from stream.ingest.decode import KafkaRecord, Limits, decode_record
-from stream.ingest.rows import SCHEMA, to_batches
+from stream.ingest.decode import KafkaRecord, Limits
+from stream.ingest.rows import SCHEMA
+from stream.ingest.transform import batches_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -95,8 +96,7 @@ def table_of() -> Callable[..., pa.Table]:
     import pyarrow as pa  # noqa: PLC0415 - beside its use
 
     def collect(*records: KafkaRecord) -> pa.Table:
-        rows = [row for record in records for row in decode_record(record, LIMITS)]
-        return pa.Table.from_batches(to_batches(rows), SCHEMA)
+        return pa.Table.from_batches(batches_of(records, LIMITS), SCHEMA)
 
     return collect
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from contract.datatypes import DataType
 from contract.sparkplug import Metric
 from stream.ingest import copy
-from stream.ingest.batch import NUMERIC, Batch, SeriesKey, series_of, sorted_once
-from stream.ingest.rows import NumericReading, NumericSeries
+from stream.ingest.batch import NUMERIC, TEXT, Batch, SeriesKey, series_of, series_of_readings, sorted_once
+from stream.ingest.rows import NumericSeries, TextReading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +78,8 @@ def test_texts_survive_the_binary_format(rows: list[tuple[int, str | None]]) -> 
     ]
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3))))
+# Ids of one 16-bit half and of both.
+@given(st.lists(st.tuples(st.integers(0, 3) | st.sampled_from([2**16, 2**16 + 1, 2**31 - 1]), st.integers(0, 3))))
 def test_sorting_keeps_the_first_of_each_series_and_time(rows: list[tuple[int, int]]) -> None:
     ids, times = np.array([i for i, _ in rows], np.int32), np.array([t for _, t in rows], np.int64)
     expected = sorted({row: place for place, row in reversed(list(enumerate(rows)))}.items())
@@ -89,13 +90,16 @@ def test_series_are_told_apart_whatever_their_names_hold(
     table_of: Callable[..., pa.Table], payload_record: Callable[..., Any]
 ) -> None:
     names = ["a", "a\x1fb", "\x1f", "ä/b", "a"]
-    table = table_of(*(payload_record({name: 1.0}, offset=n, node=f"n{n % 2}") for n, name in enumerate(names)))
-    column = series_of(Batch(table).of(NumericReading), NUMERIC)
-    assert [column.keys[place] for place in column.places] == [
-        SeriesKey("g", f"n{n % 2}", "d", name, NUMERIC) for n, name in enumerate(names)
-    ]
-    assert len(column.keys) == 4
-    assert column.datatypes == (10,) * 4
+    for value, kind, datatype in ((1.0, NUMERIC, 10), ("one", TEXT, 12)):
+        batch = Batch(
+            table_of(*(payload_record({name: value}, offset=n, node=f"n{n % 2}") for n, name in enumerate(names)))
+        )
+        column = series_of_readings(batch.readings) if kind == NUMERIC else series_of(batch.of(TextReading), TEXT)
+        assert [column.keys[place] for place in column.places] == [
+            SeriesKey("g", f"n{n % 2}", "d", name, kind) for n, name in enumerate(names)
+        ]
+        assert len(column.keys) == 4
+        assert column.datatypes == (datatype,) * 4
 
 
 def test_offsets_are_those_after_the_last_record_even_of_records_without_rows(

@@ -295,7 +295,7 @@ def test_any_record_gives_rows_that_fit_the_schema_and_the_database(
 ) -> None:
     opening, *rows = decode_record(KafkaRecord(topic, 0, 1, headers, value), LIMITS)
     assert isinstance(opening, Record)
-    for batch in to_batches([opening, *rows]):
+    for batch in to_batches(row for row in (opening, *rows) if not isinstance(row, NumericReading)):
         assert batch.schema == SCHEMA
     for row in rows:
         assert "\0" not in "".join(field for field in row if isinstance(field, str))

@@ -19,8 +19,7 @@ from db import migrate, roles
 from stack import Timescale
 from stream.connection import check_tables
 from stream.errors import FatalError, StopRequested
-from stream.ingest.batch import NUMERIC, Batch, series_of
-from stream.ingest.rows import NumericReading
+from stream.ingest.batch import Batch, series_of_readings
 from stream.ingest.series import SeriesDictionary
 from stream.ingest.sink import BatchKey
 from stream.ingest.writer import Writer, retrying
@@ -240,8 +239,8 @@ def test_a_dictionary_that_is_full_starts_anew(migrated: Database, payload_recor
     with closing(psycopg2.connect(migrated.writer)) as opened:
         series = SeriesDictionary(opened, max_known=10)
         for n in range(5):
-            rows = Batch(table_of(payload_record({f"m{n}-{i}": 1.0 for i in range(6)}))).of(NumericReading)
-            ids = series.ids(series_of(rows, NUMERIC))
+            readings = Batch(table_of(payload_record({f"m{n}-{i}": 1.0 for i in range(6)}))).readings
+            ids = series.ids(series_of_readings(readings))
             assert len(set(ids.tolist())) == 6
             assert len(series._ids) <= 16
     assert migrated.one("select count(*) from series") == 30
