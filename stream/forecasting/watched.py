@@ -88,6 +88,11 @@ def edge_device(binding: Binding, model: str, watched: Watched) -> Device | None
     return Device.parse(binding.edge.format(model=model, subject=watched.subject, **_names(watched.device)))
 
 
+def edge_pattern(template: str) -> str:
+    """A regular expression of whatever device the template may come to."""
+    return "^" + _any_in(template) + "$"
+
+
 def patterns(binding: Binding, manifest: Manifest) -> Iterator[tuple[str, str]]:
     """Regular expressions of the devices and metrics that may be looked at, in PostgreSQL's and Python's sense."""
     for source in manifest.sources:
