@@ -1,18 +1,24 @@
-"""`python -m db`: migrate, status, login."""
+"""`python -m db`: migrate, status, login, maintain."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import os
+import signal
 import sys
+import threading
+from typing import Final
 
 import psycopg2
 
-from db import migrate, roles
+from db import maintain, migrate, roles
 from db.errors import DbError, SettingsError
 
 _EPILOG = "The database is named by the environment variable HEADWATER_DSN (a libpq URI or key=value string)."
+
+# A partial minute on a dashboard is as old as that.
+_LONGEST_EVERY_S: Final = 86_400.0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -30,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         "status",
         parents=[waiting],
         epilog=_EPILOG,
-        help="list the migrations; exit status 1 while some are pending",
+        help="migrations, roll-ups, sizes and retention; exit status 1 while migrations are pending",
     )
     login = commands.add_parser(
         "login",
@@ -39,7 +45,29 @@ def _parser() -> argparse.ArgumentParser:
         help="let a role log in, with the password in HEADWATER_DB_PASSWORD",
     )
     login.add_argument("role", choices=roles.ROLES)
+    _add_maintain(
+        commands.add_parser(
+            "maintain",
+            parents=[waiting],
+            epilog=_EPILOG + " The role headwater_maintainer is enough.",
+            help="bring roll-ups up to date and remove what is kept no longer, again and again until SIGTERM",
+        )
+    )
     return parser
+
+
+def _add_maintain(parser: argparse.ArgumentParser) -> None:
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--every", type=_seconds, default=60.0, metavar="S", help="seconds between passes (default: 60)")
+    how.add_argument("--once", action="store_true", help="one pass, which prints what it did")
+    how.add_argument("--dry-run", action="store_true", help="only print what there is to do")
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 1 <= seconds <= _LONGEST_EVERY_S:
+        raise argparse.ArgumentTypeError(f"{text} s: allowed are 1 to {_LONGEST_EVERY_S:g}")
+    return seconds
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -76,7 +104,20 @@ def _run(options: argparse.Namespace) -> int:
             password = _required("HEADWATER_DB_PASSWORD", f"put the password for {options.role} in it")
             roles.allow_login(dsn, options.role, password, options.wait)
             print(f"{options.role} may log in")
+        case "maintain" if options.dry_run:
+            print("\n".join(maintain.plan(dsn, options.wait)))
+        case "maintain" if options.once:
+            print("\n".join(maintain.once(dsn, options.wait)))
+        case "maintain":
+            _maintain(dsn, options.every)
     return 0
+
+
+def _maintain(dsn: str, every_s: float) -> None:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    maintain.Maintainer(dsn, every_s).run(stop)
 
 
 def _required(variable: str, advice: str) -> str:
@@ -91,6 +132,7 @@ def _show(found: migrate.Status) -> int:
     print(f"PostgreSQL {found.server.version}, TimescaleDB {found.server.timescaledb} ({edition})")
     for step in found.steps:
         print(f"  {'applied' if step.applied else 'pending'}  {step.name}")
+    print("\n".join(found.report), end="\n" if found.report else "")
     return 1 if found.pending else 0
 
 

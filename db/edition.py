@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 import psycopg2
 from psycopg2 import sql
 
+from db import community
+
 if TYPE_CHECKING:
     from psycopg2.extensions import connection, cursor
 
@@ -26,7 +28,21 @@ def settle(opened: connection) -> None:
         (edition,) = cursor.fetchone() or (None,)
         if edition == APACHE:
             _unschedule_history_job(cursor)
-        # The Community edition's columnstore, retention and continuous aggregates will be set up here.
+            _tell_of_community_parts(cursor)
+        cursor.execute("select to_regclass('retention') is not null")
+        (migrated,) = cursor.fetchone() or (False,)
+    if edition != APACHE and migrated:
+        community.settle(opened)
+
+
+def _tell_of_community_parts(cursor: cursor) -> None:
+    cursor.execute("select exists (select from timescaledb_information.continuous_aggregates)")
+    (found,) = cursor.fetchone() or (False,)
+    if found:
+        logger.warning(
+            "this database was set up under TimescaleDB's Community edition, and its licence is now apache: roll-ups, "
+            "retention and compression stand still until timescaledb.license is 'timescale' again"
+        )
 
 
 def _unschedule_history_job(cursor: cursor) -> None:

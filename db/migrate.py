@@ -14,7 +14,7 @@ from yoyo import read_migrations
 from yoyo.backends.core.postgresql import PostgresqlBackend
 from yoyo.connections import DatabaseURI
 
-from db import edition, server
+from db import edition, report, server
 from db.errors import MigrationError
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class Status:
 
     server: server.Server
     steps: tuple[Step, ...]
+    report: tuple[str, ...] = ()
 
     @property
     def pending(self) -> tuple[str, ...]:
@@ -134,7 +135,7 @@ def _status(opened: connection, directory: Path) -> Status:
         if (cursor.fetchone() or (False,))[0]:
             cursor.execute(f"select migration_id from {_TABLE}")  # noqa: S608 - a constant
             booked = {name for (name,) in cursor.fetchall()}
-    return Status(found, tuple(Step(m.id, m.id in booked) for m in _read(directory)))
+    return Status(found, tuple(Step(m.id, m.id in booked) for m in _read(directory)), tuple(report.lines(opened)))
 
 
 def _read(directory: Path) -> Any:  # noqa: ANN401 - yoyo's MigrationList

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg2
 
@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 _OLDEST_SERVER: Final = 150000
 _OLDEST_TIMESCALEDB: Final = (2, 13)
 _RETRY_S: Final = 0.5
+# A host that vanishes without a word must be noticed: libpq would wait for hours.
+_TIMEOUTS: Final[dict[str, Any]] = {"connect_timeout": 5, "keepalives_idle": 30, "tcp_user_timeout": 60_000}
 
 _FACTS: Final = """
 select current_setting('server_version_num')::int,
@@ -47,7 +49,7 @@ def connect(dsn: str, wait_s: float) -> connection:
     told = False
     while True:
         try:
-            opened = psycopg2.connect(dsn, connect_timeout=5, application_name="headwater db")
+            opened = psycopg2.connect(dsn, application_name="headwater db", **_TIMEOUTS)
         except psycopg2.OperationalError as exc:
             if time.monotonic() >= deadline:
                 raise ServerError(f"no connection to the database after {wait_s:g} s: {str(exc).strip()}") from exc

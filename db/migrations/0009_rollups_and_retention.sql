@@ -14,9 +14,9 @@ begin
     null;
   end;
   execute format('grant connect on database %I to headwater_maintainer', current_database());
+  grant headwater_reader to headwater_maintainer;
 end
 $$;
-grant usage on schema public to headwater_maintainer;
 
 set local role headwater_owner;
 
@@ -120,6 +120,7 @@ insert into retention (table_name, time_column, keep) values
   ('analysis_batch', 'committed_at', '30 days'),
   ('node_status', 'at', '365 days'),
   ('gap', 'declared_at', '365 days'),
+  ('node_event', 'at', '365 days'),
   ('late_reading', 'noted_at', '90 days'),
   ('bar', 'starts_at', null),
   ('trend', 'at', '90 days'),
@@ -279,7 +280,6 @@ comment on function retain is 'retain_table() for each, once; call it again whil
 
 revoke execute on function roll_up_level, roll_up, retain_table, retain from public;
 grant execute on function roll_up, retain_table, retain to headwater_maintainer;
-grant select on rollup_pending, retention to headwater_maintainer;
 grant insert on rollup_pending to headwater_writer;
 grant select on rollup_pending, retention, rollup_1m, rollup_1h, rollup_1d, reading_1m, reading_1h, reading_1d
   to headwater_reader;
