@@ -77,6 +77,7 @@ alter table series
   add column valid_from timestamptz,
   drop constraint series_group_id_node_id_device_id_metric_kind_key,
   add constraint series_key unique (group_id, node_id, device_id, metric, kind, version);
+create index series_changed on series (series_id) where version > 1;
 comment on column series.version is 'counts up when a birth announces another datatype or unit';
 comment on column series.valid_from is 'readings sampled from then on belong to this version; null: from the beginning';
 comment on column series.datatype is 'Sparkplug B datatype';

@@ -1,18 +1,73 @@
-"""Which dead letters of a batch are kept: a node that sends garbage at full rate must not fill the database."""
+"""Dead letters that the store itself writes, and which of a batch are kept.
+
+A node that sends garbage at full rate must not fill the database.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from operator import itemgetter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import numpy as np
+
+from contract.topics import NAMESPACE
+from stream.ingest.rows import WHOLE_PAYLOAD, DeadLetter
+from stream.ingest.series import REFUSED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from stream.ingest.rows import DeadLetter
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from stream.ingest.batch import SeriesColumn
+
+NodeName: TypeAlias = tuple[str, str]
+"""Group and node."""
 
 MAX_LETTERS: Final = 1000
 MAX_PAYLOAD_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Readings of a node that were not stored, since it has as many series as are allowed."""
+
+    readings: int
+    metrics: int
+    example: str
+
+
+def left_out(column: SeriesColumn, ids: NDArray[np.int32]) -> dict[NodeName, LeftOut]:
+    """By node, what was left out of readings [n] with these series' numbers, int32 [n]."""
+    found: dict[NodeName, LeftOut] = {}
+    if (ids != REFUSED).all():
+        return found
+    counts = np.bincount(column.places[ids == REFUSED], minlength=len(column.keys)).tolist()
+    for key, count in zip(column.keys, counts, strict=True):
+        if count:
+            before = found.get(key[:2], LeftOut(0, 0, key.metric))
+            found[key[:2]] = LeftOut(before.readings + count, before.metrics + 1, before.example)
+    return found
+
+
+def letters_of(nodes: Mapping[NodeName, LeftOut], records: pa.Table) -> Iterator[DeadLetter]:
+    """A letter for each record of these nodes, any of which may have held what was left out."""
+    if not nodes:
+        return
+    names = ("kafka_topic", "kafka_partition", "kafka_offset", "received_at_ms", "group_id", "node_id")
+    for topic, partition, offset, at_ms, *node in zip(*(records[name].to_pylist() for name in names), strict=True):
+        group_id, node_id = node
+        told = nodes.get((group_id, node_id))
+        if told is not None:
+            of = f"{NAMESPACE}/{group_id}/+/{node_id}"
+            reason = (
+                f"the node has as many series as are allowed (limits.max_series_per_node): {told.readings} readings of "
+                f"{told.metrics} new metrics of it are left out of this micro-batch, among them {told.example!r:.100}"
+            )
+            yield DeadLetter(topic, partition, offset, WHOLE_PAYLOAD, of, None, reason, at_ms, None)
 
 
 def bounded(

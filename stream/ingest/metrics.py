@@ -25,6 +25,8 @@ MAX_TEXT_BYTES: Final = 64 * 1024
 # Times a timestamptz and a Python datetime can both hold: 1970 to 9999.
 END_OF_TIME_MS: Final = 253_402_300_799_999
 _MAX_QUALITY: Final = 2**15 - 1
+# Births are sent as they are made; a time that is further off is of a wrong clock, or that of an old value.
+_BIRTH_TRAVELS_MS: Final = 60_000
 # What a node says to Sparkplug hosts, and did not measure.
 _CONTROL: Final = ("Node Control/", "Device Control/")
 
@@ -51,7 +53,9 @@ def series_row(source: Source, metric: Metric, limits: Limits) -> Row:  # noqa: 
     if metric.unit is not None:
         _check_text(metric.unit, "unit", MAX_NAME_CHARACTERS)
     row_type = TextSeries if _is_text(metric.datatype) else NumericSeries
-    return row_type(*source.key, metric.name, metric.datatype, metric.unit)
+    is_clock_right = abs(metric.timestamp_ms - source.received_at_ms) <= _BIRTH_TRAVELS_MS
+    announced_at_ms = metric.timestamp_ms if is_clock_right else source.received_at_ms
+    return row_type(*source.key, metric.name, metric.datatype, metric.unit, announced_at_ms)
 
 
 def reading_row(source: Source, metric: Metric, limits: Limits) -> Row:

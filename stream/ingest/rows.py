@@ -61,7 +61,7 @@ class TextReading(NamedTuple):
 
 
 class NumericSeries(NamedTuple):
-    """A metric that a birth announced, whose readings are numbers."""
+    """A metric that a birth announced, whose readings are numbers; when is by the node's clock if that is right."""
 
     group_id: str
     node_id: str
@@ -69,10 +69,11 @@ class NumericSeries(NamedTuple):
     metric: str
     datatype: int
     unit: str | None
+    announced_at_ms: int | None = None
 
 
 class TextSeries(NamedTuple):
-    """A metric that a birth announced, whose readings are texts."""
+    """A metric that a birth announced, whose readings are texts; when is as in NumericSeries."""
 
     group_id: str
     node_id: str
@@ -80,6 +81,7 @@ class TextSeries(NamedTuple):
     metric: str
     datatype: int
     unit: str | None
+    announced_at_ms: int | None = None
 
 
 class Presence(NamedTuple):
@@ -200,6 +202,7 @@ SCHEMA: Final = pa.schema(
         "readings": pa.binary(),
         "text": pa.string(),
         "unit": pa.string(),
+        "announced_at_ms": pa.int64(),
         "online": pa.bool_(),
         "bd_seq": pa.int64(),
         "from_ms": pa.int64(),

@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from dataclasses import dataclass
-from itertools import starmap
+from itertools import chain, starmap
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -17,19 +17,22 @@ from stream.connection import translated
 from stream.ingest import copy, pending
 from stream.ingest.batch import NUMERIC, TEXT, series_of, series_of_readings, sorted_once, to_numpy
 from stream.ingest.continuity import store_continuity
-from stream.ingest.letters import bounded
+from stream.ingest.letters import bounded, left_out, letters_of
 from stream.ingest.presence import store_presence, utc
 from stream.ingest.rows import (
     CameraFrame,
     DeadLetter,
     GapDeclared,
     NumericSeries,
+    Record,
     TextReading,
     TextSeries,
 )
+from stream.ingest.series import REFUSED
 
 if TYPE_CHECKING:
     import io
+    from collections.abc import Mapping
     from uuid import UUID
 
     import pyarrow as pa
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
     from stream.ingest.batch import Batch, Offsets, Percentiles
     from stream.ingest.columns import Readings
+    from stream.ingest.letters import LeftOut, NodeName
     from stream.ingest.series import SeriesDictionary
 
 logger = logging.getLogger(__name__)
@@ -120,6 +124,7 @@ class _Rows:
     encoded: io.BytesIO
     distinct: int
     delivered: int
+    left_out: Mapping[NodeName, LeftOut]
     notes: io.BytesIO | None = None
 
 
@@ -127,27 +132,32 @@ def _announce(series: SeriesDictionary, batch: Batch) -> None:
     for row_type, kind in ((NumericSeries, NUMERIC), (TextSeries, TEXT)):
         rows = batch.of(row_type)
         if rows.num_rows:
-            series.announce(series_of(rows, kind), rows["unit"].to_pylist())
+            series.announce(rows, kind)
 
 
 def _readings(readings: Readings, series: SeriesDictionary) -> _Rows | None:
     if not len(readings.value):
         return None
-    all_ids = series.ids(series_of_readings(readings))
+    column = series_of_readings(readings)
+    all_ids = series.ids(column, readings.sampled_at_ms)
     places = sorted_once(all_ids, readings.sampled_at_ms)
+    places = places[all_ids[places] != REFUSED]
     ids, times = all_ids[places], readings.sampled_at_ms[places]
     encoded = copy.readings(ids, times, readings.value[places], readings.quality[places])
-    return _Rows(encoded, len(places), len(all_ids), pending.encoded(ids, times))
+    delivered = int((all_ids != REFUSED).sum())
+    return _Rows(encoded, len(places), delivered, left_out(column, all_ids), pending.encoded(ids, times))
 
 
 def _texts(rows: pa.Table, series: SeriesDictionary) -> _Rows | None:
     if not rows.num_rows:
         return None
-    ids, times = series.ids(series_of(rows, TEXT)), to_numpy(rows["sampled_at_ms"], np.int64)
+    column, times = series_of(rows, TEXT), to_numpy(rows["sampled_at_ms"], np.int64)
+    ids = series.ids(column, times)
     places = sorted_once(ids, times)
+    places = places[ids[places] != REFUSED]
     texts = rows["text"].take(places).to_pylist()
     encoded = copy.texts(ids[places], times[places], texts, to_numpy(rows["quality"], np.int16)[places])
-    return _Rows(encoded, len(places), rows.num_rows)
+    return _Rows(encoded, len(places), int((ids != REFUSED).sum()), left_out(column, ids))
 
 
 def _enter(cursor: cursor, key: BatchKey, offsets: Offsets, earlier: Offsets) -> bool:
@@ -180,14 +190,15 @@ def _store_rows(cursor: cursor, numeric: _Rows | None, texts: _Rows | None, batc
     clips, clips_again = _store_clips(cursor, batch.of(CameraFrame))
     gaps = [_with_times(gap, 3, 4, 5) for gap in _tuples(batch.of(GapDeclared))]
     execute_values(cursor, _GAPS, gaps)
-    letters, left_out = bounded(starmap(DeadLetter, _tuples(batch.of(DeadLetter))))
+    unknown = (letter for kind in (numeric, texts) if kind for letter in letters_of(kind.left_out, batch.of(Record)))
+    letters, unkept = bounded(chain(starmap(DeadLetter, _tuples(batch.of(DeadLetter))), unknown))
     rows = [_with_times(letter, 7) for letter in letters]
     # Small pages: each letter can carry 64 KiB.
     reasons = execute_values(cursor, _DEAD_LETTERS, rows, page_size=100, fetch=True) if rows else []
     latency = batch.latency(time.time_ns() // 1_000_000)
     last_reason = reasons[-1][0] if reasons else None
     again = delivered - readings - text_rows + clips_again
-    return Stored(readings, text_rows, clips, again, len(reasons) + left_out, last_reason, latency)
+    return Stored(readings, text_rows, clips, again, len(reasons) + unkept, last_reason, latency)
 
 
 def _store_clips(cursor: cursor, rows: pa.Table) -> tuple[int, int]:
