@@ -35,16 +35,30 @@ _TAKEN_TIMEOUT_S: Final = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Who publishes what: `metrics` readings of one device in each message of each node."""
+    """Who publishes what: `nodes` nodes with a device of `metrics` metrics each.
+
+    A message has `readings` readings, all metrics once unless told otherwise; the metrics take turns.
+    """
 
     nodes: int = 10
     metrics: int = 20
+    readings: int | None = None
     group: str = GROUP
 
     @property
     def series(self) -> int:
         """How many series there are."""
         return self.nodes * self.metrics
+
+    @property
+    def readings_a_message(self) -> int:
+        """How many readings a message has."""
+        return self.metrics if self.readings is None else self.readings
+
+    @property
+    def span_ms(self) -> int:
+        """How many ms later than the first reading of a message its last was sampled: as often as metrics repeat."""
+        return (self.readings_a_message - 1) // self.metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +96,13 @@ def birth(fleet: Fleet, node: int, at_ms: int) -> Message:
 
 
 def data(fleet: Fleet, node: int, batch: BatchId, at_ms: int) -> Message:
-    """A stamped DDATA of a node's whole device at one time."""
+    """A stamped DDATA of a node's device, sampled at one time, or from then on where metrics repeat."""
+    size = fleet.readings_a_message
+    first = (batch.batch_no - 1) * size
+    numbers = [((first + place) % fleet.metrics, place // fleet.metrics) for place in range(size)]
     metrics = tuple(
-        Metric(metric_name(m), DataType.DOUBLE, value_of(node, m, batch.batch_no), at_ms) for m in range(fleet.metrics)
+        Metric(metric_name(m), DataType.DOUBLE, value_of(node, m, batch.batch_no), at_ms + later)
+        for m, later in numbers
     )
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho's
     # It keeps nothing, having the broker's word.
@@ -145,8 +163,9 @@ def run(
         time.sleep(max(0.0, began + number / messages_per_second - time.monotonic()))
         node = number % fleet.nodes
         batches[node] += 1
-        last_ms[node] = max(last_ms[node] + 1, time.time_ns() // 1_000_000)
-        publisher.publish(data(fleet, node, BatchId(epoch, batches[node]), last_ms[node]))
+        at_ms = max(last_ms[node] + 1, time.time_ns() // 1_000_000)
+        last_ms[node] = at_ms + fleet.span_ms
+        publisher.publish(data(fleet, node, BatchId(epoch, batches[node]), at_ms))
         number += 1
     return batches
 
@@ -156,11 +175,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.fleet", description=__doc__.partition("\n")[0])
     parser.add_argument("--port", type=int, required=True, help="Mosquitto's, on loopback")
     parser.add_argument("--nodes", type=int, default=10, help="nodes that take turns (10)")
-    parser.add_argument("--metrics", type=int, default=20, help="readings in each message (20)")
+    parser.add_argument("--metrics", type=int, default=20, help="of each node (20)")
+    parser.add_argument("--readings", type=int, help="in each message (all metrics once)")
     parser.add_argument("--messages-per-second", type=float, default=50.0, help="of all nodes together (50)")
     parser.add_argument("--seconds", type=float, default=30.0, help="for so long (30)")
     options = parser.parse_args(arguments)
-    fleet = Fleet(options.nodes, options.metrics)
+    fleet = Fleet(options.nodes, options.metrics, options.readings)
     publisher = Publisher(options.port)
     until = time.monotonic() + options.seconds
     batches = run(

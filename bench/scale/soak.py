@@ -1,0 +1,76 @@
+"""Memory over a long run at steady load: how much a part grows in an hour, and whether that is nothing."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from bench.fleet import Fleet
+from bench.scale.system import Load, System
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+WATCHED: Final = ("bridge", "driver", "jvm", "workers")
+_SAMPLE_EVERY_S: Final = 5.0
+# The first part of a run is caches filling: not counted.
+_WARM_SHARE: Final = 0.3
+# Less than this share of the memory in an hour is called flat, whatever its error.
+_FLAT_SHARE: Final = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """MiB in an hour, with its standard error; `mean_mib` is what it grows from."""
+
+    mib_per_h: float
+    error: float
+    mean_mib: float
+
+    @property
+    def flat(self) -> bool:
+        """Whether no growth is seen: within twice its error, or below a hundredth of the memory in an hour."""
+        return self.mib_per_h < max(2 * self.error, _FLAT_SHARE * self.mean_mib)
+
+
+def soak(minutes: float, rate: float, stream: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
+    """For each part an array [samples, 3]: hours, PSS and RSS in MiB; a thousand series of ten nodes."""
+    load = Load(Fleet(10, 100, 10), rate)
+    with tempfile.TemporaryDirectory(prefix="bench-soak-") as scratch, System(Path(scratch), stream) as system:
+        system.publish(load, minutes * 60 + 600)
+        system.await_stored(1)
+        began_s = time.monotonic()
+        samples: dict[str, list[tuple[float, float, float]]] = {part: [] for part in WATCHED}
+        while (passed_s := time.monotonic() - began_s) < minutes * 60:
+            costs = system.costs()
+            for part in WATCHED:
+                samples[part].append((passed_s / 3600, costs[part].pss_mib, costs[part].rss_mib))
+            time.sleep(_SAMPLE_EVERY_S)
+        return {part: np.array(found) for part, found in samples.items()}
+
+
+def slope(hours: NDArray[np.float64], mib: NDArray[np.float64]) -> Slope:
+    """Least squares over what comes after the warm-up, both [samples].
+
+    Neighbouring samples are alike, so the error counts fewer of them: n (1 - r) / (1 + r), r the residuals' correlation
+    with their predecessors (Bayley and Hammersley 1946, for r that falls off geometrically).
+    """
+    warm = hours >= hours[0] + _WARM_SHARE * (hours[-1] - hours[0])
+    x, y = hours[warm], mib[warm]
+    centred = x - x.mean()
+    spread = float(centred @ centred)
+    rise = float(centred @ y) / spread
+    residuals = y - y.mean() - rise * centred
+    power = float(residuals @ residuals)
+    r = min(max(float(residuals[1:] @ residuals[:-1]) / power, 0.0), 0.99) if power else 0.0
+    effective = max(3.0, len(x) * (1 - r) / (1 + r))
+    error = math.sqrt(power / spread * len(x) / effective / max(1, len(x) - 2))
+    return Slope(rise, error, float(y.mean()))
