@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from stream.analysis.arrivals import Floats, Slots
+    from stream.analysis.arrivals import Slots
 
 
 def rounds(slot: Slots) -> Iterator[NDArray[np.intp]]:
@@ -68,19 +68,13 @@ class SlotState:
         """Of these series."""
         return np.asarray(self._arrays[name][slot])
 
+    def forget(self, slot: Slots) -> None:
+        """These series are new again."""
+        for name, field in self._fields.items():
+            self._arrays[name][slot] = field.initial
+
     def put(self, slot: Slots, **columns: NDArray[Any]) -> Self:
         """What these series are now; a slot stands in `slot` once."""
         for name, column in columns.items():
             self._arrays[name][slot] = column
         return self
-
-
-def follow_quantile(estimate: Floats, seen: Floats, level: float, pace: Floats | float) -> Floats:
-    """A running quantile of positive values [n], one step on; an estimate of 0 or below takes what was seen.
-
-    Multiplicative, so that it needs to know no unit, and an outlier counts as one value and not by its size: Yazidi
-    and Hammer, "Multiplicative Update Methods for Incremental Quantile Estimation", IEEE Transactions on Cybernetics
-    49(3), 2019. `pace` is how far it goes in one step, as a logarithm, at most.
-    """
-    sign = np.where(seen > estimate, level, np.where(seen < estimate, level - 1.0, 0.0))
-    return np.asarray(np.where(estimate > 0, estimate * np.exp(pace * sign), seen), np.float64)

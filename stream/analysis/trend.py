@@ -16,7 +16,8 @@ from pydantic import Field
 
 from contract.config import Config
 from stream.analysis import rounds
-from stream.analysis.rounds import SlotState, follow_quantile
+from stream.analysis.rounds import SlotState
+from stream.analysis.spread import ROUNDING, follow_quantile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,8 +38,6 @@ _CADENCE_PACE: Final = 0.05
 _TYPICAL_PACE: Final = 0.05
 # Of the typical change: a series that rests mostly is not off by less.
 _FLOOR: Final = 0.3
-# Of a value: what is smaller is how computers round.
-_ROUNDING: Final = 1e-9
 _LARGEST: Final = 1e100
 
 
@@ -137,7 +136,8 @@ class Trends:
                 told[:, places], regime[places] = self._told(now)
                 is_told[places] = now["count"] >= self._settings.warmup_steps
         ends_ms = steps.at_ms[is_told] + self._step_ms
-        return TrendRows(steps.slot[is_told], ends_ms, *told[:, is_told], regime[is_told])
+        level, slope, error, volatility = told[:, is_told]
+        return TrendRows(steps.slot[is_told], ends_ms, level, slope, error, volatility, regime[is_told])
 
     def _stepped(self, slot: Slots, at_ms: Times, value: Floats) -> _Columns:
         """The state of these series after their next step, all [n]."""
@@ -178,8 +178,10 @@ class Trends:
         gain_level, gain_slope = grown["p_level"] / factor, grown["p_both"] / factor
         share = 1 / np.clip(count - 1, 1, settings.memory_steps)
         variance = np.where(count > 1, was["variance"] + share * (used**2 / factor - was["variance"]), 0.0)
-        off = _over(used, np.sqrt(variance * factor))
-        correlated = was["correlated"] + share * (off * was["last"] - was["correlated"])
+        off = _over(used, scale)
+        # Cut off as well: a change is not to be explained by what it does to the correlation.
+        both = np.clip(off * was["last"], -settings.clip, settings.clip)
+        correlated = was["correlated"] + share * (both - was["correlated"])
         return {
             "level": expected + gain_level * used,
             "slope": was["slope"] + gain_slope * used,
@@ -189,7 +191,7 @@ class Trends:
             "variance": variance,
             "last": off,
             "correlated": np.where(count > 1, correlated, 0.0),
-            **self._summed(was, _over(used, scale)),
+            **self._summed(was, off),
         }
 
     def _grown(self, was: _Columns, cadence_s: Floats, elapsed_s: Floats) -> _Columns:
@@ -234,7 +236,7 @@ class Trends:
         """Level, slope, its standard error and volatility [4, n], and the regime [n]."""
         volatility = np.sqrt(now["variance"])
         error = volatility * np.sqrt(now["p_slope"] * _inflation(now["correlated"]))
-        least = _ROUNDING * np.abs(now["level"]) / now["cadence_s"]
+        least = ROUNDING * np.abs(now["level"]) / now["cadence_s"]
         is_trend = np.abs(now["slope"]) > np.maximum(self._settings.significant * error, least)
         regime = np.where(is_trend, np.where(now["slope"] > 0, _UP, _DOWN), _FLAT)
         regime = np.where(now["changed"] > 0, _CHANGED, regime).astype(np.int8)
@@ -244,7 +246,7 @@ class Trends:
 def _typical(was: _Columns, value: Floats) -> Floats:
     """The median change from one step to the next, of those that changed: the least that a step can be off."""
     change = np.abs(value - was["value"])
-    has_changed = change > _ROUNDING * np.abs(value)
+    has_changed = change > ROUNDING * np.abs(value)
     return np.where(has_changed, follow_quantile(was["typical"], change, 0.5, _TYPICAL_PACE), was["typical"])
 
 
