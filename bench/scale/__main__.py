@@ -3,9 +3,9 @@
     python -m bench.scale [--rate 4000] [--seconds 60] [--plot FILE] [--quick]
     python -m bench.scale --soak 30 [--plot FILE]
 
-Every point runs on servers of its own, at a fixed rate of readings, with the defaults of bridge and stream. A part's cost
-is the CPU time of its processes between two looks, both at steady load. The first also prints what 10, 1,000 and 100,000
-nodes would need at these prices (docs/sizing.md).
+Every point runs on servers of its own, at a fixed rate of readings, with the defaults of bridge and stream. A part's
+cost is the CPU time of its processes between two looks, both at steady load. The first also prints what 10, 1,000 and
+100,000 nodes would need at these prices (docs/sizing.md).
 """
 
 from __future__ import annotations
@@ -51,10 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=60.0, help="for which each point is watched (60)")
     parser.add_argument("--series", type=int, nargs="*", default=[10, 100, 1000, 10_000], help="10 100 1000 10000")
     parser.add_argument("--nodes", type=int, nargs="*", default=[1, 10, 100, 500], help="1 10 100 500")
-    parser.add_argument("--sizes", type=int, nargs="*", default=[1, 100], help="readings in a message (1 100)")
-    parser.add_argument(
-        "--rates", type=int, nargs="*", default=[1000], help="other rates, for what idling costs (1000)"
-    )
+    parser.add_argument("--sizes", type=int, nargs="*", default=[30, 100], help="readings in a message (30 100)")
+    parser.add_argument("--rates", type=int, nargs="*", default=[1000, 12_000], help="other rates (1000 12000)")
     parser.add_argument("--stream", type=Path, metavar="YAML", help="more of the stream's configuration")
     parser.add_argument(
         "--soak", type=float, nargs="?", const=30.0, metavar="MINUTES", help="watch memory instead (30 minutes)"
@@ -66,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _sweep(options: argparse.Namespace, stream: Mapping[str, Any]) -> None:
     if options.quick:
-        options.series, options.nodes, options.sizes, options.rates = [10, 1000], [100], [100], []
+        options.series, options.nodes, options.sizes, options.rates = [10, 1000], [100], [100], [2000]
         options.rate, options.seconds = min(options.rate, 1000.0), min(options.seconds, 10.0)
     measured = []
     for point in points(options.rate, options.series, options.nodes, options.sizes, options.rates):
@@ -92,9 +90,8 @@ def _say_growth(measured: Sequence[Measured], varied: str) -> None:
     if len(measured) > 1:
         first, last = measured[0], measured[-1]
         ratio = last.ours_per_million / first.ours_per_million
-        print(
-            f"a reading costs {ratio:.2f} times as much with {last.point.value:,} {varied} as with {first.point.value:,}"
-        )
+        counts = f"{last.point.value:,} {varied} as with {first.point.value:,}"
+        print(f"a reading costs {ratio:.2f} times as much with {counts}")
 
 
 def _costs(measured: Sequence[Measured]) -> Table:

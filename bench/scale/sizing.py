@@ -68,7 +68,7 @@ def disk(measured: Sequence[Measured]) -> Bytes:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What so many nodes need; disk is a day's in GB, `kafka_gb` of one replica; `busiest` is the part that takes most."""
+    """What so many nodes need; disk is a day's in GB, `kafka_gb` of one replica."""
 
     nodes: int
     messages_per_s: float

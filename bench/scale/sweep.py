@@ -60,15 +60,18 @@ class Measured:
 def points(
     rate: float, series: Sequence[int], nodes: Sequence[int], sizes: Sequence[int], rates: Sequence[int]
 ) -> Iterator[Point]:
-    """Series at ten nodes; nodes at a thousand series; readings in a message, and the rate itself, at both."""
+    """Series at ten nodes; nodes at a thousand series; the rate, and readings in a message, at both.
+
+    Messages of other sizes are sent at the highest rate: at a trickle each wakes everybody up, and would seem dear.
+    """
     for count in series:
         yield Point("series", count, Load(Fleet(min(10, count), max(1, count // 10), _READINGS), rate))
     for count in nodes:
         yield Point("nodes", count, Load(Fleet(count, max(1, 1000 // count), _READINGS), rate))
+    for other in rates:
+        yield Point("readings a second", other, Load(Fleet(10, 100, _READINGS), other))
     for size in sizes:
-        yield Point("readings a message", size, Load(Fleet(10, 100, size), rate))
-    for part in rates:
-        yield Point("readings a second", part, Load(Fleet(10, 100, _READINGS), part))
+        yield Point("readings a message", size, Load(Fleet(10, 100, size), max([rate, *rates])))
 
 
 def measure(point: Point, seconds: float, stream: Mapping[str, Any]) -> Measured:
