@@ -6,10 +6,14 @@ import argparse
 import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from contract.config import ConfigError, read_config
 from stream.config import StreamConfig
 from stream.errors import FatalError
+
+if TYPE_CHECKING:
+    from stream.run import Part
 
 _EPILOG = "The database is named by the environment variable HEADWATER_DSN, or by database.dsn_file."
 
@@ -22,7 +26,8 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run until SIGTERM or SIGINT", epilog=_EPILOG)
     run.add_argument("config", type=Path, help="a YAML file; stream/examples/stream.yaml is a sample")
     run.add_argument("--master", metavar="URL", help="where Spark runs, instead of spark.master: local[2], spark://...")
-    run.add_argument("--once", action="store_true", help="store what Kafka holds now, and stop")
+    run.add_argument("--only", choices=("ingest", "analysis", "forecasting"), help="one part of the job alone")
+    run.add_argument("--once", action="store_true", help="store what Kafka holds now, and stop; without forecasting")
     check = commands.add_parser("check", help="only say whether a configuration is right")
     check.add_argument("config", type=Path)
     return parser
@@ -39,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "check":
             print(f"{options.config} is right")
             return 0
-        return _run(config, options.master, once=options.once)
+        return _run(config, options.master, once=options.once, only=options.only)
     except ConfigError as exc:
         print(exc, file=sys.stderr)
         return 2
@@ -48,13 +53,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
-def _run(config: StreamConfig, master: str | None, *, once: bool) -> int:
+def _run(config: StreamConfig, master: str | None, *, once: bool, only: Part | None) -> int:
     # Spark takes a second to import: not for --help or a wrong configuration.
     from stream.run import run  # noqa: PLC0415  # heavy: loaded where it is used
 
     if master:
         config = config.model_copy(update={"spark": config.spark.model_copy(update={"master": master})})
-    run(config, once=once)
+    run(config, once=once, only=only)
     return 0
 
 

@@ -12,6 +12,8 @@ from pydantic import Field
 
 from contract.config import Config, ConfigError
 from contract.records import DEAD_LETTER_TOPIC, PAYLOAD_TOPIC
+from stream.analysis.config import AnalysisConfig
+from stream.forecasting.config import ForecastingConfig  # noqa: TC001 - pydantic reads it from the annotations
 from stream.ingest.decode import Limits
 
 _DSN_VARIABLE = "HEADWATER_DSN"
@@ -112,4 +114,8 @@ class StreamConfig(Config):
     stop_timeout_s: float = Field(30.0, gt=0, description="seconds that a stop waits for the batch in hand")
     health: HealthConfig | None = Field(None, description="health over HTTP; none: no port is opened")
     limits: LimitsConfig = LimitsConfig()
+    analysis: AnalysisConfig | None = Field(
+        AnalysisConfig(), description="bars, trends and anomalies of the readings; null: none"
+    )
+    forecasting: ForecastingConfig | None = Field(None, description="models that are run in the job; none: none is")
     spark: SparkConfig

@@ -1,4 +1,4 @@
-"""What the stream has done and how it stands, for GET /healthz."""
+"""What the stream's queries have done and how they stand, for GET /healthz."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Reach: TypeAlias = Literal["ok", "away"]
 
 @dataclass(slots=True)
 class Progress:
-    """Written by the stream's threads, each its own fields, and read by any.
+    """Of one query; written by its threads, each its own fields, and read by any.
 
     `lag` is the records of Kafka's fullest partition that were not stored at the last look, None before the first;
     `last_commit_at` is UTC ms.
@@ -29,9 +29,13 @@ class Progress:
     kafka: Reach = "ok"
 
     def committed(self, stored: Stored | None) -> None:
-        """Take note of a commit; None: of a batch that was found stored."""
+        """Take note of a commit of readings; None: of a batch that was found stored."""
+        self.note(stored.readings + stored.texts if stored else 0)
+
+    def note(self, rows: int) -> None:
+        """Take note of a commit."""
         self.batches += 1
-        self.rows += stored.readings + stored.texts if stored else 0
+        self.rows += rows
         self.last_commit_at = time.time_ns() // 1_000_000
 
     def document(self) -> dict[str, object]:

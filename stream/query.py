@@ -1,4 +1,4 @@
-"""The streaming query, started again from its checkpoint for as long as Kafka takes to come back."""
+"""The streaming queries, each started again from its checkpoint for as long as Kafka takes to come back."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import re
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 from uuid import UUID
 
 from py4j.protocol import Py4JError  # type: ignore[import-untyped]  # py4j publishes no types
@@ -19,13 +19,14 @@ from stream.ingest.transform import MAX_BYTES_PER_PARTITION, decoded
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.streaming.query import StreamingQuery
 
     from stream.config import StreamConfig
     from stream.ingest.writer import Writer
+    from stream.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,9 @@ _IDLE: Final = {"Waiting for next trigger", "Waiting for data to arrive"}
 _DATA_LOSS: Final = ("KAFKA_DATA_LOSS", "Some data may have been lost")
 _EXCEPTION: Final = re.compile(r"^(?:Caused by: )?(?:[\w$]+\.)*([\w$]+(?:Exception|Error): .+)$", re.MULTILINE)
 
+# A FatalError that was raised in a worker.
+_FATAL: Final = re.compile(r"^stream\.errors\.FatalError: (.+)$", re.MULTILINE)
+
 # Kafka's clients wait for minutes by default; we would rather say that it is away, and try again.
 _CLIENT_OPTIONS: Final = {
     "default.api.timeout.ms": "20000",
@@ -48,15 +52,76 @@ _CLIENT_OPTIONS: Final = {
 }
 
 
-class Supervisor:
-    """Keeps the query running until it is told to stop."""
+class Query(Protocol):
+    """What Spark runs: Kafka's records on their way to the database."""
 
-    def __init__(self, spark: SparkSession, config: StreamConfig, writer: Writer, stop: threading.Event) -> None:
+    name: str
+    progress: Progress
+    checkpoint_dir: str
+    trigger_interval_s: float
+
+    @property
+    def failure(self) -> FatalError | None:
+        """Why it cannot go on; Spark passes exceptions on as text only."""
+
+    def rows(self) -> DataFrame:
+        """The streaming DataFrame whose micro-batches are written."""
+
+    def write(self, rows: DataFrame, batch_id: int) -> None:
+        """Store a micro-batch."""
+
+    def tell(self) -> None:
+        """Log what there is to tell of the last minute."""
+
+
+class Ingest:
+    """Readings, texts and all else that records hold, into the tables."""
+
+    name = "ingest"
+
+    def __init__(self, spark: SparkSession, config: StreamConfig, writer: Writer) -> None:
         self._spark = spark
         self._config = config
         self._writer = writer
+        self.progress = writer.progress
+        self.checkpoint_dir = config.checkpoint_dir
+        self.trigger_interval_s = config.trigger_interval_s
+        self.tell = writer.tell
+
+    @property
+    def failure(self) -> FatalError | None:
+        """As `Query.failure`."""
+        return self._writer.failure
+
+    def rows(self) -> DataFrame:
+        """Kafka's own columns: a batch is decoded as it is written."""
+        topics = self._config.topics
+        limit = self._config.kafka.max_offsets_per_trigger
+        return read_kafka(self._spark, self._config, (topics.payloads, topics.dead_letters), limit)
+
+    def write(self, rows: DataFrame, batch_id: int) -> None:
+        """Decode and store a micro-batch, in one piece or several."""
+        limits, dead_letters = self._config.limits.limits(), self._config.topics.dead_letters
+        for batch in pieces(rows, lambda piece: decoded(piece, limits, dead_letters, MAX_BYTES_PER_PARTITION)):
+            self._writer.write(BatchKey(query_id(rows), batch_id), batch)
+
+
+def query_id(rows: DataFrame) -> UUID:
+    """The id of the query that a micro-batch is of."""
+    found = rows.sparkSession.sparkContext.getLocalProperty("sql.streaming.queryId")
+    assert found is not None  # Spark sets it around every batch
+    return UUID(found)
+
+
+class Supervisor:
+    """Keeps a query running until it is told to stop."""
+
+    def __init__(self, spark: SparkSession, query: Query, stop: threading.Event, stop_timeout_s: float = 30.0) -> None:
+        self._spark = spark
+        self._query = query
         self._stop = stop
-        self._progress = writer.progress
+        self._stop_timeout_s = stop_timeout_s
+        self._progress = query.progress
         self._failing_since: float | None = None
         self._look_at = 0.0
 
@@ -72,7 +137,11 @@ class Supervisor:
                 return
             self._raise_fatal(failure)
             if self._failing_since is None:
-                logger.warning("the query failed, nothing is lost, trying from its checkpoint: %s", summary(failure))
+                logger.warning(
+                    "the query failed, nothing is lost, trying from its checkpoint: %s: %s",
+                    self._query.name,
+                    summary(failure),
+                )
                 logger.debug("%s", failure)
                 self._failing_since, delay_s = time.monotonic(), _FIRST_DELAY_S
                 self._progress.kafka = "away"
@@ -90,7 +159,7 @@ class Supervisor:
             if self._works_not_yet() and (self._progress.batches > batches or query.status["message"] in _IDLE):
                 self._works()
             self._look(query)
-            self._writer.tell()
+            self._query.tell()
             self._stop.wait(_POLL_S)
         if self._stop.is_set():
             self._progress.state = "stopping"
@@ -105,7 +174,9 @@ class Supervisor:
     def _works(self) -> None:
         self._progress.state, self._progress.kafka = "running", "ok"
         if self._failing_since is not None:
-            logger.info("the query runs again after %.1f s", time.monotonic() - self._failing_since)
+            logger.info(
+                "the query runs again after %.1f s: %s", time.monotonic() - self._failing_since, self._query.name
+            )
             self._failing_since = None
 
     def _look(self, query: StreamingQuery) -> None:
@@ -118,31 +189,27 @@ class Supervisor:
             self._progress.lag = None if behind is None else int(behind)
 
     def _start(self, *, once: bool) -> StreamingQuery:
-        records = read_kafka(self._spark, self._config)
-        writing = records.writeStream.queryName("ingest").foreachBatch(self._write)
-        writing = writing.option("checkpointLocation", self._config.checkpoint_dir)
+        # A thread's own: tasks of one query do not wait for all of another's.
+        self._spark.sparkContext.setLocalProperty("spark.scheduler.pool", self._query.name)
+        writing = self._query.rows().writeStream.queryName(self._query.name).foreachBatch(self._query.write)
+        writing = writing.option("checkpointLocation", self._query.checkpoint_dir)
         if once:
             return writing.trigger(availableNow=True).start()
-        return writing.trigger(processingTime=f"{round(self._config.trigger_interval_s * 1000)} milliseconds").start()
-
-    def _write(self, records: DataFrame, batch_id: int) -> None:
-        query_id = records.sparkSession.sparkContext.getLocalProperty("sql.streaming.queryId")
-        assert query_id is not None  # Spark sets it around every batch
-        limits, dead_letters = self._config.limits.limits(), self._config.topics.dead_letters
-        for batch in pieces(records, lambda piece: decoded(piece, limits, dead_letters, MAX_BYTES_PER_PARTITION)):
-            self._writer.write(BatchKey(UUID(query_id), batch_id), batch)
+        return writing.trigger(processingTime=f"{round(self._query.trigger_interval_s * 1000)} milliseconds").start()
 
     def _end(self, query: StreamingQuery) -> None:
         """Let the batch in hand finish: a stop in the middle of one throws, and it would have to be done again."""
-        deadline = time.monotonic() + self._config.stop_timeout_s
+        deadline = time.monotonic() + self._stop_timeout_s
         while query.isActive and query.status["isTriggerActive"] and time.monotonic() < deadline:
             time.sleep(_STOP_POLL_S)
         with suppress(StreamingQueryException, Py4JError):
             query.stop()
 
     def _raise_fatal(self, failure: str) -> None:
-        if self._writer.failure:
-            raise self._writer.failure
+        if self._query.failure:
+            raise self._query.failure
+        if told := _FATAL.search(failure):
+            raise FatalError(told.group(1))
         if any(words in failure for words in _DATA_LOSS):
             raise FatalError(
                 f"Kafka no longer has records that were not read yet: {summary(failure)}\n"
@@ -165,19 +232,19 @@ def pieces(records: DataFrame, decode: Callable[[DataFrame], DataFrame]) -> Iter
         yield batch
 
 
-def read_kafka(spark: SparkSession, config: StreamConfig) -> DataFrame:
-    """The records of the payload and dead-letter topics, as Spark's Kafka source gives them."""
+def read_kafka(spark: SparkSession, config: StreamConfig, topics: Sequence[str], max_offsets: int) -> DataFrame:
+    """The records of topics, as Spark's Kafka source gives them."""
     kafka = config.kafka
     clients = {f"kafka.{name}": value for name, value in (_CLIENT_OPTIONS | kafka.options).items()}
     reader = spark.readStream.format("kafka").options(**clients)
     return reader.options(
         **{
             "kafka.bootstrap.servers": ",".join(kafka.bootstrap_servers),
-            "subscribe": f"{config.topics.payloads},{config.topics.dead_letters}",
+            "subscribe": ",".join(topics),
             "startingOffsets": "earliest",
             "includeHeaders": "true",
             "failOnDataLoss": str(kafka.fail_on_data_loss).lower(),
-            "maxOffsetsPerTrigger": str(kafka.max_offsets_per_trigger),
+            "maxOffsetsPerTrigger": str(max_offsets),
         }
     ).load()
 

@@ -35,6 +35,8 @@ _LEAN: Final = {
     "spark.sql.streaming.minBatchesToRetain": "20",
     "spark.sql.session.timeZone": "UTC",
     "spark.python.worker.reuse": "true",
+    # Tasks of one query do not wait for all of another's.
+    "spark.scheduler.mode": "FAIR",
     # A payload can be a megabyte: a batch to Python is bounded in bytes, too.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "1000",
     "spark.sql.execution.arrow.maxBytesPerBatch": str(32 << 20),

@@ -118,9 +118,12 @@ create table late_reading (
   bucket_at  timestamptz not null,
   readings   bigint not null check (readings > 0),
   noted_at   timestamptz not null default clock_timestamp(),
+  query_id   uuid not null,
   constraint late_reading_key unique (series_id, bucket_at)
 );
 comment on table late_reading is 'readings that came past the watermark, by the hour they are of: stored, but not in bars and trends until a replay';
+
+comment on column late_reading.query_id is 'who counted: a query that reads the log again from its beginning counts anew';
 
 create table analysis_batch (
   query_id     uuid not null,

@@ -16,7 +16,7 @@ from stack import wait_until
 from stream.config import StreamConfig
 from stream.errors import FatalError
 from stream.ingest.writer import Writer
-from stream.query import Supervisor
+from stream.query import Ingest, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,7 +73,7 @@ class Query:
     def _supervisor(self, stop: threading.Event) -> Iterator[Supervisor]:
         config = parse_config(self.document, StreamConfig, "test")
         with closing(Writer(self._database.writer, stop)) as writer:
-            yield Supervisor(self._spark, config, writer, stop)
+            yield Supervisor(self._spark, Ingest(self._spark, config, writer), stop)
 
 
 @pytest.fixture

@@ -1,0 +1,86 @@
+"""Arrivals to findings: every part of the analysis, one after the other. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from stream.analysis.bars import BarRows, Bars
+from stream.analysis.findings import AnomalyRows, LateRows, none
+from stream.analysis.registry import NO_SLOT
+from stream.analysis.steps import StepBook, firsts
+from stream.analysis.trend import TrendRows, Trends
+
+if TYPE_CHECKING:
+    from stream.analysis.arrivals import Arrivals, Steps
+    from stream.analysis.config import AnalysisConfig
+    from stream.analysis.kept import Kept
+    from stream.analysis.steps import Late
+    from stream.analysis.symbols import Symbols
+
+_BUCKET_MS: Final = 3_600_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detected:
+    """What arrivals came to; `slot` is that of the shard."""
+
+    bars: BarRows
+    trends: TrendRows
+    anomalies: AnomalyRows
+    late: LateRows
+
+
+class Detectors:
+    """All parts over the series of one shard."""
+
+    def __init__(self, settings: AnalysisConfig, kept: Kept) -> None:
+        self._settings = settings
+        self._kept = kept
+
+    def advance(self, arrivals: Arrivals, symbols: Symbols) -> Detected:
+        """The rows that these arrivals make, and the state after them."""
+        slots = len(arrivals.marks_ms)
+        bars = self._bars(arrivals, symbols, slots)
+        steps, late = self._steps(arrivals)
+        return Detected(bars, self._trends(steps, slots), none(AnomalyRows), by_hour(late))
+
+    def _bars(self, arrivals: Arrivals, symbols: Symbols, slots: int) -> BarRows:
+        settings = self._settings.bars
+        if settings is None:
+            return none(BarRows)
+        bars = Bars(settings, self._kept.arrays("bars", Bars.FORMAT))
+        bars.grow(slots)
+        for price, volume in zip(symbols.price.tolist(), symbols.volume.tolist(), strict=True):
+            bars.watch(price, None if volume == NO_SLOT else volume)
+        rows = bars.advance(symbols.heard(arrivals))
+        self._kept.keep("bars", bars)
+        return rows
+
+    def _steps(self, arrivals: Arrivals) -> tuple[Steps, Late]:
+        settings = self._settings
+        book = StepBook(settings.step_ms, round(settings.grace_s * 1000), self._kept.arrays("steps", StepBook.FORMAT))
+        closed = book.advance(arrivals)
+        self._kept.keep("steps", book)
+        return closed
+
+    def _trends(self, steps: Steps, slots: int) -> TrendRows:
+        settings = self._settings.trend
+        if settings is None or not len(steps.slot):
+            return none(TrendRows)
+        trends = Trends(settings, self._settings.step_ms, self._kept.arrays("trends", Trends.FORMAT))
+        trends.grow(slots)
+        rows = trends.advance(steps)
+        self._kept.keep("trends", trends)
+        return rows
+
+
+def by_hour(late: Late) -> LateRows:
+    """Late readings, counted."""
+    bucket = late.at_ms // _BUCKET_MS * _BUCKET_MS
+    order = np.lexsort((bucket, late.slot))
+    slot, bucket = late.slot[order], bucket[order]
+    first = firsts(slot, bucket)
+    return LateRows(slot[first], bucket[first], np.diff(np.append(first, len(slot))).astype(np.int64))

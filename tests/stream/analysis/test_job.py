@@ -1,0 +1,141 @@
+"""The analysis between a real Kafka and a real TimescaleDB, in the session's own Spark."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from kafka import KafkaProducer
+
+from contract.config import parse_config
+from contract.records import record_key
+from stream.analysis import writer as analysis_writer
+from stream.analysis.config import AnalysisConfig
+from stream.analysis.job import Analysis
+from stream.analysis.writer import AnalysisWriter
+from stream.config import StreamConfig
+from stream.progress import Progress
+from stream.query import Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pyspark.sql import SparkSession
+
+    from stack import Kafka
+    from tests.stream.conftest import Database
+
+NOW = 1_700_000_000_000
+TABLES = {
+    "bar": "select metric, width_s, starts_at, open, high, low, close, volume, quotes, is_final from bar",
+    "trend": "select metric, at, level, slope_per_s, slope_se, volatility, regime from trend",
+    "late_reading": "select metric, bucket_at, readings from late_reading",
+}
+
+
+class Run:
+    """The analysis on a topic of its own, once per `run`."""
+
+    def __init__(self, spark: SparkSession, kafka: Kafka, database: Database, directory: Path) -> None:
+        self._spark, self._kafka, self.database = spark, kafka, database
+        name = uuid.uuid4().hex[:8]
+        self.payloads = f"{name}.payloads"
+        kafka.create_topic(self.payloads, partitions=2)
+        self.document: dict[str, Any] = {
+            "kafka": {"bootstrap_servers": [kafka.bootstrap_servers]},
+            "topics": {"payloads": self.payloads},
+            "checkpoint_dir": str(directory / "checkpoint"),
+            "analysis": {
+                "max_offsets_per_trigger": 60,
+                "step_s": 5,
+                "bars": {"widths_s": [10, 60], "late_after_s": 30},
+            },
+            "spark": {"jars_dir": "as the session has it"},
+        }
+
+    def send(self, *records: Any) -> None:
+        with closing(KafkaProducer(bootstrap_servers=self._kafka.bootstrap_servers, acks="all")) as producer:
+            for record in records:
+                node = dict(record.headers)["topic"].decode().split("/")[3]
+                producer.send(self.payloads, record.value, record_key("g", node), headers=list(record.headers))
+            producer.flush(30)
+
+    def run(self) -> None:
+        config = parse_config(self.document, StreamConfig, "test")
+        stop = threading.Event()
+        settings = config.analysis or AnalysisConfig()
+        with closing(AnalysisWriter(self.database.writer, self.payloads, stop, Progress())) as writer:
+            Supervisor(self._spark, Analysis(self._spark, config, settings, writer), stop).run(once=True)
+
+    def tables(self) -> dict[str, list[Any]]:
+        columns = "group_id, node_id, device_id"
+        return {
+            name: sorted(
+                map(
+                    str,
+                    self.database.rows(
+                        f"{statement.replace('select', f'select {columns},')} join series using (series_id)"
+                    ),
+                )
+            )
+            for name, statement in TABLES.items()
+        }
+
+
+@pytest.fixture
+def job(spark: SparkSession, kafka: Kafka, migrated: Database, tmp_path: Path) -> Run:
+    return Run(spark, kafka, migrated, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def market(payload_record: Callable[..., Any]) -> list[Any]:
+    """Three nodes' records of four minutes, a price and its volume among them; some come a minute late."""
+    rng = np.random.default_rng(4)
+    price = 100 + rng.normal(size=240).cumsum()
+    records = []
+    for n in range(240):
+        at_ms = NOW + n * 1000 - (60_000 if n % 50 == 49 else 0)
+        values = {"AB/price": float(price[n]), "AB/volume": float(1000 + 3 * n), "level": float(n)}
+        records += [payload_record(values, sampled_at_ms=at_ms, received_at_ms=NOW + n * 1000, node=f"n{n % 3}")]
+    return records
+
+
+def test_a_batch_that_fails_after_its_commit_and_a_second_query_leave_the_tables_as_they_were(
+    job: Run, market: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job.send(*market)
+    job.run()
+    undisturbed = job.tables()
+    assert {name: bool(rows) for name, rows in undisturbed.items()} == dict.fromkeys(TABLES, True)
+    batches = job.database.one("select count(*) from analysis_batch")
+    assert batches >= 4
+    assert job.database.one("select sum(readings) from analysis_batch") == 3 * len(market)
+    job.run()
+    assert job.database.one("select count(*) from analysis_batch") == batches, "there was nothing new"
+
+    store, calls = analysis_writer.store, []
+
+    def failing(*arguments: Any) -> Any:
+        done = store(*arguments)
+        calls.append(done)
+        if len(calls) == 3:
+            raise RuntimeError("the driver was killed after this commit")
+        return done
+
+    monkeypatch.setattr(analysis_writer, "store", failing)
+    monkeypatch.setattr("stream.query._FIRST_DELAY_S", 0.1)
+    job.document["checkpoint_dir"] += "-new"
+    job.database.run("truncate bar, trend, late_reading")
+    job.run()
+    assert calls[2] is not None
+    assert calls[3] is None, "the batch came again, and was found in the ledger"
+    assert job.tables() == undisturbed
+    job.document["checkpoint_dir"] += "-er"
+    monkeypatch.undo()
+    job.run()
+    assert job.tables() == undisturbed, "over tables that were full"
