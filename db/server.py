@@ -49,7 +49,7 @@ def connect(dsn: str, wait_s: float) -> connection:
     told = False
     while True:
         try:
-            opened = psycopg2.connect(dsn, application_name="headwater db", **_TIMEOUTS)
+            opened: connection = psycopg2.connect(dsn, application_name="headwater db", **_TIMEOUTS)
         except psycopg2.OperationalError as exc:
             if time.monotonic() >= deadline:
                 raise ServerError(f"no connection to the database after {wait_s:g} s: {str(exc).strip()}") from exc

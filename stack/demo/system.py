@@ -38,7 +38,7 @@ _SCENARIO: Final = ROOT / "simulators" / "scenarios" / "demo.yaml"
 PARTITIONS: Final = 3
 # A Spark job whose servers were killed with it gives up after that.
 _LEAVE_S: Final = 45.0
-_STOP_ORDER: Final = (*NODES, "simulators", "stream", "bridge", "mosquitto", "kafka", "timescaledb")
+_STOP_ORDER: Final = (*NODES, "simulators", "stream", "maintenance", "bridge", "mosquitto", "kafka", "timescaledb")
 
 
 @dataclass(slots=True)
@@ -92,6 +92,8 @@ class System:
         self._prepare_database()
         self._say("starting the Spark job, the bridge and three agents")
         self._start_stream()
+        maintainer = {"HEADWATER_DSN": self._dsns["maintainer"]}
+        self._add_role("maintenance", "db", ["maintain", "--every", "5"], maintainer)
         self._start_role("bridge", "bridge", configs.bridge(self.layout))
         self._start_agents()
         self._await("the agents", lambda: all(healthz(port) for port in self.layout.ports.edge_health), 60.0)
@@ -225,7 +227,7 @@ class System:
     def _prepare_database(self) -> None:
         owner = {"HEADWATER_DSN": self.timescale.superuser_dsn}
         run_role("db", ["migrate"], owner)
-        for role in ("writer", "reader"):
+        for role in ("writer", "reader", "maintainer"):
             password = secrets.token_urlsafe(24)
             run_role("db", ["login", f"headwater_{role}"], owner | {"HEADWATER_DB_PASSWORD": password})
             self._dsns[role] = self.timescale.dsn(user=f"headwater_{role}", password=password)
