@@ -1,0 +1,156 @@
+"""`python -m db maintain`, as systemd runs it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg2
+import pytest
+from psycopg2.extensions import make_dsn, parse_dsn
+
+from db import maintain, roles
+from db.errors import MigrationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from psycopg2.extensions import connection
+
+    Query = Callable[..., list[tuple[Any, ...]]]
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def maintainer(rolling: str) -> str:
+    """The DSN of the role that maintains."""
+    roles.allow_login(rolling, "headwater_maintainer", "long enough", 5)
+    return make_dsn(**(parse_dsn(rolling) | {"user": "headwater_maintainer", "password": "long enough"}))
+
+
+def to_do(opened: connection, query: Query) -> None:
+    query(opened, "insert into reading values (1, now() - interval '200 days', 1, 192), (1, now(), 2, 192)")
+    query(opened, "insert into rollup_pending select sampled_at, 1, 1 from reading")
+    query(opened, "truncate dead_letter")
+    letter = "insert into dead_letter (kafka_topic, kafka_partition, kafka_offset, item, reason, set_aside_at) "
+    query(opened, letter + "values ('t', 0, 1, -1, 'r', now() - interval '200 days')")
+
+
+def command(dsn: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "db", "maintain", *arguments],
+        env=os.environ | {"HEADWATER_DSN": dsn},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_once_says_what_it_did_and_a_dry_run_what_it_would(opened: connection, query: Query, maintainer: str) -> None:
+    to_do(opened, query)
+    assert maintain.plan(maintainer, 5) == [
+        "would roll up 2 notes, the oldest of 0 s ago",
+        "would remove 1 chunks of reading",
+        "would remove 1 rows of dead_letter, or fewer: the newest of some kinds stay",
+    ]
+    done = command(maintainer, "--once")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "rolled up 2 minutes, 2 hours, 2 days of series",
+        "removed 1 rows or chunks of dead_letter",
+        "removed 1 rows or chunks of reading",
+    ]
+    assert command(maintainer, "--once").stdout == "rolled up 0 minutes, 0 hours, 0 days of series\n"
+
+
+def test_the_statements_alone_do_for_cron(opened: connection, query: Query, maintainer: str) -> None:
+    to_do(opened, query)
+    with closing(psycopg2.connect(maintainer)) as cron:
+        assert query(cron, "select * from roll_up()") == [(2, 2, 2, 2)]
+        cron.commit()
+        assert query(cron, "select * from retain()") == [("dead_letter", 1), ("reading", 1)]
+        assert query(cron, "select * from retain()") == []
+
+
+def test_a_backlog_is_worked_off_in_pieces(
+    opened: connection, query: Query, maintainer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintain, "MOST_NOTES", 7)
+    query(opened, "insert into reading select s, now(), 1, 192 from generate_series(1, 40) s")
+    query(opened, "insert into rollup_pending select now(), s, s from generate_series(1, 40) s")
+    assert maintain.once(maintainer, 5)[0].startswith("rolled up 40 minutes")
+
+
+def test_others_may_not_maintain_and_are_told(rolling: str) -> None:
+    roles.allow_login(rolling, "headwater_reader", "long enough", 5)
+    reader = make_dsn(**(parse_dsn(rolling) | {"user": "headwater_reader", "password": "long enough"}))
+    with pytest.raises(MigrationError, match="headwater_reader cannot maintain this database"):
+        maintain.once(reader, 5)
+
+
+def test_a_wrong_interval_is_a_wrong_use(rolling: str) -> None:
+    assert command(rolling, "--every", "0").returncode == 2
+    assert command(rolling, "--every", "5", "--once").returncode == 2
+
+
+def test_sigterm_ends_it_cleanly(opened: connection, query: Query, maintainer: str) -> None:
+    to_do(opened, query)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "db", "maintain", "--every", "1"],
+        env=os.environ | {"HEADWATER_DSN": maintainer},
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_for(lambda: query(opened, "select count(*) from dead_letter") == [(0,)])
+        query(opened, "insert into rollup_pending select sampled_at, 1, 1 from reading")
+        wait_for(lambda: query(opened, "select count(*) from rollup_pending") == [(0,)])
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0
+    assert "rolled up 2 minutes, 2 hours, 2 days of series; removed 1 rows or chunks of dead_letter" in told
+
+
+def test_a_database_that_is_away_is_waited_for_and_told_once(
+    opened: connection, query: Query, maintainer: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    stop = threading.Event()
+    thread = threading.Thread(target=maintain.Maintainer(maintainer, 0.05).run, args=(stop,))
+    thread.start()
+    try:
+        wait_for(lambda: "removed nothing" in caplog.text)
+        query(opened, "alter role headwater_maintainer nologin")
+        query(opened, "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'headwater_maintainer'")
+        wait_for(lambda: "nothing is maintained" in caplog.text)
+        to_do(opened, query)
+        query(opened, "alter role headwater_maintainer login")
+        wait_for(lambda: "maintained again" in caplog.text)
+        assert caplog.text.count("nothing is maintained") == 1
+        assert query(opened, "select count(*) from rollup_pending") == [(0,)]
+    finally:
+        query(opened, "alter role headwater_maintainer login")
+        stop.set()
+        thread.join(10)
+    assert not thread.is_alive()
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
