@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from contract.config import Config, Credentials, Tls
+from contract.errors import TopicError
 from contract.records import DEAD_LETTER_TOPIC, PAYLOAD_TOPIC
 from contract.topics import check_identifier
 
@@ -88,6 +89,41 @@ class LimitsConfig(Config):
         description="Their payloads together, at most, in bytes; memory is about three times that.",
     )
 
+    max_held_per_node: int = Field(
+        default=1000, ge=1, le=65535, description="Messages of a foreign node held for its births, at most."
+    )
+    max_held_bytes: int = Field(
+        default=16 << 20, ge=1 << 20, description="What is held for all foreign nodes together, at most, in bytes."
+    )
+    max_metrics_per_node: int = Field(
+        default=50_000, ge=1, le=1_000_000, description="Metrics of a foreign node whose names are kept, at most."
+    )
+    max_names_bytes: int = Field(
+        default=128 << 20, ge=1 << 20, description="Names of all foreign nodes together, at most, in bytes."
+    )
+
+
+class HostConfig(Config):
+    """What the bridge is to Sparkplug nodes: a host application."""
+
+    id: str | None = Field(default=None, description="Host id, told in STATE; none: mqtt.client_id.")
+    offline_after_s: int = Field(
+        default=5, ge=0, le=3600, description="So long after a lost connection the broker says that we are offline."
+    )
+    reorder_wait_s: float = Field(
+        default=2.0, ge=0, le=60, description="How long a missing message (by seq) is waited for, in seconds."
+    )
+    birth_wait_s: float = Field(
+        default=5.0, ge=0, le=60, description="How long data is held for the births that explain it, in seconds."
+    )
+
+    @field_validator("id")
+    @classmethod
+    def _id(cls, host_id: str | None) -> str | None:
+        if host_id is not None:
+            check_identifier(host_id, "host")
+        return host_id
+
 
 class HealthConfig(Config):
     """HTTP on loopback: GET /healthz."""
@@ -102,6 +138,11 @@ class BridgeConfig(Config):
     groups: tuple[str, ...] = Field(
         default=(ALL_GROUPS,), min_length=1, description='Sparkplug groups that this bridge carries; "+": all of them.'
     )
+    former_groups: tuple[str, ...] = Field(
+        default=(),
+        description="Groups that this bridge no longer carries; what the broker still keeps for it of them is carried.",
+    )
+    host: HostConfig = Field(default=HostConfig(), description="What the bridge is to Sparkplug nodes.")
     kafka: KafkaConfig = Field(description="The Kafka cluster.")
     limits: LimitsConfig = Field(default=LimitsConfig(), description="What bounds the bridge.")
     mark_interval_ms: int = Field(
@@ -113,7 +154,27 @@ class BridgeConfig(Config):
     )
     health: HealthConfig | None = Field(default=None, description="Health over HTTP; none: no port is opened.")
 
-    @field_validator("groups")
+    @property
+    def host_id(self) -> str:
+        """What the bridge calls itself in STATE."""
+        return self.host.id or self.mqtt.client_id
+
+    @model_validator(mode="after")
+    def _host_id(self) -> Self:
+        if self.host.id is None:
+            try:
+                check_identifier(self.mqtt.client_id, "host")
+            except TopicError as exc:
+                raise ValueError(f"mqtt.client_id cannot be the host's id, so host.id is needed: {exc}") from exc
+        return self
+
+    @model_validator(mode="after")
+    def _former_groups(self) -> Self:
+        if both := set(self.groups) & set(self.former_groups):
+            raise ValueError(f"{', '.join(sorted(both))} cannot be in groups and in former_groups")
+        return self
+
+    @field_validator("groups", "former_groups")
     @classmethod
     def _groups(cls, groups: tuple[str, ...]) -> tuple[str, ...]:
         if ALL_GROUPS in groups and len(groups) > 1:

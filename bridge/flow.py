@@ -17,19 +17,22 @@ from typing import TYPE_CHECKING, Final
 from bridge.acks import AckOrder
 from bridge.births import Births
 from bridge.errors import BridgeError
+from bridge.foreign import ForeignNodes
 from bridge.gate import Gate
 from bridge.marks import DurableMarks
 from bridge.mqtt import MqttLink
 from bridge.outbox import Answer, Outbox, Shipment
+from bridge.presence import Presence
 from bridge.producer import Producer
-from bridge.triage import DATA, Message, triage
+from bridge.triage import Message, triage
 from contract.datatypes import DataType
 from contract.sparkplug import REBIRTH, Metric, Payload
 from contract.topics import MessageType
 
 if TYPE_CHECKING:
     from bridge.config import BridgeConfig
-    from bridge.triage import Letter
+    from bridge.foreign_node import Outcome
+    from bridge.marks import NodeId
 
 logger = logging.getLogger(__name__)
 
@@ -59,10 +62,14 @@ class Bridge:
         self._acks = AckOrder()
         self._marks = DurableMarks()
         self._births = Births()
+        self._foreign = ForeignNodes(config.host, limits)
         self._outbox = Outbox(
             lambda: Producer(config.kafka, limits.max_payload_bytes), self._events.put, config.kafka.delivery_timeout_s
         )
-        self._link = MqttLink(config.mqtt, config.groups, self._gate.admit, self._events.put)
+        presence = Presence(config.host_id, config.host.offline_after_s)
+        self._link = MqttLink(
+            config.mqtt, config.groups, config.former_groups, presence, self._gate.admit, self._events.put
+        )
         self._linked = False
         self._narrow_until: float | None = None
         self._counts = Counts()
@@ -109,6 +116,8 @@ class Bridge:
             "in_flight_bytes": self._gate.bytes,
             "turned_away": self._gate.turned_away,
             "nodes": len(self._births),
+            "host_id": self._config.host_id,
+            **self._foreign.health(),
         }
 
     def _finished(self) -> bool:
@@ -116,6 +125,7 @@ class Bridge:
             self._stop_by = time.monotonic() + self._config.drain_timeout_s
             # Not UNSUBSCRIBE: that would make the broker drop what the session still keeps for us.
             self._gate.close()
+            self._ship_held(self._foreign.drain(time.monotonic()))
             logger.info("stopping: %d messages in flight", self._gate.messages)
         if self._stop_by is None:
             return False
@@ -146,6 +156,7 @@ class Bridge:
             # Only now: what comes before Kafka is there is better kept by the broker.
             self._link.start(self._config.limits.max_in_flight)
             self._linked = True
+        self._ship_held(self._foreign.tick(time.monotonic()))
         self._tell_marks()
         self._fit_room(time.monotonic())
 
@@ -158,7 +169,7 @@ class Bridge:
             room, self._narrow_until = self._config.limits.max_in_flight, None
         else:
             return
-        self._link.stop(_DISCONNECT_TIMEOUT_S)
+        self._link.stop(_DISCONNECT_TIMEOUT_S, soon_back=True)
         self._link.start(room)
 
     def _received(self, message: Message) -> None:
@@ -171,20 +182,40 @@ class Bridge:
             if slot is not None:
                 self._link.acknowledge(slot.generation, self._acks.complete(slot))
             return
-        self._watch_births(letter)
-        self._outbox.ship(shipment)
-
-    def _watch_births(self, letter: Letter) -> None:
         if letter.node is None or letter.is_dead:
-            return
-        if letter.message_type is MessageType.NBIRTH:
-            self._births.born(letter.node)
-        elif letter.message_type in DATA and self._births.should_ask(letter.node, time.monotonic()):
-            logger.info("%s/%s sends data and has not been seen to be born: asking for its births", *letter.node)
-            now_ms = time.time_ns() // 1_000_000
-            self._link.command(
-                letter.node, Payload(now_ms, (Metric(REBIRTH, DataType.BOOLEAN, value=True, timestamp_ms=now_ms),))
-            )
+            self._outbox.ship(shipment)
+        elif letter.stamp is None:
+            self._received_foreign(letter.node, shipment, message.generation)
+        else:
+            self._watch_births(letter.node)
+            self._outbox.ship(shipment)
+
+    def _watch_births(self, node: NodeId) -> None:
+        """Of a node that stamps its batches births are good to have, and no more."""
+        now_s = time.monotonic()
+        if node in self._foreign:
+            self._ship_held({node: self._foreign.forget(node, now_s)})
+        if self._births.should_ask(node, now_s):
+            self._ask_births(node, "sends data and has not been seen to be born")
+
+    def _received_foreign(self, node: NodeId, shipment: Shipment, generation: int) -> None:
+        if shipment.letter.message_type is MessageType.NBIRTH:
+            self._births.born(node)
+        self._gate.release(shipment.size_bytes)
+        self._ship_held(self._foreign.take(node, shipment, generation, time.monotonic()))
+
+    def _ship_held(self, outcomes: dict[NodeId, Outcome]) -> None:
+        for node, outcome in outcomes.items():
+            for shipment in outcome.ship:
+                self._gate.readmit(shipment.size_bytes)
+                self._outbox.ship(shipment)
+            if outcome.ask is not None:
+                self._ask_births(node, outcome.ask)
+
+    def _ask_births(self, node: NodeId, why: str) -> None:
+        logger.info("%s/%s %s: asking for its births", *node, why)
+        now_ms = time.time_ns() // 1_000_000
+        self._link.command(node, Payload(now_ms, (Metric(REBIRTH, DataType.BOOLEAN, value=True, timestamp_ms=now_ms),)))
 
     def _delivered(self, shipment: Shipment) -> None:
         letter = shipment.letter

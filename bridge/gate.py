@@ -55,6 +55,12 @@ class Gate:
             self._messages -= 1
             self._bytes -= size_bytes
 
+    def readmit(self, size_bytes: int) -> None:
+        """Count a message that was let in before, and held elsewhere meanwhile."""
+        with self._lock:
+            self._messages += 1
+            self._bytes += size_bytes
+
     def close(self) -> None:
         """Let nothing in any more."""
         with self._lock:

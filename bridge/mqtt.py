@@ -18,9 +18,11 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from bridge.client import SturdyClient
+from bridge.config import ALL_GROUPS
 from bridge.errors import BridgeError
 from bridge.triage import Message
 from contract.delivery import BATCH_PROPERTY, EPOCH_PROPERTY, OLDEST_PROPERTY
@@ -28,12 +30,12 @@ from contract.sparkplug import encode
 from contract.topics import NAMESPACE, MessageType, Topic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from paho.mqtt.reasoncodes import ReasonCode
+    from collections.abc import Callable, Collection, Iterable
 
     from bridge.config import MqttConfig
     from bridge.marks import NodeId
+    from bridge.presence import Presence
+    from contract.hoststate import HostState
     from contract.sparkplug import Payload
 
 logger = logging.getLogger(__name__)
@@ -41,12 +43,14 @@ logger = logging.getLogger(__name__)
 _RECONNECT_MAX_S: Final = 5
 _CLOSE_POLL_S: Final = 0.01
 _SESSION_TAKEN_OVER: Final = 142
+_DISCONNECT_WITH_WILL: Final = ReasonCode(PacketTypes.DISCONNECT, identifier=4)
 _STAMP: Final = frozenset({EPOCH_PROPERTY, BATCH_PROPERTY, OLDEST_PROPERTY})
 
 
 class MqttLink:
     """The connection to the broker.
 
+    `presence` is what we say of ourselves (STATE); paho's thread tells it, so that it is true of the connection.
     `admit(generation, size_bytes, again=...)` decides in paho's thread whether a message is taken; `report` takes what
     came in: messages, and a BridgeError that ends the bridge. Both must return at once.
     """
@@ -54,12 +58,18 @@ class MqttLink:
     def __init__(
         self,
         config: MqttConfig,
-        groups: Iterable[str],
+        groups: Collection[str],
+        former_groups: Collection[str],
+        presence: Presence,
         admit: Callable[..., bool],
         report: Callable[[Message | BridgeError], None],
     ) -> None:
         self._config = config
+        self._presence = presence
         self._filters = [f"{NAMESPACE}/{group}/#" for group in groups]
+        self._former_filters = [f"{NAMESPACE}/{group}/#" for group in former_groups]
+        if ALL_GROUPS not in groups:
+            self._filters.append(presence.topic)
         self._admit = admit
         self._report = report
         self._lock = threading.Lock()
@@ -90,19 +100,24 @@ class MqttLink:
         )
         client.loop_start()
 
-    def stop(self, timeout_s: float) -> None:
-        """Send what is queued, disconnect, and join paho's thread. The session stays; there is no will."""
+    def stop(self, timeout_s: float, *, soon_back: bool = False) -> None:
+        """Send what is queued, say that we are offline, disconnect, and join paho's thread. The session stays.
+
+        Who is `soon_back` leaves that word to the will, which the broker forgets if we come in time.
+        """
         if (client := self._client) is None:
             return
         deadline = time.monotonic() + timeout_s
         if self._connected:
+            if not soon_back:
+                self._tell_state(client, self._presence.leave(_now_ms()))
             # Closing a socket that has unread data resets the connection, and the broker then loses what it had not
             # read. Its answer to a subscription, changing nothing, says that it has read all before.
             self._subscribed.clear()
             self._subscribe(client)
             self._subscribed.wait(timeout_s)
         self._client = None
-        client.disconnect()
+        client.disconnect(_DISCONNECT_WITH_WILL if soon_back else None)
         while (sock := client.socket()) is not None:
             if time.monotonic() > deadline:
                 logger.warning("MQTT: the broker takes nothing more; closing the connection")
@@ -148,8 +163,12 @@ class MqttLink:
             self._generation += 1
             self._connected = False
 
-    def _on_pre_connect(self, _client: paho.Client, _userdata: object) -> None:
+    def _on_pre_connect(self, client: paho.Client, _userdata: object) -> None:
         self._end_generation()
+        properties = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]  # paho has no type here
+        properties.WillDelayInterval = self._presence.offline_after_s
+        will = self._presence.will(_now_ms()).to_payload()
+        client.will_set(self._presence.topic, will, qos=1, retain=True, properties=properties)
 
     def _on_connect(
         self,
@@ -162,11 +181,17 @@ class MqttLink:
         if reason.is_failure:
             self._tell_away(f"the broker refuses client id {self._config.client_id!r}: {reason}")
             return
+        if self._former_filters:
+            client.unsubscribe(self._former_filters)
         self._subscribe(client)
+        self._tell_state(client, self._presence.birth())
         self._connected = True
         self._told_away = False
         session = "session resumed" if flags.session_present else "new session"
         logger.info("MQTT: connected to %s:%d, %s", self._config.host, self._config.port, session)
+
+    def _tell_state(self, client: paho.Client, state: HostState) -> None:
+        client.publish(self._presence.topic, state.to_payload(), qos=1, retain=True)
 
     def _subscribe(self, client: paho.Client) -> None:
         # Commands are dropped by triage; noLocal spares us our own.
@@ -209,7 +234,7 @@ class MqttLink:
             logger.warning("MQTT: %s; trying again every %d s at most", what, _RECONNECT_MAX_S)
         self._told_away = True
 
-    def _on_message(self, _client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
+    def _on_message(self, client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
         generation = self._generation
         if not self._admit(generation, len(message.payload), again=message.qos > 0):
             return
@@ -217,6 +242,11 @@ class MqttLink:
             topic = message.topic
         except UnicodeDecodeError as exc:
             topic = exc.object.decode(errors="replace")
+        # What is retained there may be our own word of before.
+        if topic == self._presence.topic and not message.retain:
+            answer = self._presence.contradict(bytes(message.payload))
+            if answer is not None:
+                self._tell_state(client, answer)
         self._report(
             Message(
                 generation=generation,
@@ -226,6 +256,10 @@ class MqttLink:
                 payload=bytes(message.payload),
                 # The gate counts payloads only, so nothing else of a sender's choosing may be kept.
                 properties=tuple(p for p in getattr(message.properties, "UserProperty", ()) if p[0] in _STAMP),
-                received_at_ms=time.time_ns() // 1_000_000,
+                received_at_ms=_now_ms(),
             )
         )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

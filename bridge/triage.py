@@ -1,4 +1,4 @@
-"""What becomes of an MQTT message: a record, a dead letter, or nothing. Payloads are not decoded here."""
+"""What becomes of an MQTT message: a record, a dead letter, or nothing. No payload is decoded but compressed ones."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from contract.compression import unpacked
 from contract.delivery import BatchStamp
-from contract.errors import HeaderError, TopicError
+from contract.errors import CodecError, HeaderError, TopicError
 from contract.records import RecordHeaders, record_key
 from contract.topics import NAMESPACE, MessageType, Topic, parse_topic
 
@@ -39,13 +40,14 @@ class Message:
 class Letter:
     """What goes to Kafka for a message; with a `reason` in its headers it is a dead letter.
 
-    `node` and `message_type` are None where the topic does not tell; `stamp` is that of DATA.
+    `node`, `device` and `message_type` are None where the topic does not tell; `stamp` is that of DATA.
     """
 
     key: bytes
     value: bytes
     headers: RecordHeaders
     node: NodeId | None = None
+    device: str | None = None
     message_type: MessageType | None = None
     stamp: BatchStamp | None = None
 
@@ -63,24 +65,22 @@ def triage(message: Message, max_payload_bytes: int) -> Letter | None:
     if isinstance(parsed, str):
         return _letter(message, None, None, parsed)
     stamp, fault = _stamp(message, parsed)
-    return _letter(message, parsed, stamp, _payload_fault(message, parsed, max_payload_bytes) or fault)
+    fault = _payload_fault(message, parsed, max_payload_bytes) or fault
+    letter = _letter(message, parsed, stamp, fault)
+    return letter if fault else _unpacked(letter, max_payload_bytes)
+
+
+def set_aside(letter: Letter, reason: str) -> Letter:
+    """The dead letter for what can be of no use to those who read the payloads."""
+    headers = replace(letter.headers, reason=reason[:_MAX_REASON_CHARS])
+    return replace(letter, value=letter.value[:DEAD_LETTER_BYTES], headers=headers)
 
 
 def refused(letter: Letter, reason: str) -> Letter:
     """The dead letter for a record that Kafka refused; a refused dead letter goes without its payload."""
-    headers = letter.headers
-    if headers.reason is None:
-        value, why = letter.value[:DEAD_LETTER_BYTES], f"Kafka refused {len(letter.value)} bytes: {reason}"
-    else:
-        value, why = b"", f"{headers.reason} (payload left out: {reason})"
-    return Letter(
-        key=letter.key,
-        value=value,
-        headers=replace(headers, reason=why[:_MAX_REASON_CHARS]),
-        node=letter.node,
-        message_type=letter.message_type,
-        stamp=letter.stamp,
-    )
+    if letter.headers.reason is None:
+        return set_aside(letter, f"Kafka refused {len(letter.value)} bytes: {reason}")
+    return replace(set_aside(letter, f"{letter.headers.reason} (payload left out: {reason})"), value=b"")
 
 
 def _is_downstream(topic: str) -> bool:
@@ -121,6 +121,14 @@ def _payload_fault(message: Message, topic: Topic, max_payload_bytes: int) -> st
     return None
 
 
+def _unpacked(letter: Letter, max_bytes: int) -> Letter:
+    try:
+        value = unpacked(letter.value, max_bytes)
+    except CodecError as exc:
+        return set_aside(letter, str(exc))
+    return letter if value is letter.value else replace(letter, value=value)
+
+
 def _letter(message: Message, topic: Topic | None, stamp: BatchStamp | None, reason: str | None) -> Letter:
     shown = message.topic[:_MAX_TOPIC_CHARS]
     return Letter(
@@ -134,6 +142,7 @@ def _letter(message: Message, topic: Topic | None, stamp: BatchStamp | None, rea
             oldest=stamp.oldest if stamp else None,
         ),
         node=(topic.group, topic.node) if topic else None,
+        device=topic.device if topic else None,
         message_type=topic.message_type if topic else None,
         stamp=stamp,
     )

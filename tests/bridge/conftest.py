@@ -207,8 +207,8 @@ class World:
         self._bridges.append(BridgeProcess(directory, document))
         return self._bridges[-1]
 
-    def node(self, name: str = "n") -> Node:
-        self._nodes.append(Node(self.mosquitto.port, self.group, name))
+    def node(self, name: str = "n", group: str | None = None) -> Node:
+        self._nodes.append(Node(self.mosquitto.port, group or self.group, name))
         return self._nodes[-1]
 
     def records(self, topic: str, at_least: int, timeout_s: float = 60) -> list[Record]:

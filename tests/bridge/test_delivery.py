@@ -102,7 +102,8 @@ def test_commands_and_host_states_are_neither_records_nor_dead_letters(
     node.publish("spBv1.0/STATE/host", b"{}")
     node.data(1)
     assert until(lambda: node.through == 1)
-    bridge.wait(lambda health: health["received"] == 4 and health["in_flight"] == 0)
+    # The states of other hosts, which are retained, come as well.
+    bridge.wait(lambda health: health["received"] >= 4 and health["in_flight"] == 0)
     health = bridge.health()
     assert health is not None
     assert (health["produced"], health["dead_letters"]) == (1, 0)

@@ -11,6 +11,7 @@ from paho.mqtt.properties import Properties
 
 from bridge.config import MqttConfig
 from bridge.mqtt import MqttLink
+from bridge.presence import Presence
 from bridge.triage import Message
 from contract.delivery import BatchId, BatchStamp
 from stack import Kafka, Mosquitto, free_port
@@ -122,7 +123,9 @@ class Catcher:
     def __init__(self, port: int, group: str = "stale") -> None:
         self.messages: list[Message] = []
         config = MqttConfig(host="127.0.0.1", port=port, client_id=f"catcher-{group}")
-        self.link = MqttLink(config, [group], lambda *_args, **_more: True, self._report)
+        self.link = MqttLink(
+            config, [group], Presence(f"catcher-{group}", 0), lambda *_args, **_more: True, self._report
+        )
         self.link.start(100)
 
     def _report(self, event: Message | BridgeError) -> None:

@@ -19,7 +19,7 @@ class FakeLink:
         self.started.append(receive_maximum)
         self.generation += 1
 
-    def stop(self, _timeout_s: float) -> None:
+    def stop(self, _timeout_s: float, *, soon_back: bool) -> None:
         pass
 
 
