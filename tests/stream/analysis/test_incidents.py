@@ -23,8 +23,9 @@ def scored(*series: Any) -> Scores:
         (slot, n * STEP_MS, x) for slot, each in enumerate(series) for n, x in enumerate(each) if not math.isnan(x)
     ]
     slot, at_ms, score = zip(*found, strict=True) if found else ((), (), ())
-    score = np.array(score, float)
-    return Scores(np.array(slot, np.int32), np.array(at_ms, np.int64), score + 100, score * 0 + 100, score)
+    scores = np.array(score, np.float64)
+    value, expected = scores + 100, np.full(len(scores), 100.0)
+    return Scores(np.array(slot, np.int32), np.array(at_ms, np.int64), value, expected, scores)
 
 
 def told(scores: Scores, slots: int = 1, config: IncidentConfig = CONFIG) -> IncidentRows:

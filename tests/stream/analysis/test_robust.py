@@ -1,0 +1,382 @@
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream.analysis.anomalies import Anomalies, AnomalyConfig
+from stream.analysis.arrivals import Steps
+from stream.analysis.incidents import LASTS, IncidentConfig
+from stream.analysis.robust import RobustAnomalies, RobustConfig
+from stream.analysis.stuck import StuckConfig, StuckSensors
+
+if TYPE_CHECKING:
+    from stream.analysis.scores import Scores
+
+STEP_MS = 10_000
+CONFIG = RobustConfig()
+QUICK = RobustConfig(
+    window=10, every=2, warmup=5, adopt_steps=8, counter_steps=12, season_s=100, season_parts=2, season_memory=3
+)
+DAY = 720
+SHORT_DAY = RobustConfig(season_s=DAY * 10)
+
+
+def steps(*series: Any) -> Steps:
+    """One series each, a number for each step; NaN: the step is not there."""
+    columns = [np.asarray(values, float) for values in series]
+    there = [np.flatnonzero(~np.isnan(column)) for column in columns]
+    slot = np.repeat(np.arange(len(columns)), [len(each) for each in there]).astype(np.int32)
+    value = np.concatenate([column[each] for column, each in zip(columns, there, strict=True)])
+    return Steps(slot, np.concatenate(there).astype(np.int64) * STEP_MS, value, np.ones(len(slot), np.int32))
+
+
+def scored(found: Steps, slots: int = 1, config: RobustConfig = CONFIG) -> Scores:
+    robust = RobustAnomalies(config, STEP_MS)
+    robust.grow(slots)
+    return robust.advance(found)
+
+
+def at(scores: Scores, step: int) -> float:
+    """The score of the series' step."""
+    (place,) = np.flatnonzero(scores.at_ms == (step + 1) * STEP_MS)
+    return float(scores.score[place])
+
+
+def noise(count: int, seed: int = 1) -> Any:
+    return np.random.default_rng(seed).normal(size=count)
+
+
+def test_scores_of_noise_are_its_standard_deviations() -> None:
+    series = 20 + 3 * noise(4000)
+    scores = scored(steps(series))
+    late = scores.at_ms > 2000 * STEP_MS
+    assert np.sqrt((scores.score[late] ** 2).mean()) == pytest.approx(1, abs=0.15)
+    assert scores.score[late].max() < 5
+
+
+def test_an_outlier_is_scored_by_what_came_before_it() -> None:
+    series = 20 + 3 * noise(2000)
+    series[1500] = 20 + 3 * 40
+    scores = scored(steps(series))
+    assert at(scores, 1500) == pytest.approx(40, rel=0.2)
+    place = np.flatnonzero(scores.at_ms == 1501 * STEP_MS)[0]
+    assert scores.value[place] == series[1500]
+    assert scores.expected[place] == pytest.approx(20, abs=2)
+    assert at(scores, 1501) < 5
+
+
+def test_a_series_is_scored_once_its_window_has_something() -> None:
+    scores = scored(steps(noise(400)))
+    assert 100 * STEP_MS < scores.at_ms[0] < 200 * STEP_MS
+    assert len(np.unique(np.diff(scores.at_ms))) == 1
+
+
+def test_a_fault_of_some_minutes_does_not_become_usual() -> None:
+    series = noise(3000)
+    clean = scored(steps(series))
+    series[2000:2080] += 15
+    scores = scored(steps(series))
+    assert min(at(scores, step) for step in range(2000, 2080)) > 8
+    assert at(scores, 2081) == pytest.approx(at(clean, 2081), abs=0.5)
+
+
+def test_a_new_level_is_usual_after_a_while() -> None:
+    series = noise(3000)
+    series[2000:] += 15
+    scores = scored(steps(series))
+    assert at(scores, 2050) > 5
+    assert max(at(scores, step) for step in range(2150, 2300)) < 5
+
+
+def test_spikes_that_come_often_are_usual() -> None:
+    rng = np.random.default_rng(2)
+    series = rng.normal(size=6000) + 30 * (rng.random(6000) < 0.03)
+    scores = scored(steps(series))
+    late = scores.at_ms > 4500 * STEP_MS
+    assert (scores.score[late] > 5).mean() < 0.001
+
+
+def test_a_constant_is_usual_and_its_first_move_only_tells_its_scale() -> None:
+    scores = scored(steps([7.0] * 1000 + [9.0] * 20 + [7.0] * 500))
+    assert scores.score.max() <= 1
+    assert at(scores, 500) == 0
+
+
+def test_a_quantised_series_is_scored_in_its_steps() -> None:
+    rng = np.random.default_rng(3)
+    series = np.round(20 + 0.03 * rng.normal(size=3000), 1)
+    series[2500] = 20.6
+    scores = scored(steps(series))
+    late = (scores.at_ms > 500 * STEP_MS) & (scores.at_ms != 2501 * STEP_MS)
+    assert scores.score[late].max() < 3
+    assert at(scores, 2500) > 5
+
+
+def test_a_switch_has_no_incidents() -> None:
+    rng = np.random.default_rng(4)
+    series = np.repeat(rng.integers(0, 2, 100), 40)
+    assert scored(steps(series)).score.max() < 5
+
+
+def test_a_counter_is_scored_by_its_rate_and_may_begin_anew() -> None:
+    rates = 5 + 0.5 * noise(3000)
+    rates[2500:2510] = 25
+    total = np.cumsum(rates) % 9000
+    scores = scored(steps(total))
+    late = (scores.at_ms > 900 * STEP_MS) & ((scores.at_ms < 2500 * STEP_MS) | (scores.at_ms > 2512 * STEP_MS))
+    assert scores.score[late].max() < 6
+    assert at(scores, 2505) > 20
+    assert scores.expected[scores.at_ms == 2506 * STEP_MS] == pytest.approx(total[2504] + 5, abs=0.5)
+
+
+def test_hours_without_readings_do_no_harm() -> None:
+    series = noise(6000)
+    series[2000:5000] = np.nan
+    scores = scored(steps(series))
+    assert scores.score.max() < 6
+    assert at(scores, 5000) < 4
+
+
+def days(count: int) -> Any:
+    """A pump that runs in the seventh of the 24 parts of each day, which are 30 steps each."""
+    part = np.arange(count * DAY) // (DAY // 24) % 24
+    return np.where(part == 6, 50.0, 10.0) + noise(count * DAY)
+
+
+def test_what_happens_each_day_is_expected_and_its_absence_is_unusual() -> None:
+    series = days(6)
+    series[5 * DAY + 180 : 5 * DAY + 210] = 10
+    scores = scored(steps(series), config=SHORT_DAY)
+    plain = scored(steps(series), config=RobustConfig(season_s=1e9))
+    on_the_fifth_day = 4 * DAY + 190
+    assert at(scores, on_the_fifth_day) < 4
+    assert at(plain, on_the_fifth_day) > 2 * at(scores, on_the_fifth_day)
+    assert at(scores, 5 * DAY + 190) > 8
+
+
+def test_the_season_is_not_used_where_it_is_worse() -> None:
+    series = np.cumsum(noise(5 * DAY))
+    scores = scored(steps(series), config=SHORT_DAY)
+    plain = scored(steps(series), config=RobustConfig(season_s=1e9))
+    late = scores.at_ms > 4 * DAY * STEP_MS
+    assert (scores.expected == plain.expected)[late].mean() > 0.7
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_the_unit_makes_no_difference(scale: float) -> None:
+    series = np.cumsum(noise(1500))
+    assert scored(steps(series * scale)).score == pytest.approx(scored(steps(series)).score, rel=1e-6)
+
+
+def test_a_sensor_that_is_stuck_is_told_and_one_that_rests_is_not() -> None:
+    moving, resting = noise(3000), np.repeat(noise(30), 100)
+    moving[2000:2030] = moving[1999]
+    stuck = StuckSensors(StuckConfig(), STEP_MS)
+    stuck.grow(2)
+    scores = stuck.advance(steps(moving, resting))
+    assert scores.score[2010] > 2
+    assert scores.score[:2000].max() < 1
+    assert scores.score[3000:].max() == 0
+
+
+def test_a_series_that_pauses_often_is_known_for_it() -> None:
+    pausing = noise(9000)
+    for first in range(1000, 9000, 400):
+        pausing[first : first + 12] = 0
+    stuck = StuckSensors(StuckConfig(), STEP_MS)
+    stuck.grow(1)
+    scores = stuck.advance(steps(pausing)).score
+    assert scores[:2000].max() > 2
+    assert scores[6000:].max() < 2
+
+
+def test_both_detectors_make_incidents() -> None:
+    found = AnomalyConfig(robust_incidents=IncidentConfig(told_every_steps=1000))
+    series = noise(3000), noise(3000, 2)
+    series[0][2000:2030] += 20
+    series[1][2500:2530] = series[1][2499]
+    anomalies = Anomalies(found, STEP_MS)
+    anomalies.grow(2)
+    robust, stuck = anomalies.advance(steps(*series))
+    ended = robust.rows.ended_at_ms != LASTS
+    assert (robust.detector, stuck.detector) == ("robust", "stuck")
+    assert robust.rows.slot.tolist() == [0, 0]
+    assert robust.rows.started_at_ms.tolist() == [2001 * STEP_MS] * 2
+    assert robust.rows.ended_at_ms[ended].tolist() == [2030 * STEP_MS]
+    assert stuck.rows.latest().slot.tolist() == [1]
+    assert stuck.rows.ended_at_ms[-1] == 2530 * STEP_MS
+
+
+values = st.floats(-1e3, 1e3) | st.sampled_from([0.0, 1.0, 5.0, math.nan])
+wild = st.floats(allow_nan=False, allow_infinity=False) | values
+patterns = st.lists(values, max_size=60) | st.builds(
+    lambda rises: np.cumsum(np.abs(rises)).tolist(), st.lists(st.floats(0, 9), max_size=60)
+)
+many_series = st.lists(patterns, min_size=1, max_size=4)
+
+
+@given(st.lists(st.lists(wild, max_size=60), min_size=1, max_size=3))
+@settings(max_examples=40, deadline=None)
+def test_whatever_comes_scores_are_numbers(series: list[list[float]]) -> None:
+    scores = scored(steps(*series), len(series), QUICK)
+    assert np.isfinite(scores.score).all()
+    assert (scores.score >= 0).all()
+    assert np.isfinite(scores.expected).all()
+
+
+@given(many_series, st.lists(st.integers(0, 60), max_size=4))
+@settings(max_examples=40, deadline=None)
+def test_cuts_and_restored_state_make_no_difference(series: list[list[float]], cuts: list[int]) -> None:
+    every, config = steps(*series), AnomalyConfig(robust=QUICK, robust_incidents=IncidentConfig(least_steps=1))
+    whole = Anomalies(config, STEP_MS)
+    whole.grow(len(series))
+    expected = whole.advance(every)
+    told, state = [], None
+    for start, end in pairwise([0, *sorted(cuts), 100]):
+        anomalies = Anomalies(config, STEP_MS, state)
+        anomalies.grow(len(series))
+        mine = (every.at_ms >= start * STEP_MS) & (every.at_ms < end * STEP_MS)
+        told.append(anomalies.advance(Steps(*(getattr(every, name)[mine] for name in Steps.__slots__))))
+        state = anomalies.arrays()
+        for array in state.values():
+            array.flags.writeable = False
+    assert state is not None
+    for name, array in whole.arrays().items():
+        np.testing.assert_array_equal(state[name], array, name)
+    for detector, wanted in enumerate(expected):
+        pieces = [each[detector].rows for each in told]
+        for column in ("started_at_ms", "ended_at_ms", "peak_score"):
+            order = np.argsort(np.concatenate([each.slot for each in pieces]), kind="stable")
+            together = np.concatenate([getattr(each, column) for each in pieces])[order]
+            np.testing.assert_array_equal(together, getattr(wanted.rows, column))
+
+
+@given(many_series)
+@settings(max_examples=40, deadline=None)
+def test_it_is_what_one_series_at_a_time_gives(series: list[list[float]]) -> None:
+    scores = scored(steps(*series), len(series), QUICK)
+    naive = [(slot, *row) for slot, each in enumerate(series) for row in Naive().scores(each)]
+    assert [(int(s), int(a)) for s, a in zip(scores.slot, scores.at_ms, strict=True)] == [row[:2] for row in naive]
+    assert scores.expected == pytest.approx([row[2] for row in naive], rel=1e-6, abs=1e-9)
+    assert scores.score == pytest.approx([row[3] for row in naive], rel=1e-6, abs=1e-9)
+
+
+class Spread:
+    """The median and the 99th percentile of how far off a series is."""
+
+    def __init__(self) -> None:
+        self.median = self.tail = 0.0
+        self.learnt = 0
+
+    def sigma(self) -> float:
+        return max(self.median * 1.4826, self.tail / 2.5758)
+
+    def learn(self, off: float, first: float) -> None:
+        if self.learnt == 0:
+            self.median, self.tail = first / 1.4826, first * 2.5758
+        pace = max(0.02, 1 / (self.learnt + 8))
+        self.median, self.tail = follow(self.median, off, 0.5, pace), follow(self.tail, off, 0.99, pace)
+        self.learnt += 1
+
+
+def follow(estimate: float, seen: float, level: float, pace: float) -> float:
+    if estimate <= 0:
+        return seen
+    if seen == estimate:
+        return estimate
+    return estimate * math.exp(pace * (level if seen > estimate else level - 1))
+
+
+class Naive:
+    """One series, with lists."""
+
+    def __init__(self) -> None:
+        self.begin()
+        self.last: tuple[int, float] | None = None
+        self.unfallen = self.rises = 0
+        self.is_counter = False
+
+    def begin(self) -> None:
+        self.window: list[float] = []
+        self.wait = self.run = 0
+        self.value, self.typical = math.nan, 0.0
+        self.local, self.season = Spread(), Spread()
+        self.part = -1
+        self.parts = [[0.0, 0, 0] for _ in range(QUICK.season_parts)]
+
+    def scores(self, values: list[float]) -> list[Any]:
+        found = []
+        for number, value in enumerate(values):
+            if math.isnan(value):
+                continue
+            base, factor, signal = self.signal(number, value)
+            row = self.step(number, signal, factor) if math.isfinite(signal) else None
+            self.last = (number, value)
+            if row:
+                found.append(((number + 1) * STEP_MS, base + factor * row[0], row[1]))
+        return found
+
+    def signal(self, number: int, value: float) -> tuple[float, float, float]:
+        before, last = self.last or (number, value)
+        self.elapsed = (number - before) * 10.0
+        change, least = value - last, 1e-9 * abs(value)
+        rolled_over = self.is_counter and change < -least and 0 <= value < 0.5 * last
+        if change < -least and not rolled_over:
+            self.unfallen = self.rises = 0
+        else:
+            self.unfallen += 1
+            self.rises += change > least
+        is_counter = self.unfallen >= QUICK.counter_steps and self.rises >= 0.1 * QUICK.counter_steps
+        if is_counter != self.is_counter:
+            self.begin()
+        self.is_counter = is_counter
+        if not is_counter:
+            return 0.0, 1.0, value
+        return last, self.elapsed, math.nan if rolled_over else change / self.elapsed
+
+    def step(self, number: int, signal: float, _: float) -> tuple[float, float] | None:
+        change, before = abs(signal - self.value), self.typical
+        if change > 1e-9 * abs(signal):
+            self.typical = follow(self.typical, change, 0.5, 0.05)
+        least = before if before > 0 else self.typical
+        self.value = signal
+        window = self.window[-QUICK.window :]
+        center = float(np.median(window)) if window else 0.0
+        mad = float(np.median(np.abs(np.array(window) - center))) * 1.4826 if window else 0.0
+        sigma = max(mad, self.local.sigma(), least)
+        part = number * 10 // 50 % 2
+        level, count, visits = self.parts[part]
+        visits += part != self.part
+        season_sigma = max(self.season.sigma(), least) if visits >= 3 else math.inf
+        expected, used = (level, season_sigma) if season_sigma < sigma else (center, sigma)
+        score = abs(signal - expected) / used if used > 0 else 0.0
+        is_ready = len(self.window) >= QUICK.warmup
+        if is_ready:
+            self.run = self.run + 1 if score > QUICK.unusual else 0
+            if self.run <= 3 or self.run > QUICK.adopt_steps:
+                self.local.learn(abs(signal - center), mad)
+                if visits > 1:
+                    self.season.learn(abs(signal - level), sigma)
+            share = max(1 / (count + 1), min(self.elapsed, 50) / (3 * 50))
+            off = signal - level
+            off = min(max(off, -2 * sigma), 2 * sigma) if count else off
+            self.parts[part] = [level + share * off, count + 1, visits]
+            self.part = part
+        self.put(signal, expected, used)
+        return (expected, score) if is_ready else None
+
+    def put(self, signal: float, expected: float, sigma: float) -> None:
+        is_new_level = self.run > QUICK.adopt_steps
+        if self.wait > 0 and not is_new_level:
+            self.wait -= 1
+            return
+        if self.run and not is_new_level:
+            signal = min(max(signal, expected - QUICK.unusual * sigma), expected + QUICK.unusual * sigma)
+        self.wait = max(QUICK.every * min(len(self.window), QUICK.window) // QUICK.window, 1) - 1
+        self.window.append(signal)
