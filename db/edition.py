@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 APACHE: Final = "apache"
 # The job table's schema: up to 2.19, and since.
 _JOB_SCHEMAS: Final = ("_timescaledb_config", "_timescaledb_catalog")
+_CONTINUOUS: Final = "select exists (select from timescaledb_information.continuous_aggregates)"
 _HISTORY_JOB: Final = "policy_job_stat_history_retention"
 
 
@@ -36,7 +37,7 @@ def settle(opened: connection) -> None:
 
 
 def _tell_of_community_parts(cursor: cursor) -> None:
-    cursor.execute("select exists (select from timescaledb_information.continuous_aggregates)")
+    cursor.execute(_CONTINUOUS)
     (found,) = cursor.fetchone() or (False,)
     if found:
         logger.warning(

@@ -89,8 +89,10 @@ alter table dead_letter
   add column retried_at      timestamptz,
   add column retry_partition int,
   add column retry_offset    bigint,
+  add column retries         int not null default 0,
   add constraint dead_letter_key unique nulls not distinct (kafka_topic, kafka_partition, kafka_offset, item, received_at);
 comment on column dead_letter.retried_at is 'when it was sent again, as record (retry_partition, retry_offset) of the payload topic';
+comment on column dead_letter.retries is 'how often the payload had been sent again then, that time included';
 create index dead_letter_retry on dead_letter (retry_partition, retry_offset) where retried_at is not null;
 
 create view node_accounting as
@@ -109,6 +111,6 @@ comment on view node_accounting is 'batches by node: made, come to Kafka and rea
 grant select, insert, update on node_epoch to headwater_writer;
 grant select, insert on node_event to headwater_writer;
 grant select, insert, update, delete on gap to headwater_writer;
-grant update (retried_at, retry_partition, retry_offset) on dead_letter to headwater_writer;
+grant update (retried_at, retry_partition, retry_offset, retries) on dead_letter to headwater_writer;
 grant select on node_epoch, node_event, node_accounting to headwater_reader;
 grant select on node_accounting to headwater_writer;
