@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from contract.config import ConfigError, read_config
+from stream import deadletters
 from stream.config import StreamConfig
-from stream.errors import FatalError
+from stream.errors import DatabaseAway, FatalError
 
 if TYPE_CHECKING:
     from stream.run import Part
@@ -30,6 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--once", action="store_true", help="store what Kafka holds now, and stop; without forecasting")
     check = commands.add_parser("check", help="only say whether a configuration is right")
     check.add_argument("config", type=Path)
+    deadletters.add_parser(commands, _EPILOG)
     return parser
 
 
@@ -39,16 +41,19 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", level=logging.INFO)
     # It prints the trace of every exception that crosses it; what an operator should know, we say.
     logging.getLogger("py4j").setLevel(logging.CRITICAL)
+    logging.getLogger("kafka").setLevel(logging.ERROR)
     try:
         config = read_config(options.config, StreamConfig)
         if options.command == "check":
             print(f"{options.config} is right")
             return 0
+        if options.command == "deadletter":
+            return deadletters.run(options, config, print)
         return _run(config, options.master, once=options.once, only=options.only)
     except ConfigError as exc:
         print(exc, file=sys.stderr)
         return 2
-    except FatalError as exc:
+    except (FatalError, DatabaseAway) as exc:
         logging.getLogger("stream").critical("%s", exc)
         return 1
 

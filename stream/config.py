@@ -73,10 +73,13 @@ class DatabaseConfig(Config):
 
 
 class LimitsConfig(Config):
-    """Readings sampled outside these limits, counted from when the bridge had them, are set aside."""
+    """What is outside these limits is set aside; times are counted from when the bridge had a reading."""
 
     max_age_days: float = Field(366, gt=0, description="days")
     max_future_s: float = Field(3600, ge=0, description="seconds; how far a device's clock may be ahead")
+    max_series_per_node: int = Field(
+        20_000, ge=1, description="series; readings of more metrics of a node are set aside, and an alarm is raised"
+    )
 
     def limits(self) -> Limits:
         """The limits in the decoder's units."""

@@ -119,7 +119,8 @@ class Job:
             raise
 
     def _run_ingest(self, spark: SparkSession, *, once: bool) -> None:
-        with closing(Writer(self.dsn, self.stop, self.ingest)) as writer:
+        most = self.config.limits.max_series_per_node
+        with closing(Writer(self.dsn, self.stop, self.ingest, max_series_per_node=most)) as writer:
             query = Ingest(spark, self.config, writer)
             Supervisor(spark, query, self.stop, self.config.stop_timeout_s).run(once=once)
 

@@ -13,7 +13,7 @@ import psycopg2
 
 from stream.connection import connect
 from stream.errors import DatabaseAway, FatalError, StopRequested
-from stream.ingest.series import SeriesDictionary
+from stream.ingest.series import MAX_PER_NODE, SeriesDictionary
 from stream.ingest.sink import Stored, store
 from stream.progress import Progress
 
@@ -44,8 +44,16 @@ class _Session:
 class Writer:
     """Commits micro-batches, each once. Used by one thread at a time: Spark's callback."""
 
-    def __init__(self, dsn: str, stop: threading.Event, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        stop: threading.Event,
+        progress: Progress | None = None,
+        *,
+        max_series_per_node: int = MAX_PER_NODE,
+    ) -> None:
         self._dsn = dsn
+        self._max_series_per_node = max_series_per_node
         self._stop = stop
         self.progress = progress or Progress()
         self._session: _Session | None = None
@@ -78,7 +86,7 @@ class Writer:
         try:
             if self._session is None:
                 opened = connect(self._dsn)
-                self._session = _Session(opened, SeriesDictionary(opened))
+                self._session = _Session(opened, SeriesDictionary(opened, max_per_node=self._max_series_per_node))
             return store(self._session.opened, self._session.series, key, batch)
         except BaseException:
             self.close()
