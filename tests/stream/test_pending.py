@@ -1,15 +1,26 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.ingest import pending
+from stream.ingest.batch import Batch
+from stream.ingest.sink import BatchKey
+from stream.ingest.writer import Writer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
+
+    from tests.stream.conftest import Database
+
+    Make = Callable[..., Any]
 
 MINUTE_MS = 60_000
 readings = st.lists(st.tuples(st.integers(1, 2200) | st.just(2**31 - 1), st.integers(0, 5 * MINUTE_MS)), min_size=1)
@@ -37,3 +48,17 @@ def test_a_fleet_is_a_few_runs_and_each_batch_notes_the_same_ones() -> None:
     # Some series say nothing this time: the runs elsewhere stay as they are.
     _, first, last = pending.runs(np.delete(series, 5), np.full(2999, 1_700_000_000_000))
     assert list(zip(first.tolist(), last.tolist(), strict=True)) == [(1, 5), (7, 1023), (1024, 2047), (2048, 3000)]
+
+
+def test_a_batch_notes_what_it_touched(migrated: Database, table_of: Make, payload_record: Make) -> None:
+    at = 1_700_000_000_000
+    writer = Writer(migrated.writer, threading.Event())
+    records = [payload_record({"a": 1.0, "b": 2.0, "text": "x"}, sampled_at_ms=at, received_at_ms=at)]
+    for batch_id in (1, 2):
+        writer.write(BatchKey(UUID(int=1), batch_id), Batch(table_of(*records)))
+    writer.close()
+    noted = migrated.rows("select extract(epoch from minute)::bigint, last_series - first_series from rollup_pending")
+    assert noted == [(at // 1000 // 60 * 60, 1)] * 2
+    migrated.run("select roll_up()")
+    assert migrated.rows("select n_good, mean from reading_1m order by series_id") == [(1, 1.0), (1, 2.0)]
+    assert migrated.rows("select count(*) from rollup_pending") == [(0,)]
