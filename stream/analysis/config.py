@@ -7,6 +7,7 @@ from typing import Final
 from pydantic import Field
 
 from contract.config import Config
+from stream.analysis.anomalies import AnomalyConfig
 from stream.analysis.bars import BarsConfig
 from stream.analysis.trend import TrendConfig
 
@@ -36,8 +37,9 @@ class AnalysisConfig(Config):
     volume: str = Field(
         "volume", min_length=1, description="last word of the metric beside a price that tells the day's volume so far"
     )
-    bars: BarsConfig | None = Field(BarsConfig(), description="open, high, low, close; none: no bars")
-    trend: TrendConfig | None = Field(TrendConfig(), description="level, slope, regime; none: no trends")
+    bars: BarsConfig | None = Field(BarsConfig(), description="open, high, low, close; null: no bars")
+    trend: TrendConfig | None = Field(TrendConfig(), description="level, slope, regime; null: no trends")
+    anomalies: AnomalyConfig | None = Field(AnomalyConfig(), description="what is unusual; null: not looked for")
 
     @property
     def step_ms(self) -> int:

@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from stream.analysis.anomalies import Anomalies
 from stream.analysis.bars import BarRows, Bars
-from stream.analysis.findings import AnomalyRows, LateRows, none
+from stream.analysis.findings import AnomalyRows, LateRows, joined, none
 from stream.analysis.registry import NO_SLOT
 from stream.analysis.steps import StepBook, firsts
+from stream.analysis.symbols import Symbols
 from stream.analysis.trend import TrendRows, Trends
 
 if TYPE_CHECKING:
-    from stream.analysis.arrivals import Arrivals, Steps
+    from stream.analysis.arrivals import Arrivals, Steps, Times
     from stream.analysis.config import AnalysisConfig
     from stream.analysis.kept import Kept
+    from stream.analysis.registry import Registry
     from stream.analysis.steps import Late
-    from stream.analysis.symbols import Symbols
 
 _BUCKET_MS: Final = 3_600_000
 
@@ -40,12 +42,13 @@ class Detectors:
         self._settings = settings
         self._kept = kept
 
-    def advance(self, arrivals: Arrivals, symbols: Symbols) -> Detected:
-        """The rows that these arrivals make, and the state after them."""
-        slots = len(arrivals.marks_ms)
-        bars = self._bars(arrivals, symbols, slots)
+    def advance(self, arrivals: Arrivals, registry: Registry, known: int) -> Detected:
+        """The rows that these arrivals make, and the state after them; before them there were `known` series."""
+        slots = len(registry)
+        bars = self._bars(arrivals, Symbols.since(known, registry, self._settings), slots)
         steps, late = self._steps(arrivals)
-        return Detected(bars, self._trends(steps, slots), none(AnomalyRows), by_hour(late))
+        trends, anomalies = self._trends(steps, slots), self._anomalies(steps, arrivals.marks_ms, registry)
+        return Detected(bars, trends, anomalies, by_hour(late))
 
     def _bars(self, arrivals: Arrivals, symbols: Symbols, slots: int) -> BarRows:
         settings = self._settings.bars
@@ -56,14 +59,14 @@ class Detectors:
         for price, volume in zip(symbols.price.tolist(), symbols.volume.tolist(), strict=True):
             bars.watch(price, None if volume == NO_SLOT else volume)
         rows = bars.advance(symbols.heard(arrivals))
-        self._kept.keep("bars", bars)
+        self._kept.keep("bars", bars.arrays(), Bars.FORMAT)
         return rows
 
     def _steps(self, arrivals: Arrivals) -> tuple[Steps, Late]:
         settings = self._settings
         book = StepBook(settings.step_ms, round(settings.grace_s * 1000), self._kept.arrays("steps", StepBook.FORMAT))
         closed = book.advance(arrivals)
-        self._kept.keep("steps", book)
+        self._kept.keep("steps", book.arrays(), StepBook.FORMAT)
         return closed
 
     def _trends(self, steps: Steps, slots: int) -> TrendRows:
@@ -73,8 +76,19 @@ class Detectors:
         trends = Trends(settings, self._settings.step_ms, self._kept.arrays("trends", Trends.FORMAT))
         trends.grow(slots)
         rows = trends.advance(steps)
-        self._kept.keep("trends", trends)
+        self._kept.keep("trends", trends.arrays(), Trends.FORMAT)
         return rows
+
+    def _anomalies(self, steps: Steps, marks_ms: Times, registry: Registry) -> AnomalyRows:
+        settings = self._settings.anomalies
+        if settings is None:
+            return none(AnomalyRows)
+        anomalies = Anomalies(settings, self._settings.step_ms, self._kept.arrays("anomalies", Anomalies.FORMAT))
+        anomalies.grow(len(marks_ms))
+        # The steps that ended by then are closed.
+        told = anomalies.advance(steps, marks_ms - round(self._settings.grace_s * 1000))
+        self._kept.keep("anomalies", anomalies.arrays(), Anomalies.FORMAT)
+        return joined([none(AnomalyRows), *(AnomalyRows.of(each, registry) for each in told)])
 
 
 def by_hour(late: Late) -> LateRows:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import numpy as np
@@ -16,7 +19,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from stream.analysis.anomalies import Told
     from stream.analysis.arrivals import Floats, Slots, Times
+    from stream.analysis.registry import Registry
 
 Rows = TypeVar("Rows")
 
@@ -37,12 +42,33 @@ class AnomalyRows:
     """Incidents as they are told, all [n]; `ended_at_ms` below 0: it lasts. `evidence` is JSON."""
 
     slot: Slots
+    detector: NDArray[np.object_]
     started_at_ms: Times
     ended_at_ms: Times
     peak_at_ms: Times
     peak_score: Floats
     threshold: Floats
     evidence: NDArray[np.object_]
+
+    @classmethod
+    def of(cls, told: Told, registry: Registry) -> Self:
+        """What a detector tells, the last row of each incident alone."""
+        rows = told.rows.latest()
+        count = len(rows.slot)
+        metrics = [name.metric for name in registry.names(rows.slot)]
+        evidence = [
+            json.dumps([_evidence(metric, *each) for each in rows.readings(row)]) for row, metric in enumerate(metrics)
+        ]
+        return cls(
+            rows.slot,
+            np.full(count, told.detector, np.object_),
+            rows.started_at_ms,
+            rows.ended_at_ms,
+            rows.peak_at_ms,
+            rows.peak_score,
+            np.full(count, told.threshold),
+            np.array(evidence, np.object_),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +96,13 @@ class Counts:
     left_out: NDArray[np.int64]
 
 
+def _evidence(metric: str, at_ms: int, value: float, expected: float, score: float) -> dict[str, Any]:
+    at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms)
+    figures = {"value": value, "expected": expected, "score": score}
+    known = {name: figure if math.isfinite(figure) else None for name, figure in figures.items()}
+    return {"metric": metric, "at": at.isoformat(timespec="milliseconds").replace("+00:00", "Z")} | known
+
+
 _TYPES: Final[dict[str, Any]] = {
     "slot": np.int32,
     "width_s": np.int32,
@@ -81,7 +114,7 @@ _TYPES: Final[dict[str, Any]] = {
     "datatype": np.int16,
     "regime": np.int8,
     "is_final": np.bool_,
-} | dict.fromkeys(("group_id", "node_id", "device_id", "metric", "evidence"), np.object_)
+} | dict.fromkeys(("group_id", "node_id", "device_id", "metric", "detector", "evidence"), np.object_)
 
 
 def none(kind: type[Rows]) -> Rows:

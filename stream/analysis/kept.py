@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stream.analysis.packing import pack, unpack
 
@@ -11,33 +11,26 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-
-class Part(Protocol):
-    """What keeps arrays in the state; FORMAT is the number of their layout."""
-
-    FORMAT: ClassVar[int]
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Its whole state."""
+    Arrays: TypeAlias = dict[str, NDArray[Any]]
 
 
 class Kept:
-    """What a shard knew before, and what of it has changed."""
+    """What a shard knew before, and what of it has changed; `number` is that of a part's layout."""
 
     def __init__(self, state: Mapping[str, bytes]) -> None:
         self._state = state
         self._before: dict[str, bytes] = {}
         self.changed: dict[str, bytes] = {}
 
-    def arrays(self, name: str, number: int) -> dict[str, NDArray[Any]] | None:
-        """The arrays of a part, None where it is new; raises FatalError for those of another format."""
+    def arrays(self, name: str, number: int) -> Arrays | None:
+        """The arrays of a part, None where it is new; raises FatalError for those of another layout."""
         if name not in self._state:
             return None
         self._before[name] = self._state[name]
         return unpack(self._before[name], name, number)
 
-    def keep(self, name: str, part: Part) -> None:
+    def keep(self, name: str, arrays: Arrays, number: int) -> None:
         """Take what a part is now."""
-        packed = pack(part.arrays(), part.FORMAT)
+        packed = pack(arrays, number)
         if packed != self._before.get(name):
             self.changed[name] = packed

@@ -13,7 +13,6 @@ from stream.analysis.findings import Counts, Ends, Findings, SeriesRows
 from stream.analysis.kept import Kept
 from stream.analysis.marks import Marks
 from stream.analysis.registry import NO_SLOT, Registry
-from stream.analysis.symbols import Symbols
 from stream.ingest.columns import Readings
 
 if TYPE_CHECKING:
@@ -40,10 +39,9 @@ def advance(
     registry = Registry(kept.arrays("series", Registry.FORMAT))
     known = len(registry)
     heard = _heard(in_order, registry, settings.max_series)
-    kept.keep("series", registry)
-    detected = Detectors(settings, kept).advance(
-        _arrivals(heard, registry, settings, kept), Symbols.since(known, registry, settings)
-    )
+    kept.keep("series", registry.arrays(), Registry.FORMAT)
+    arrivals = _arrivals(heard, registry, settings, kept)
+    detected = Detectors(settings, kept).advance(arrivals, registry, known)
     counts = Counts(np.array([len(heard.slot)]), np.array([heard.left_out]))
     return kept.changed, _findings(detected, registry, _ends(in_order), counts)
 
@@ -91,7 +89,7 @@ def _arrivals(heard: _Heard, registry: Registry, settings: AnalysisConfig, kept:
         is_live=heard.is_live,
         node_of_slot=registry.node_of_slot,
     )
-    kept.keep("marks", marks)
+    kept.keep("marks", marks.arrays(), Marks.FORMAT)
     return arrivals
 
 

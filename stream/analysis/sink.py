@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ROBUST: Final = "robust"
-
 _ENTER: Final = """
 insert into analysis_batch (query_id, batch_id, offsets) values (%s, %s, %s) on conflict (query_id, batch_id) do nothing
 """
@@ -131,8 +129,10 @@ def _anomalies(rows: AnomalyRows, series: SeriesRows) -> list[tuple[Any, ...]]:
     began, peaked = map(_utc, rows.started_at_ms.tolist()), map(_utc, rows.peak_at_ms.tolist())
     figures = rows.peak_score.tolist(), rows.threshold.tolist(), rows.evidence.tolist()
     return [
-        (*name, ROBUST, "cloud", *row)
-        for name, row in zip(names, zip(began, ended, peaked, *figures, strict=True), strict=True)
+        (*name, detector, "cloud", *row)
+        for name, detector, row in zip(
+            names, rows.detector.tolist(), zip(began, ended, peaked, *figures, strict=True), strict=True
+        )
     ]
 
 

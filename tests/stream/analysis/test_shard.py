@@ -63,8 +63,8 @@ class Tables:
         for slot, at, *trend in zip(*_lists(found.trends), strict=True):
             assert (series[slot], at) not in self.tables["trend"], "a step is closed once"
             self.tables["trend"][series[slot], at] = trend
-        for slot, started, *told in zip(*_lists(found.anomalies), strict=True):
-            self.tables["anomaly"][series[slot], started] = told
+        for slot, detector, started, *told in zip(*_lists(found.anomalies), strict=True):
+            self.tables["anomaly"][series[slot], detector, started] = told
         for slot, bucket, count in zip(*_lists(found.late), strict=True):
             late = self.tables["late"]
             late[series[slot], bucket] = late.get((series[slot], bucket), 0) + count
