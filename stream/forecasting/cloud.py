@@ -65,9 +65,10 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What a round has come to."""
+    """What windows have come to; `seen` are the watched of which there were any readings."""
 
     windows: int
+    seen: Sequence[Watched]
     forecasts: Sequence[Forecast] = ()
     anomalies: Sequence[Anomaly] = ()
     now: Mapping[Watched, Done] | None = None
@@ -98,10 +99,12 @@ def rows_of(
     readings = read(cursor, spans_of(bound.manifest, wanted))
     table = told(spark, bound.package, wanted, readings)
     windows = sum(len(each) for each in ends.values())
+    seen = [each for each in watched if any(_any(readings, number) for number in bound.series[each].values())]
     if isinstance(bound.manifest.output, ForecastOutput):
         made = list(_forecasts(bound, watched, table))
-        return Rows(windows, made, now={each: Done(max(ends[each])) for each in watched})
-    return _incidents(bound, watched, ends, done, _scored(bound, watched, table, readings), windows)
+        return Rows(windows, seen, made, now={each: Done(max(ends[each])) for each in watched})
+    found, now = _incidents(bound, ends, done, _scored(bound, watched, table, readings))
+    return Rows(windows, seen, anomalies=found, now=now)
 
 
 def forecaster(
@@ -158,20 +161,24 @@ def _scored(bound: Bound, watched: Sequence[Watched], table: pa.Table, readings:
 
 def _incidents(
     bound: Bound,
-    watched: Sequence[Watched],
     ends: Mapping[Watched, Sequence[int]],
     done: Mapping[Watched, Done],
     scored: Mapping[Watched, Sequence[Scored]],
-    windows: int,
-) -> Rows:
+) -> tuple[list[Anomaly], dict[Watched, Done]]:
+    """What is new of incidents, and how far each watched has come."""
     now, found = {}, []
     manifest = bound.manifest
-    for each in watched:
+    for each in ends:
         before = done[each].incident if each in done else None
         lasting, new = follow(before, scored[each], bound.rule)
         now[each] = Done(max(ends[each]), lasting)
         found += [Anomaly(each, manifest.name, manifest.version, CLOUD, incident) for incident in new]
-    return Rows(windows, anomalies=found, now=now)
+    return found, now
+
+
+def _any(readings: Read, series: int) -> bool:
+    span = readings.of(series)
+    return bool(span.stop > span.start)
 
 
 def put(cursor: cursor, forecasters: tables.Forecasters, bound: Bound, rows: Rows) -> int:

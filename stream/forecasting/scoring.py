@@ -114,8 +114,6 @@ def _unscored(
     cursor: cursor, bound: Bound, upto_ms: Mapping[int, int], after: tuple[int, int, int, float], to_ms: int
 ) -> list[Unscored]:
     """The first that come after a place in the order of time."""
-    output = bound.manifest.output
-    furthest_ms = max(output.horizons) * bound.manifest.window.step_ms if isinstance(output, ForecastOutput) else 0
     from_ms, forecaster_id, made_ms, horizon_s = after
     given = {
         "ids": list(upto_ms),
@@ -123,7 +121,7 @@ def _unscored(
         "from": text_of(from_ms),
         "to": text_of(to_ms),
         # A version that was served before may have looked further ahead.
-        "made": text_of(from_ms - _FURTHER * furthest_ms),
+        "made": text_of(from_ms - _FURTHER * furthest_ms(bound)),
         "place": (text_of(from_ms), forecaster_id, text_of(made_ms), horizon_s),
         "most": _AT_ONCE,
     }
@@ -145,6 +143,12 @@ def _score(cursor: cursor, bound: Bound, told: Mapping[int, Told], wanted: Seque
         series = np.array([watched.index(told[each.forecaster_id].watched) for each in group], np.int64)
         rows += _rows(bound, told[group[0].forecaster_id].target, group, levels, steps, series)
     return len(execute_values(cursor, _SCORES, rows, page_size=_PAGE_ROWS, fetch=True)) if rows else 0
+
+
+def furthest_ms(bound: Bound) -> int:
+    """How far ahead the model looks."""
+    output = bound.manifest.output
+    return max(output.horizons) * bound.manifest.window.step_ms if isinstance(output, ForecastOutput) else 0
 
 
 def season_of(bound: Bound) -> int:

@@ -40,7 +40,8 @@ class Plant:
         with closing(psycopg2.connect(self.dsn)) as opened, opened.cursor() as cursor:
             key = (*device, metric, kind)
             cursor.execute(
-                "insert into series (group_id, node_id, device_id, metric, kind, datatype) select %s, %s, %s, %s, %s, 10 "
+                "insert into series (group_id, node_id, device_id, metric, kind, datatype) "
+                "select %s, %s, %s, %s, %s, 10 "
                 "where not exists (select from series where (group_id, node_id, device_id, metric, kind) = %s)",
                 (*key, key),
             )
