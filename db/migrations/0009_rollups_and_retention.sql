@@ -27,7 +27,7 @@ create table rollup_pending (
   last_series  int not null check (last_series >= first_series),
   noted_at     timestamptz not null default now()
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
-comment on table rollup_pending is 'what roll_up() has to do: all series from first_series to last_series had readings in this minute';
+comment on table rollup_pending is 'what roll_up() has to do: of the series from first_series to last_series some had readings in this minute';
 
 do $$
 declare
