@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import queue
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -70,6 +71,7 @@ class Bridge:
         self._link = MqttLink(
             config.mqtt, config.groups, config.former_groups, presence, self._gate.admit, self._events.put
         )
+        self._packed: deque[Message] = deque()  # let in, and not looked at yet
         self._linked = False
         self._narrow_until: float | None = None
         self._counts = Counts()
@@ -141,7 +143,7 @@ class Bridge:
                 return
             match event:
                 case Message():
-                    self._received(event)
+                    self._packed.append(event)
                 case Answer():
                     if (shipment := self._outbox.settle(event)) is not None:
                         self._delivered(shipment)
@@ -149,6 +151,9 @@ class Bridge:
                     raise event
                 case None:
                     return
+            # Unpacked or written out, what was let in can be larger: so much of it at a time.
+            while self._packed and self._outbox.bytes <= self._config.limits.max_in_flight_bytes:
+                self._received(self._packed.popleft())
 
     def _tick(self) -> None:
         self._outbox.tick()

@@ -10,26 +10,22 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from bridge.births import ASK_AGAIN_AFTER_S
 from bridge.names import NODE, NodeNames
 from bridge.order import SeqOrder
-from bridge.triage import DATA, set_aside
-from contract.aliases import WrittenOut, birth_number, parse, sequence_number, write_out
-from contract.errors import CodecError
+from bridge.parcel import Parcel
+from bridge.triage import DATA
+from contract.aliases import WrittenOut, birth_number, parse, sequence_number
 from contract.topics import MessageType
 
 if TYPE_CHECKING:
     from bridge.config import HostConfig, LimitsConfig
     from bridge.outbox import Shipment
-    from contract import sparkplug_b_pb2 as pb
     from contract.aliases import Names
 
-# What a held message takes in memory beside its payload.
-_HELD_BYTES: Final = 2048
-_SHOWN_UNKNOWN: Final = 5
 _UNBORN: Final = "sends data and has not been seen to be born"
 
 
@@ -52,23 +48,6 @@ class Outcome:
     ask: str | None = None
 
 
-@dataclass(slots=True, eq=False)
-class _Item:
-    """A message of the node's; `payload` is what it holds, known only until it is first tried."""
-
-    shipment: Shipment
-    device: str
-    payload: pb.Payload | None
-    until: float = math.inf  # then holding it ends, in monotonic seconds
-    is_tried: bool = False
-    tried_with: Names | None = None
-    written: WrittenOut | str | None = None
-    size_bytes: int = 0
-
-    def __post_init__(self) -> None:
-        self.size_bytes = len(self.shipment.letter.value) + _HELD_BYTES
-
-
 class ForeignNode:
     """Its names on the present connection, the order of its messages, and those that are held."""
 
@@ -78,8 +57,8 @@ class ForeignNode:
         self._counts = counts
         self._generation = generation
         self._names = NodeNames(limits.max_metrics_per_node)
-        self._order: SeqOrder[_Item] = SeqOrder()
-        self._held: deque[_Item] = deque()
+        self._order: SeqOrder[Parcel] = SeqOrder()
+        self._held: deque[Parcel] = deque()
         self._gap_until = math.inf
         self._bd_seq: int | None = None
         self._asked_at = self._born_at = -math.inf
@@ -103,16 +82,17 @@ class ForeignNode:
         if generation != self._generation:
             self._reconnected(generation, now_s, outcome)
         letter = shipment.letter
-        item = _Item(shipment, letter.device or NODE, parse(letter.value))
-        self.held_bytes += item.size_bytes
+        parcel = Parcel(shipment, letter.device or NODE, parse(letter.value))
+        self.held_bytes += parcel.size_bytes
         match letter.message_type:
             case MessageType.NBIRTH:
-                self._born(item, now_s, outcome)
+                self._born(parcel, now_s, outcome)
             case MessageType.NDEATH:
-                self._died(item, now_s, outcome)
+                self._died(parcel, now_s, outcome)
             case _:
-                self._arrived(item, now_s, outcome)
+                self._arrived(parcel, now_s, outcome)
                 self._fit_bound(now_s, outcome)
+        parcel.payload = None
 
     def tick(self, now_s: float, outcome: Outcome) -> None:
         """Go on without what has been waited for long enough."""
@@ -135,53 +115,54 @@ class ForeignNode:
 
     def leave_to_broker(self) -> None:
         """Drop what is held and will be sent again, as it is not acknowledged: all but QoS 0."""
-        kept = [item for item in (*self._held, *self._order.give_up()) if item.shipment.slot is None]
+        kept = [parcel for parcel in (*self._held, *self._order.give_up()) if parcel.shipment.slot is None]
         self._held = deque(kept)
-        self.held_bytes = sum(item.size_bytes for item in kept)
+        self.held_bytes = sum(parcel.size_bytes for parcel in kept)
 
     # Births and deaths.
 
-    def _born(self, item: _Item, now_s: float, outcome: Outcome) -> None:
+    def _born(self, parcel: Parcel, now_s: float, outcome: Outcome) -> None:
         self._break_order(now_s, outcome)
+        self._names.clear()
         self._is_awaited, self._is_silent, self._ask_why = False, False, None
-        self._order.restart(sequence_number(item.payload) if item.payload else None)
-        if item.payload is not None:
+        self._order.restart(sequence_number(parcel.payload) if parcel.payload else None)
+        if parcel.payload is not None:
             self._born_at = now_s
-            self._bd_seq = birth_number(item.payload)
-            self._names.learn(NODE, item.payload)
-        self._ship(item, outcome)
+            self._bd_seq = birth_number(parcel.payload)
+            self._names.learn(NODE, parcel.payload)
+        self._ship(parcel, outcome)
         self._advance(now_s, outcome)
 
-    def _died(self, item: _Item, now_s: float, outcome: Outcome) -> None:
-        told = birth_number(item.payload) if item.payload else None
+    def _died(self, parcel: Parcel, now_s: float, outcome: Outcome) -> None:
+        told = birth_number(parcel.payload) if parcel.payload else None
         if told is not None and self._bd_seq is not None and told != self._bd_seq:
             # The will of a connection that another has replaced: the node lives.
             self._counts.stale_deaths += 1
         else:
             self.let_go(now_s, outcome)
             self._forget_names()
-        self._ship(item, outcome)
+        self._ship(parcel, outcome)
 
-    def _device_born(self, item: _Item, outcome: Outcome) -> None:
-        self._names.unlearn(item.device)
-        if item.payload is not None:
-            self._names.learn(item.device, item.payload)
+    def _device_born(self, parcel: Parcel, outcome: Outcome) -> None:
+        self._names.unlearn(parcel.device)
+        if parcel.payload is not None:
+            self._names.learn(parcel.device, parcel.payload)
         self._is_silent = False
-        self._ship(item, outcome)
+        self._ship(parcel, outcome)
 
-    def _device_died(self, item: _Item, outcome: Outcome) -> None:
-        of_device = [held for held in self._held if held.device == item.device]
-        self._held = deque(held for held in self._held if held.device != item.device)
+    def _device_died(self, parcel: Parcel, outcome: Outcome) -> None:
+        of_device = [held for held in self._held if held.device == parcel.device]
+        self._held = deque(held for held in self._held if held.device != parcel.device)
         for held in of_device:
-            self._ship_readable(held, outcome)
-        self._names.unlearn(item.device)
-        self._ship(item, outcome)
+            self._ship_readable(held, outcome, self._write_out(held))
+        self._names.unlearn(parcel.device)
+        self._ship(parcel, outcome)
 
     def _reconnected(self, generation: int, now_s: float, outcome: Outcome) -> None:
         # Births at QoS 0 that came while we were away are lost, and what was held at QoS 1 comes again.
         self._break_order(now_s, outcome)
         self._forget_names()
-        self._generation = generation
+        self._generation, self._bd_seq = generation, None
 
     def _forget_names(self) -> None:
         self._names.clear()
@@ -191,27 +172,26 @@ class ForeignNode:
 
     # The order of messages.
 
-    def _arrived(self, item: _Item, now_s: float, outcome: Outcome) -> None:
-        for passed in self._order.take(sequence_number(item.payload) if item.payload else None, item):
+    def _arrived(self, parcel: Parcel, now_s: float, outcome: Outcome) -> None:
+        for passed in self._order.take(sequence_number(parcel.payload) if parcel.payload else None, parcel):
             self._in_order(passed, now_s, outcome)
         if not len(self._order):
             self._gap_until = math.inf
             return
-        item.payload = None
         self._gap_until = min(self._gap_until, now_s + self._host.reorder_wait_s)
         if now_s >= self._gap_until:
             self._bridge_gap(now_s, outcome)
 
-    def _in_order(self, item: _Item, now_s: float, outcome: Outcome) -> None:
-        match item.shipment.letter.message_type:
+    def _in_order(self, parcel: Parcel, now_s: float, outcome: Outcome) -> None:
+        match parcel.shipment.letter.message_type:
             case MessageType.DBIRTH:
-                item.payload = item.payload or parse(item.shipment.letter.value)
-                self._device_born(item, outcome)
+                parcel.payload = parcel.payload or parse(parcel.shipment.letter.value)
+                self._device_born(parcel, outcome)
             case MessageType.DDEATH:
-                self._device_died(item, outcome)
+                self._device_died(parcel, outcome)
             case _:
-                item.until = self._patience_ends(now_s)
-                self._held.append(item)
+                parcel.until = self._patience_ends(now_s)
+                self._held.append(parcel)
         self._advance(now_s, outcome)
 
     def _bridge_gap(self, now_s: float, outcome: Outcome) -> None:
@@ -220,8 +200,8 @@ class ForeignNode:
         self._gap_until = math.inf
         self._names.clear()
         self._ask(now_s, outcome, "has lost a message on the way")
-        for item in self._order.give_up():
-            self._in_order(item, now_s, outcome)
+        for parcel in self._order.give_up():
+            self._in_order(parcel, now_s, outcome)
 
     def _break_order(self, now_s: float, outcome: Outcome) -> None:
         """Wait no longer for what is missing, nor trust a name; DATA that came early is held for the next births."""
@@ -229,13 +209,13 @@ class ForeignNode:
         self._gap_until = math.inf
         if early:
             self._counts.seq_gaps += 1
-        self._names.clear()
-        for item in early:
-            if item.shipment.letter.message_type in DATA:
-                item.until = self._patience_ends(now_s)
-                self._held.append(item)
+            self._names.clear()
+        for parcel in early:
+            if parcel.shipment.letter.message_type in DATA:
+                parcel.until = self._patience_ends(now_s)
+                self._held.append(parcel)
             else:
-                self._ship(item, outcome)
+                self._ship(parcel, outcome)
 
     # What is held.
 
@@ -244,29 +224,22 @@ class ForeignNode:
         while self._held:
             head = self._held[0]
             names = self._names.get(head.device)
-            is_born_since = head.is_tried and names is not None and names is not head.tried_with
+            is_born_since = names is not None and names is not head.tried_with
+            if head.is_tried and not is_born_since and now_s < head.until:
+                return
+            written = self._write_out(head)
             if now_s >= head.until:
                 self._is_silent = True
                 self._ask(now_s, outcome, _UNBORN)
-            elif not is_born_since and (head.is_tried or self._should_wait(head, names, now_s, outcome)):
-                head.payload, head.written, head.is_tried, head.tried_with = None, None, True, names
+            elif not head.is_tried and self._should_wait(names, written, now_s, outcome):
+                head.hold(names)
                 return
-            self._ship_readable(self._held.popleft(), outcome)
+            self._ship_readable(self._held.popleft(), outcome, written)
 
-    def _fit_bound(self, now_s: float, outcome: Outcome) -> None:
-        while self.held > self._limits.max_held_per_node:
-            if self._held:
-                self._ship_readable(self._held.popleft(), outcome)
-            else:
-                self._bridge_gap(now_s, outcome)
-
-    def _ship_held(self, outcome: Outcome) -> None:
-        while self._held:
-            self._ship_readable(self._held.popleft(), outcome)
-
-    def _should_wait(self, item: _Item, names: Names | None, now_s: float, outcome: Outcome) -> bool:
+    def _should_wait(
+        self, names: Names | None, written: WrittenOut | str | None, now_s: float, outcome: Outcome
+    ) -> bool:
         """Whether births may come that make more of a message readable; they are asked for."""
-        item.written = written = self._write_out(item)
         is_all_known = not isinstance(written, WrittenOut) or not written.unknown
         if is_all_known and names is not None:
             return False
@@ -276,6 +249,19 @@ class ForeignNode:
             self._ask(now_s, outcome, _UNBORN if names is None else "uses an unknown alias")
         # Of one that is born, births that were not asked for just now would tell no more.
         return not is_all_known and not self._is_silent and (names is None or self._is_awaited)
+
+    def _fit_bound(self, now_s: float, outcome: Outcome) -> None:
+        while self.held > self._limits.max_held_per_node:
+            if not self._held:
+                self._bridge_gap(now_s, outcome)
+            else:
+                head = self._held.popleft()
+                self._ship_readable(head, outcome, self._write_out(head))
+
+    def _ship_held(self, outcome: Outcome) -> None:
+        for held in self._held:
+            self._ship_readable(held, outcome, self._write_out(held))
+        self._held.clear()
 
     def _ask(self, now_s: float, outcome: Outcome, why: str) -> None:
         """Ask for births, at once or as soon as may be."""
@@ -291,37 +277,13 @@ class ForeignNode:
             return now_s + self._host.birth_wait_s
         return max(now_s, self._asked_at + ASK_AGAIN_AFTER_S) + self._host.birth_wait_s
 
-    def _write_out(self, item: _Item) -> WrittenOut | str | None:
-        """A message written out, or why it cannot be; None for what is no payload, as whoever decodes it will say."""
-        encoded = item.shipment.letter.value
-        payload = item.payload or parse(encoded)
-        if payload is None:
-            return None
-        try:
-            return write_out(encoded, payload, self._names.get(item.device), self._limits.max_payload_bytes)
-        except CodecError as exc:
-            return str(exc)
+    def _write_out(self, parcel: Parcel) -> WrittenOut | str | None:
+        return parcel.write_out(self._names.get(parcel.device), self._limits.max_payload_bytes)
 
-    def _ship_readable(self, item: _Item, outcome: Outcome) -> None:
-        """Ship a message by name: what of it cannot be named is left as it came, to be set aside by metric."""
-        letter = item.shipment.letter
-        match item.written or self._write_out(item):
-            case str(reason):
-                item.shipment.letter = set_aside(letter, reason)
-            case WrittenOut(readable=0, unknown=(_, *_) as unknown):
-                item.shipment.letter = set_aside(
-                    letter, f"no birth tells the names and data types of {_shown(unknown)}"
-                )
-            case WrittenOut(encoded=encoded) if encoded is not letter.value:
-                self._counts.written_out += 1
-                item.shipment.letter = replace(letter, value=encoded)
-        self._ship(item, outcome)
+    def _ship_readable(self, parcel: Parcel, outcome: Outcome, written: WrittenOut | str | None) -> None:
+        self._counts.written_out += parcel.address(written)
+        self._ship(parcel, outcome)
 
-    def _ship(self, item: _Item, outcome: Outcome) -> None:
-        self.held_bytes -= item.size_bytes
-        outcome.ship.append(item.shipment)
-
-
-def _shown(unknown: tuple[str, ...]) -> str:
-    more = len(unknown) - _SHOWN_UNKNOWN
-    return ", ".join(unknown[:_SHOWN_UNKNOWN]) + (f" and {more} more" if more > 0 else "")
+    def _ship(self, parcel: Parcel, outcome: Outcome) -> None:
+        self.held_bytes -= parcel.size_bytes
+        outcome.ship.append(parcel.shipment)

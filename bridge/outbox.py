@@ -73,6 +73,7 @@ class Outbox:
         self._attempt = 0
         self._numbers = 0
         self._waiting: dict[int, Shipment] = {}
+        self.bytes = 0  # of their payloads
         self._backoff_s = _BACKOFF_MIN_S
         self._open_at = 0.0
         self._heard_at = 0.0
@@ -96,6 +97,7 @@ class Outbox:
         self._numbers += 1
         shipment.number = self._numbers
         self._waiting[shipment.number] = shipment
+        self.bytes += len(shipment.letter.value)
         self._send(shipment)
 
     def settle(self, answer: Answer) -> Shipment | None:
@@ -107,7 +109,7 @@ class Outbox:
         if shipment is None:
             return None
         if answer.error is None:
-            del self._waiting[answer.number]
+            self._drop(shipment)
             self._heard()
             return shipment
         if answer.attempt == self._attempt:
@@ -131,6 +133,10 @@ class Outbox:
             self._sender.close(timeout_s)
             self._sender = None
 
+    def _drop(self, shipment: Shipment) -> None:
+        del self._waiting[shipment.number]
+        self.bytes -= len(shipment.letter.value)
+
     def _send(self, shipment: Shipment) -> None:
         shipment.sent_at = time.monotonic()
         if self._sender is None:
@@ -150,7 +156,7 @@ class Outbox:
             case Meaning.REFUSED if shipment.letter.is_dead and not shipment.letter.value:
                 raise BridgeError(f"Kafka: the dead-letter topic refuses a record without payload: {what}")
             case Meaning.REFUSED:
-                del self._waiting[shipment.number]
+                self._drop(shipment)
                 shipment.letter = refused(shipment.letter, what)
                 self.ship(shipment)
             case Meaning.AGAIN:

@@ -124,7 +124,7 @@ class Catcher:
         self.messages: list[Message] = []
         config = MqttConfig(host="127.0.0.1", port=port, client_id=f"catcher-{group}")
         self.link = MqttLink(
-            config, [group], Presence(f"catcher-{group}", 0), lambda *_args, **_more: True, self._report
+            config, [group], [], Presence(f"catcher-{group}", 0), lambda *_args, **_more: True, self._report
         )
         self.link.start(100)
 
