@@ -17,7 +17,8 @@ class Progress:
     """Of one query; written by its threads, each its own fields, and read by any.
 
     `lag` is the records of Kafka's fullest partition that were not stored at the last look, None before the first;
-    `last_commit_at` is UTC ms.
+    `last_commit_at` and `database_away_since` are UTC ms; `stored_to` is when (UTC ms) the bridge had the newest record
+    that is stored.
     """
 
     state: Literal["starting", "running", "stopping"] = "starting"
@@ -25,7 +26,9 @@ class Progress:
     rows: int = 0
     last_commit_at: int | None = None
     lag: int | None = None
+    stored_to: int | None = None
     database: Reach = "ok"
+    database_away_since: int | None = None
     kafka: Reach = "ok"
 
     def committed(self, stored: Stored | None) -> None:
@@ -38,6 +41,13 @@ class Progress:
         self.rows += rows
         self.last_commit_at = time.time_ns() // 1_000_000
 
+    def behind_s(self) -> float | None:
+        """How far what is stored lies behind now, in seconds; 0 where nothing waits, None where that is not known."""
+        if self.lag == 0 and self.database == "ok":
+            return 0.0
+        return None if self.stored_to is None else max(0.0, time.time() - self.stored_to / 1000)
+
     def document(self) -> dict[str, object]:
         """All of it, as JSON takes it."""
-        return asdict(self)
+        behind_s = self.behind_s()
+        return asdict(self) | {"behind_s": None if behind_s is None else round(behind_s, 1)}

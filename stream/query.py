@@ -12,6 +12,7 @@ from uuid import UUID
 from py4j.protocol import Py4JError  # type: ignore[import-untyped]  # py4j publishes no types
 from pyspark.errors import PySparkException, StreamingQueryException
 
+from stream.backlog import Backlog
 from stream.errors import FatalError
 from stream.ingest.batch import Batch
 from stream.ingest.sink import BatchKey
@@ -86,12 +87,22 @@ class Ingest:
         self.progress = writer.progress
         self.checkpoint_dir = config.checkpoint_dir
         self.trigger_interval_s = config.trigger_interval_s
-        self.tell = writer.tell
+        self._backlog = Backlog(config)
 
     @property
     def failure(self) -> FatalError | None:
         """As `Query.failure`."""
         return self._writer.failure
+
+    def tell(self) -> None:
+        """As `Query.tell`; Spark looks at Kafka between batches only, and none ends while the database is away."""
+        if self.progress.database == "away":
+            self.progress.lag = self._backlog.records(self._writer.stored, self.progress.lag)
+        self._writer.tell()
+
+    def close(self) -> None:
+        """Close what was opened to tell."""
+        self._backlog.close()
 
     def rows(self) -> DataFrame:
         """Kafka's own columns: a batch is decoded as it is written."""

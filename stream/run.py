@@ -120,8 +120,10 @@ class Job:
 
     def _run_ingest(self, spark: SparkSession, *, once: bool) -> None:
         most = self.config.limits.max_series_per_node
-        with closing(Writer(self.dsn, self.stop, self.ingest, max_series_per_node=most)) as writer:
-            query = Ingest(spark, self.config, writer)
+        with (
+            closing(Writer(self.dsn, self.stop, self.ingest, max_series_per_node=most)) as writer,
+            closing(Ingest(spark, self.config, writer)) as query,
+        ):
             Supervisor(spark, query, self.stop, self.config.stop_timeout_s).run(once=once)
 
     def _run_analysis(self, spark: SparkSession, *, once: bool) -> None:

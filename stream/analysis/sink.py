@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 from psycopg2.extras import execute_values
@@ -15,6 +14,8 @@ from stream.analysis.staging import upsert
 from stream.analysis.trend import REGIMES
 from stream.connection import translated
 from stream.ingest.batch import NUMERIC, SeriesColumn, SeriesKey
+from stream.ingest.presence import utc
+from stream.ingest.series import REFUSED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,6 +51,7 @@ on conflict (series_id, bucket_at) do update
         + case when late_reading.query_id = excluded.query_id then late_reading.readings else 0 end,
       query_id = excluded.query_id, noted_at = clock_timestamp()
 """
+_NAMES: Final = ("group_id", "node_id", "device_id", "metric")
 _BAR_KEY: Final = ("series_id", "width_s", "starts_at")
 _TREND_KEY: Final = ("series_id", "at")
 
@@ -71,7 +73,7 @@ def store(
 ) -> Analysed | None:
     """Commit findings; None when the ledger has them already. Raises as `stream.ingest.sink.store`."""
     with translated(opened):
-        ids = series_ids(series, found.series)
+        ids = Ids.of(series, found)
         with opened.cursor() as cursor:
             if not _enter(cursor, key, offsets):
                 opened.rollback()
@@ -83,35 +85,44 @@ def store(
     return analysed
 
 
-def series_ids(series: SeriesDictionary, rows: SeriesRows) -> NDArray[np.int32]:
-    """Their numbers; those that the ingest has not stored yet are added, and committed."""
-    names = zip(rows.group_id, rows.node_id, rows.device_id, rows.metric, strict=True)
-    keys = tuple(SeriesKey(*name, NUMERIC) for name in names)
-    return series.ids(SeriesColumn(keys, tuple(rows.datatype.tolist()), np.arange(len(keys))))
+@dataclass(frozen=True, slots=True, eq=False)
+class Ids:
+    """The number of each row's series, int32 [rows of the kind]; REFUSED where a node has too many."""
+
+    bars: NDArray[np.int32]
+    trends: NDArray[np.int32]
+    late: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, series: SeriesDictionary, found: Findings) -> Self:
+        """Looked up by when a row is of; series that the ingest has not stored yet are added, and committed."""
+        names = zip(*(getattr(found.series, name) for name in _NAMES), strict=True)
+        keys, datatypes = tuple(SeriesKey(*name, NUMERIC) for name in names), tuple(found.series.datatype.tolist())
+
+        def ids(slot: NDArray[np.int32], at_ms: NDArray[np.int64]) -> NDArray[np.int32]:
+            return series.ids(SeriesColumn(keys, datatypes, slot.astype(np.int64)), at_ms)
+
+        # A trend is told at the end of its step, and of what was before that.
+        return cls(
+            ids(found.bars.slot, found.bars.starts_at_ms),
+            ids(found.trends.slot, found.trends.at_ms - 1),
+            ids(found.late.slot, found.late.bucket_at_ms),
+        )
 
 
-def put(cursor: cursor, ids: NDArray[np.int32], found: Findings, query_id: str) -> Analysed:
-    """Write all rows, each in place of one of the same key; `ids` [series] are the numbers of `found.series`."""
-    bars, trends = found.bars, found.trends
-    bar_columns = {name: getattr(bars, name) for name in ("width_s", "starts_at_ms", "open", "high", "low", "close")}
-    bar_columns |= {"volume": bars.volume, "quotes": bars.quotes.astype(np.int32), "is_final": bars.is_final}
-    stored_bars = upsert(cursor, "bar", _BAR_KEY, {"series_id": ids[bars.slot]} | bar_columns)
-    trend_columns = {
-        name: getattr(trends, name) for name in ("at_ms", "level", "slope_per_s", "slope_se", "volatility")
-    }
-    regimes = np.array(REGIMES, np.bytes_)[trends.regime]
-    stored_trends = upsert(
-        cursor, "trend", _TREND_KEY, {"series_id": ids[trends.slot]} | trend_columns | {"regime": regimes}
-    )
+def put(cursor: cursor, ids: Ids, found: Findings, query_id: str) -> Analysed:
+    """Write all rows, each in place of one of the same key."""
+    bars = _columns(found.bars, ids.bars) | {"quotes": found.bars.quotes.astype(np.int32)}
+    trends = _columns(found.trends, ids.trends) | {"regime": np.array(REGIMES, np.bytes_)[found.trends.regime]}
+    stored_bars = upsert(cursor, "bar", _BAR_KEY, _known(bars))
+    stored_trends = upsert(cursor, "trend", _TREND_KEY, _known(trends))
     anomalies = _anomalies(found.anomalies, found.series)
     execute_values(cursor, _ANOMALIES, anomalies)
-    late = zip(
-        ids[found.late.slot].tolist(),
-        map(_utc, found.late.bucket_at_ms.tolist()),
-        found.late.readings.tolist(),
-        strict=True,
+    late = _known(_columns(found.late, ids.late))
+    rows = zip(
+        late["series_id"].tolist(), map(utc, late["bucket_at_ms"].tolist()), late["readings"].tolist(), strict=True
     )
-    execute_values(cursor, _LATE, [(*row, query_id) for row in late])
+    execute_values(cursor, _LATE, [(*row, query_id) for row in rows])
     return Analysed(
         int(found.counts.readings.sum()),
         int(found.late.readings.sum()),
@@ -122,11 +133,21 @@ def put(cursor: cursor, ids: NDArray[np.int32], found: Findings, query_id: str) 
     )
 
 
+def _columns(rows: Any, ids: NDArray[np.int32]) -> dict[str, NDArray[Any]]:  # noqa: ANN401 - rows of any kind
+    """Rows of a kind, their series by number."""
+    return {"series_id": ids} | {each.name: getattr(rows, each.name) for each in fields(rows) if each.name != "slot"}
+
+
+def _known(columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Without the rows of series that are not stored."""
+    is_known = columns["series_id"] != REFUSED
+    return columns if is_known.all() else {name: column[is_known] for name, column in columns.items()}
+
+
 def _anomalies(rows: AnomalyRows, series: SeriesRows) -> list[tuple[Any, ...]]:
-    columns = (series.group_id, series.node_id, series.device_id, series.metric)
-    names = zip(*(column[rows.slot].tolist() for column in columns), strict=True)
-    ended = (_utc(ms) if ms >= 0 else None for ms in rows.ended_at_ms.tolist())
-    began, peaked = map(_utc, rows.started_at_ms.tolist()), map(_utc, rows.peak_at_ms.tolist())
+    names = zip(*(getattr(series, name)[rows.slot].tolist() for name in _NAMES), strict=True)
+    ended = (utc(ms) if ms >= 0 else None for ms in rows.ended_at_ms.tolist())
+    began, peaked = map(utc, rows.started_at_ms.tolist()), map(utc, rows.peak_at_ms.tolist())
     figures = rows.peak_score.tolist(), rows.threshold.tolist(), rows.evidence.tolist()
     return [
         (*name, detector, "cloud", *row)
@@ -152,7 +173,3 @@ def _enter(cursor: cursor, key: BatchKey, offsets: dict[str, dict[str, int]]) ->
             offsets,
         )
     return bool(entered != offsets)
-
-
-def _utc(ms: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
