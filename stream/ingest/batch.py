@@ -87,6 +87,11 @@ class Batch:
             offsets.setdefault(row["kafka_topic"], {})[str(row["kafka_partition"])] = row["kafka_offset_max"] + 1
         return offsets
 
+    def newest_ms(self) -> int | None:
+        """When (UTC ms) the bridge had the newest record; None where none says."""
+        newest: int | None = pc.max(self.of(Record)["received_at_ms"]).as_py()
+        return newest
+
     def latency(self, now_ms: int) -> Percentiles | None:
         """Over all readings that came live, not from a store; None when there is none."""
         numbers, texts = self.readings, self.of(TextReading)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from psycopg2.extensions import connection
 
-    from stream.ingest.batch import Batch
+    from stream.ingest.batch import Batch, Offsets
     from stream.ingest.sink import BatchKey
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,8 @@ class Writer:
         self.progress = progress or Progress()
         self._session: _Session | None = None
         self._log = _Log()
+        self.stored: Offsets = {}
+        """Where the newest batch of this run ends."""
         self.failure: FatalError | None = None
         """Why the stream cannot go on; Spark passes exceptions on as text only."""
 
@@ -65,6 +67,8 @@ class Writer:
         """Commit a batch; waits for a database that is away. Raises FatalError, or StopRequested while waiting."""
         try:
             stored = retrying(lambda: self._try(key, batch), self._stop, self.progress)
+            self.stored = batch.offsets()
+            self.progress.stored_to = max(self.progress.stored_to or 0, batch.newest_ms() or 0) or None
             self._log.batch(key, stored)
             self.progress.committed(stored)
         except FatalError as exc:
@@ -102,15 +106,16 @@ def retrying(attempt: Callable[[], Result], stop: threading.Event, progress: Pro
         except DatabaseAway as exc:
             if not away_since:
                 away_since = time.monotonic()
-                progress.database = "away"
+                progress.database, progress.database_away_since = "away", time.time_ns() // 1_000_000
                 logger.warning("the database is away, nothing is lost, trying until it is back: %s", exc)
             if stop.wait(delay_s):
                 raise StopRequested("stopped while the database was away") from exc
             delay_s = min(delay_s * 2, _LONGEST_DELAY_S)
         else:
             if away_since:
-                progress.database = "ok"
-                logger.info("the database is back after %.1f s", time.monotonic() - away_since)
+                progress.database, progress.database_away_since = "ok", None
+                waiting = "" if progress.lag is None else f"; {progress.lag} records wait"
+                logger.info("the database is back after %.1f s%s", time.monotonic() - away_since, waiting)
             return result
 
 
@@ -143,13 +148,12 @@ class _Log:
             return
         with self._lock:
             told, self._sum, self._since = self._sum, Stored(), now_s
-        lag = "not known" if progress.lag is None else f"{progress.lag} records"
         logger.info(
             "in the last %.0f s: %s; lag %s; database %s, Kafka %s",
             past_s,
             _figures(told),
-            lag,
-            progress.database,
+            _lag(progress),
+            _reach(progress),
             progress.kafka,
         )
 
@@ -168,6 +172,18 @@ class _Log:
         if self._unwarned and time.monotonic() - self._warned_at >= _WARN_EVERY_S:
             logger.warning("%d set aside in dead_letter; the last: %s", self._unwarned, stored.last_reason)
             self._unwarned, self._warned_at = 0, time.monotonic()
+
+
+def _lag(progress: Progress) -> str:
+    if progress.lag is None:
+        return "not known"
+    behind_s = progress.behind_s()
+    return f"{progress.lag} records" + (f" and {behind_s:.0f} s" if behind_s else "")
+
+
+def _reach(progress: Progress) -> str:
+    since_ms = progress.database_away_since
+    return progress.database if since_ms is None else f"away for {time.time() - since_ms / 1000:.0f} s"
 
 
 def _figures(stored: Stored) -> str:

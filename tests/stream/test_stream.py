@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -171,3 +172,35 @@ def test_a_stop_is_heard_while_the_database_is_away(job: Job) -> None:
     assert (health["state"], health["database"], health["batches"]) == ("starting", "away", 0)
     job.process.send_signal(signal.SIGTERM)
     assert job.process.wait(30) == 0, job.log
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_an_outage_of_the_database_is_visible_and_costs_nothing(
+    job: Job, kafka: Kafka, migrated: Database, payload_record: Callable[..., Any]
+) -> None:
+    def send_some(start: int, count: int) -> None:
+        values = range(start, start + count)
+        send(job, kafka, *(payload_record({"a": 1.0}, sampled_at_ms=NOW + n, node=f"n{n % 4}") for n in values))
+
+    send_some(0, 100)
+    job.start("--only", "ingest")
+    job.wait_for(lambda: migrated.one("select count(*) from reading") == 100)
+    limit = "do $$ begin execute format('alter database %I connection limit {}', current_database()); end $$"
+    migrated.run(limit.format(0))
+    migrated.run(
+        "do $$ begin perform pg_terminate_backend(pid) from pg_stat_activity "
+        "where datname = current_database() and pid <> pg_backend_pid(); end $$"
+    )
+    send_some(100, 400)
+    job.wait_for(lambda: job.health()["database"] == "away" and (job.health()["lag"] or 0) >= 200)
+    health = job.health()
+    assert health["database_away_since"] > NOW
+    assert health["behind_s"] > 0
+    migrated.run(limit.format(-1))
+    job.wait_for(lambda: migrated.one("select count(*) from reading") == 500)
+    job.wait_for(lambda: (job.health()["database"], job.health()["lag"], job.health()["behind_s"]) == ("ok", 0, 0))
+    assert job.health()["database_away_since"] is None
+    assert job.log.count("the database is away") == 1
+    assert re.search(r"the database is back after [0-9.]+ s; [0-9]+ records wait", job.log)
+    assert migrated.rows("select sum(reading_rows), sum(duplicate_rows) from ingest_batch") == [(500, 0)]
