@@ -50,6 +50,12 @@ _CLIENT_OPTIONS: Final = {
     "default.api.timeout.ms": "20000",
     "request.timeout.ms": "15000",
     "reconnect.backoff.max.ms": "2000",
+    # After each poll Spark asks where the partition ends. At its end the answer waits behind the fetch that the client
+    # has sent ahead, half a second by default, in every micro-batch that catches up.
+    "fetch.max.wait.ms": "10",
+    # And few polls: a partition's share of a micro-batch in one or two.
+    "max.partition.fetch.bytes": str(8 << 20),
+    "max.poll.records": "5000",
 }
 
 
