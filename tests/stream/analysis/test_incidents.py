@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import math
+import re
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from stream.analysis.anomalies import AnomalyConfig
 from stream.analysis.incidents import LASTS, IncidentConfig, IncidentRows, Incidents
 from stream.analysis.scores import Scores
 
@@ -103,6 +106,16 @@ def test_the_latest_row_of_each_incident_is_what_the_table_needs() -> None:
     rows = told(scored([*range(6, 16), 0, 0, 0, 6, 6, 6], [7, 7, 7]), 2).latest()
     assert rows.slot.tolist() == [0, 0, 1]
     assert spans(rows) == [(0, 9), (13, None), (0, None)]
+
+
+def test_the_docs_have_the_defaults() -> None:
+    page = Path(__file__).parents[3].joinpath("docs", "analysis.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| `(\w+)` \| ([\d.]+) \| ([\d.]+) \|", page, re.MULTILINE)
+    defaults = AnomalyConfig()
+    pair = defaults.robust_incidents.model_dump(), defaults.stuck_incidents.model_dump()
+    assert {name: (float(one), float(other)) for name, one, other in told} == {
+        name: (pair[0][name], pair[1][name]) for name in pair[0]
+    }
 
 
 def test_clear_above_threshold_is_refused() -> None:
