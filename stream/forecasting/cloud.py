@@ -9,9 +9,10 @@ import numpy as np
 
 from contract.manifest import AnomalyOutput, ForecastOutput
 from stream.forecasting import tables
-from stream.forecasting.ends import due_ms, every_ms
+from stream.forecasting.ends import due_ms, every_ms, mark_ms
 from stream.forecasting.evidence import evidence
 from stream.forecasting.incidents import Rule, Scored, follow
+from stream.forecasting.lookup import newest_ms
 from stream.forecasting.readings import read
 from stream.forecasting.tables import Anomaly, Done, Forecast, Forecaster, Place
 from stream.forecasting.told import Wanted, spans_of, times_ms, told
@@ -72,6 +73,17 @@ class Rows:
     forecasts: Sequence[Forecast] = ()
     anomalies: Sequence[Anomaly] = ()
     now: Mapping[Watched, Done] | None = None
+
+
+def marks(cursor: cursor, bound: Bound, grace_ms: int, from_ms: int, to_ms: int) -> dict[Watched, int]:
+    """Up to when each watched is complete, by its readings within this time; one that has none is not there."""
+    series = {number for each in bound.series.values() for number in each.values()}
+    newest = newest_ms(cursor, sorted(series), from_ms, to_ms)
+    found = {
+        watched: mark_ms([newest.get(number) for number in numbers.values()], grace_ms)
+        for watched, numbers in bound.series.items()
+    }
+    return {watched: mark for watched, mark in found.items() if mark is not None}
 
 
 def due(bound: Bound, done: Mapping[Watched, Done], marks: Mapping[Watched, int], most: int) -> dict[Watched, range]:

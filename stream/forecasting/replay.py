@@ -11,7 +11,7 @@ from stream.connection import connect, translated
 from stream.forecasting import cloud, scoring, tables
 from stream.forecasting.alarms import Alarms
 from stream.forecasting.incidents import Incident
-from stream.forecasting.landing import Landing
+from stream.forecasting.landing import AHEAD_MS, Landing
 from stream.forecasting.models import Models
 from stream.forecasting.progress import ForecastingProgress
 from stream.forecasting.readings import text_of
@@ -86,17 +86,22 @@ def replay(spark: SparkSession, config: ForecastingConfig, dsn: str, from_ms: in
         bounds = models.bounds(cursor)
         opened.commit()
         for bound in bounds:
-            _Replay(spark, cursor, bound, made).run(from_ms, to_ms)
+            reach_ms = scoring.furthest_ms(bound) + AHEAD_MS
+            marks = cloud.marks(cursor, bound, round(config.grace_s * 1000), from_ms, to_ms + reach_ms)
+            _Replay(spark, cursor, bound, marks, made).run(from_ms, to_ms)
     return made
 
 
 class _Replay:
     """Of one model and its binding."""
 
-    def __init__(self, spark: SparkSession, cursor: cursor, bound: Bound, made: Replayed) -> None:
+    def __init__(
+        self, spark: SparkSession, cursor: cursor, bound: Bound, marks: Mapping[Watched, int], made: Replayed
+    ) -> None:
         self._spark = spark
         self._cursor = cursor
         self._bound = bound
+        self._marks = marks
         self._made = made
         self._is_anomaly = isinstance(bound.manifest.output, AnomalyOutput)
         self._forecasters = tables.Forecasters()
@@ -108,12 +113,15 @@ class _Replay:
         if self._bound.manifest.targets:
             who = scoring.forecasters(self._cursor, self._bound)
             reach_ms = scoring.furthest_ms(self._bound)
-            upto = dict.fromkeys(who, to_ms + reach_ms)
+            upto = {number: self._marks[each.watched] for number, each in who.items() if each.watched in self._marks}
             self._made.scored += scoring.score_span(self._cursor, self._bound, who, upto, from_ms, to_ms + reach_ms)
 
     def _make(self, from_ms: int, to_ms: int) -> None:
         done = tables.done(self._cursor, cloud.CLOUD, self._bound.manifest.name)
-        upto = {each: min(to_ms, done[each].done_to_ms) if each in done else to_ms for each in self._bound.series}
+        upto = {
+            each: min(to_ms, done[each].done_to_ms if each in done else self._marks.get(each, 0))
+            for each in self._bound.series
+        }
         every_ms, width = self._bound.every_ms, max(1, _WINDOWS_AT_ONCE // len(self._bound.series))
         before = self._lasting(to_ms)
         now = {each: Done(from_ms, _unended(state.incident)) for each, state in self._lasting(from_ms).items()}

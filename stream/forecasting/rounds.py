@@ -10,9 +10,7 @@ from contract.manifest import AnomalyOutput
 from stream.errors import ModelError
 from stream.forecasting import cloud, scoring, tables
 from stream.forecasting.alarms import Alarms
-from stream.forecasting.ends import mark_ms
 from stream.forecasting.landing import AHEAD_MS, Landing
-from stream.forecasting.lookup import newest_ms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -97,15 +95,11 @@ class Rounds:
     def _marks(self, bound: Bound, now_ms: int) -> dict[Watched, int]:
         """Up to when each watched is complete."""
         with self._opened.cursor() as cursor:
-            series = {number for each in bound.series.values() for number in each.values()}
-            newest = newest_ms(cursor, sorted(series), now_ms - self._late_ms, now_ms + AHEAD_MS)
+            marks = cloud.marks(
+                cursor, bound, round(self._config.grace_s * 1000), now_ms - self._late_ms, now_ms + AHEAD_MS
+            )
         self._opened.commit()
-        grace_ms = round(self._config.grace_s * 1000)
-        marks = {
-            watched: mark_ms([newest.get(number) for number in numbers.values()], grace_ms)
-            for watched, numbers in bound.series.items()
-        }
-        return {watched: mark for watched, mark in marks.items() if mark is not None}
+        return marks
 
     def _make(self, bound: Bound, marks: Mapping[Watched, int], told: ModelProgress) -> bool:
         """Run the model where windows are due; whether any were."""
