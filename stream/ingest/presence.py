@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 _SEEN: Final = """
 insert into node (group_id, node_id, first_seen_at, last_seen_at) values %s
-on conflict (group_id, node_id) do update set last_seen_at = greatest(node.last_seen_at, excluded.last_seen_at)
+on conflict (group_id, node_id) do update set first_seen_at = least(node.first_seen_at, excluded.first_seen_at),
+  last_seen_at = greatest(node.last_seen_at, excluded.last_seen_at)
 """
 _BORN: Final = """
 update node set online = true, last_birth_at = %(at)s, bd_seq = %(bd_seq)s

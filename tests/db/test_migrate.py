@@ -30,6 +30,8 @@ TABLES = {
     "camera_event",
     "dead_letter",
     "ingest_batch",
+    "node_epoch",
+    "node_event",
     "rollup_pending",
     "rollup_1m",
     "rollup_1h",
