@@ -16,7 +16,7 @@ import psycopg2
 import pytest
 from psycopg2.extensions import make_dsn, parse_dsn
 
-from db import maintain, roles
+from db import maintain, migrate, roles
 from db.errors import MigrationError
 
 if TYPE_CHECKING:
@@ -147,6 +147,17 @@ def test_a_database_that_is_away_is_waited_for_and_told_once(
         stop.set()
         thread.join(10)
     assert not thread.is_alive()
+
+
+def test_status_tells_of_roll_ups_sizes_and_retention(opened: connection, query: Query, rolling: str) -> None:
+    query(opened, "insert into reading values (1, now(), 1, 192)")
+    query(opened, "insert into rollup_pending values (now(), 1, 1, now() - interval '90 s')")
+    told = migrate.status(rolling, 5).report
+    assert told[0] == "roll-ups: 1 notes wait for `db maintain`, the oldest for 90 s"
+    rules = {line.split()[0]: line.split()[1:] for line in told[2:]}
+    assert rules["reading"][1:] == ["1", "0", "90", "days"]
+    assert rules["dead_letter"][1:] == ["-", "-", "30", "days"]
+    assert rules["rollup_1h"][3:] == ["forever"]
 
 
 def wait_for(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
