@@ -41,7 +41,8 @@ TABLES = {
 
 def log(make: Make) -> list[KafkaRecord]:
     """Two nodes: births, numbers, texts, poison, a declared gap, batches that never came or come late."""
-    dice, records = random.Random(5), []
+    dice = random.Random(5)
+    records: list[KafkaRecord] = []
 
     def say(at_s: float, batch_no: int | None = None, oldest: int | None = None, **message: Any) -> None:
         made = make(offset=len(records), received_at_ms=NOW + round(at_s * 1000), **message)
