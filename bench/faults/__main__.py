@@ -24,7 +24,10 @@ from bench.faults.methods import methods
 
 def main() -> int:
     """Makes the histories, runs the methods on them, prints the table."""
-    options = _parser().parse_args()
+    parser = _parser()
+    options = parser.parse_args()
+    if options.settle_hours + 1 > options.hours:
+        parser.error("--hours: must be an hour more than --settle-hours at least, or nothing is judged")
     with tempfile.TemporaryDirectory() as directory:
         seeds = range(options.seed, options.seed + options.histories)
         faulty = [history(Path(directory), seed, options, "--faults") for seed in seeds]
