@@ -77,7 +77,7 @@ class MqttLink:
         self._connected = False
         self._told_away = False
         self._subscribed = threading.Event()
-        self._client: paho.Client | None = None
+        self._client: SturdyClient | None = None
 
     @property
     def generation(self) -> int:
@@ -132,8 +132,7 @@ class MqttLink:
         """Send PUBACKs, in this order, unless the connection that brought the messages is gone."""
         with self._lock:
             if generation == self._generation and self._client is not None:
-                for message_id in message_ids:
-                    self._client.ack(message_id, 1)
+                self._client.acknowledge(message_ids)
 
     def command(self, node: NodeId, payload: Payload) -> None:
         """Send an NCMD, once at most (QoS 0, not retained)."""
@@ -141,7 +140,7 @@ class MqttLink:
             topic = str(Topic(node[0], MessageType.NCMD, node[1]))
             self._client.publish(topic, encode(payload), qos=0, retain=False)
 
-    def _new_client(self) -> paho.Client:
+    def _new_client(self) -> SturdyClient:
         client = SturdyClient(
             CallbackAPIVersion.VERSION2, self._config.client_id, protocol=paho.MQTTv5, manual_ack=True
         )
