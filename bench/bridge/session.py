@@ -11,6 +11,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from bench.fleet import DEVICE, GROUP, Fleet, Message, Publisher, birth, data, node_name, value_of
 from contract.delivery import BatchId
@@ -77,7 +78,11 @@ def leave(port: int, client_id: str, *, mqtt5: bool, topic_filter: str = FILTER)
         client.connect("127.0.0.1", port)
 
     def subscribe(*_: object) -> None:
-        client.subscribe(topic_filter, qos=1)
+        # Mosquitto leaves noLocal as it was when the bridge subscribes again, and would bring it its own commands.
+        if mqtt5:
+            client.subscribe(topic_filter, options=SubscribeOptions(qos=1, noLocal=True))
+        else:
+            client.subscribe(topic_filter, 1)
 
     client.on_connect = subscribe
     client.on_subscribe = lambda *_: subscribed.set()
