@@ -14,13 +14,13 @@ from pyspark.errors import PySparkException, StreamingQueryException
 
 from stream.backlog import Backlog
 from stream.errors import FatalError
-from stream.ingest.batch import Batch
+from stream.ingest.arriving import pieces
 from stream.ingest.sink import BatchKey
 from stream.ingest.transform import MAX_BYTES_PER_PARTITION, decoded
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.streaming.query import StreamingQuery
@@ -236,29 +236,21 @@ class Supervisor:
             )
 
 
-def pieces(records: DataFrame, decode: Callable[[DataFrame], DataFrame]) -> Iterator[Batch]:
-    """A micro-batch as it is stored: whole, or in as many pieces as the memory that its rows need asks for."""
-    batch = Batch(decode(records).toArrow())
-    yield batch
-    while unfinished := batch.unfinished():
-        rest = " or ".join(
-            f"(topic = '{left.kafka_topic}' and partition = {left.kafka_partition} and `offset` >= {left.kafka_offset})"
-            for left in unfinished
-        )
-        batch = Batch(decode(records.where(rest)).toArrow(), batch.offsets())
-        yield batch
-
-
-def read_kafka(spark: SparkSession, config: StreamConfig, topics: Sequence[str], max_offsets: int) -> DataFrame:
-    """The records of topics, as Spark's Kafka source gives them."""
+def read_kafka(
+    spark: SparkSession, config: StreamConfig, topics: Sequence[str], max_offsets: int, from_ms: int = 0
+) -> DataFrame:
+    """The records of topics, as Spark's Kafka source gives them; with a new checkpoint, those from `from_ms` on."""
     kafka = config.kafka
     clients = {f"kafka.{name}": value for name, value in (_CLIENT_OPTIONS | kafka.options).items()}
     reader = spark.readStream.format("kafka").options(**clients)
+    begin = {"startingOffsets": "earliest"}
+    if from_ms:
+        begin = {"startingTimestamp": str(from_ms), "startingOffsetsByTimestampStrategy": "latest"}
     return reader.options(
         **{
             "kafka.bootstrap.servers": ",".join(kafka.bootstrap_servers),
             "subscribe": ",".join(topics),
-            "startingOffsets": "earliest",
+            **begin,
             "includeHeaders": "true",
             "failOnDataLoss": str(kafka.fail_on_data_loss).lower(),
             "maxOffsetsPerTrigger": str(max_offsets),

@@ -153,6 +153,12 @@ class Unfinished(NamedTuple):
     kafka_offset: int
 
 
+class TaskEnd(NamedTuple):
+    """The last row of each of Spark's tasks: how many records it has read."""
+
+    records: int
+
+
 Row: TypeAlias = (
     Record
     | NumericReading
@@ -165,7 +171,8 @@ Row: TypeAlias = (
     | DeadLetter
     | Unfinished
 )
-RowType: TypeAlias = type[Row | Block]
+TableRow: TypeAlias = Row | Block | TaskEnd
+RowType: TypeAlias = type[TableRow]
 WHOLE_PAYLOAD: Final = -1
 
 # The number in the column `kind` is the place in this tuple.
@@ -180,6 +187,7 @@ ROW_TYPES: Final[tuple[RowType, ...]] = (
     CameraFrame,
     DeadLetter,
     Unfinished,
+    TaskEnd,
 )
 KINDS: Final = {row_type: kind for kind, row_type in enumerate(ROW_TYPES)}
 
@@ -219,20 +227,21 @@ SCHEMA: Final = pa.schema(
         "oldest": pa.int64(),
         "mqtt_topic": pa.string(),
         "payload": pa.binary(),
+        "records": pa.int64(),
     }
 )
 
 
-def to_batches(rows: Iterable[Row | Block]) -> Iterator[pa.RecordBatch]:
+def to_batches(rows: Iterable[TableRow]) -> Iterator[pa.RecordBatch]:
     """The rows as Arrow batches of `SCHEMA`, one for each kind that occurs, in their order within it."""
-    by_type: dict[RowType, list[Row | Block]] = {}
+    by_type: dict[RowType, list[TableRow]] = {}
     for row in rows:
         by_type.setdefault(type(row), []).append(row)
     for row_type, of_type in by_type.items():
         yield _to_batch(row_type, of_type)
 
 
-def _to_batch(row_type: RowType, rows: list[Row | Block]) -> pa.RecordBatch:
+def _to_batch(row_type: RowType, rows: list[TableRow]) -> pa.RecordBatch:
     columns = dict(zip(row_type._fields, zip(*rows, strict=True), strict=True))
     columns["kind"] = (KINDS[row_type],) * len(rows)
     return pa.record_batch(

@@ -10,7 +10,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from contract.records import DEAD_LETTER_TOPIC
 from stream.ingest.columns import decode_columns
 from stream.ingest.decode import KafkaRecord
-from stream.ingest.rows import SCHEMA, Block, Unfinished, to_batches
+from stream.ingest.rows import SCHEMA, Block, TaskEnd, Unfinished, to_batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -39,7 +39,7 @@ def decoded(
 ) -> DataFrame:
     """Kafka's columns (topic, partition, offset, headers, value) to the columns of `stream.ingest.rows.SCHEMA`.
 
-    A partition of `records` that makes more than `max_bytes` of rows ends with an `Unfinished` row.
+    A partition of `records` that makes more than `max_bytes` of rows has an `Unfinished` row; each ends with `TaskEnd`.
     """
     rows = records.select(*RECORD_COLUMNS).mapInArrow(
         partial(_decode_batches, limits, dead_letter_topic, max_bytes),
@@ -51,7 +51,7 @@ def decoded(
 def _decode_batches(
     limits: Limits, dead_letter_topic: str, max_bytes: int, batches: Iterable[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
-    spent_bytes = payload_bytes = 0
+    spent_bytes = payload_bytes = taken = 0
     records: list[KafkaRecord] = []
     unfinished: dict[tuple[str, int], Unfinished] = {}
     for record in (to_record(columns) for batch in batches for columns in batch.to_pylist()):
@@ -60,6 +60,7 @@ def _decode_batches(
             unfinished.setdefault(at, Unfinished(*at, record.offset))
             continue
         records.append(record)
+        taken += 1
         payload_bytes += len(record.value or b"")
         if len(records) >= _RECORDS_AT_ONCE or payload_bytes >= min(_PAYLOAD_BYTES_AT_ONCE, max_bytes):
             for made in batches_of(records, limits, dead_letter_topic):
@@ -67,7 +68,7 @@ def _decode_batches(
                 yield made
             records, payload_bytes = [], 0
     yield from batches_of(records, limits, dead_letter_topic)
-    yield from to_batches(unfinished.values())
+    yield from to_batches([*unfinished.values(), TaskEnd(taken)])
 
 
 def batches_of(

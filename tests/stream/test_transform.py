@@ -4,17 +4,20 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import pytest
+from pyspark.errors import PySparkException
+from pyspark.sql import functions as F  # noqa: N812 - as everybody calls it
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.testing import assertDataFrameEqual
 
 from contract.datatypes import DataType
 from contract.records import PAYLOAD_TOPIC
 from contract.sparkplug import Metric, Payload, encode
+from stream.ingest.arriving import arriving, pieces
 from stream.ingest.batch import Batch
 from stream.ingest.decode import KafkaRecord, Limits
-from stream.ingest.rows import SCHEMA, Record, TextReading
+from stream.ingest.rows import SCHEMA, Record, TaskEnd, TextReading
 from stream.ingest.transform import RECORD_COLUMNS, decoded
-from stream.query import pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,8 +46,9 @@ def test_rows_in_spark_are_the_decoders_rows(
         payload_record(kind="NBIRTH", offset=1),
         payload_record(payload=b"\xff", offset=2),
     ]
-    result = decoded(frame(spark, *records), LIMITS)
-    assertDataFrameEqual(result, spark.createDataFrame(table_of(*records)))
+    result = decoded(frame(spark, *records).coalesce(1), LIMITS)
+    assertDataFrameEqual(result.where("records is null"), spark.createDataFrame(table_of(*records)))
+    assert [row.records for row in result.select("records").where("records is not null").collect()] == [3]
 
 
 def test_the_schema_is_stated(spark: SparkSession, payload_record: Callable[..., Any]) -> None:
@@ -84,3 +88,24 @@ def test_one_payload_of_a_megabyte_of_metrics_is_stored_whole(
     tiny = encode(Payload(NOW, tuple(Metric("m", DataType.INT8, 1, NOW + n) for n in range(60_000))))
     (batch,) = pieces(frame(spark, payload_record(payload=tiny)), partial(decoded, limits=LIMITS))
     assert len(batch.readings.value) == 60_000
+
+
+def test_what_tasks_make_comes_in_pieces_each_of_whole_tasks(
+    spark: SparkSession, payload_record: Callable[..., Any]
+) -> None:
+    records = [payload_record({"a": float(n)}, offset=n) for n in range(12)]
+    rows = decoded(frame(spark, *records).repartition(4), LIMITS)
+    found = [Batch(table) for table in arriving(rows, piece_bytes=1)]
+    assert len(found) == 4
+    for batch in found:
+        assert batch.of(TaskEnd)["records"].to_pylist() == [batch.of(Record).num_rows] == [len(batch.readings.value)]
+    assert sorted(value for batch in found for value in batch.readings.value.tolist()) == [float(n) for n in range(12)]
+    (whole,) = arriving(rows)
+    assert Batch(whole).of(Record).num_rows == 12
+
+
+def test_a_task_that_fails_is_told_and_no_piece_is_taken_for_the_last(spark: SparkSession) -> None:
+    rows = decoded(spark.createDataFrame([("p", 0, 1, None, None)], KAFKA), LIMITS)
+    broken = rows.withColumn("item", F.raise_error(F.lit("a broken disk")).cast("int"))
+    with pytest.raises(PySparkException, match="a broken disk"):
+        list(arriving(broken))

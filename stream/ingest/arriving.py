@@ -1,0 +1,87 @@
+"""What Spark's tasks make, in pieces as they end: while one piece is stored, the next is on its way."""
+
+from __future__ import annotations
+
+import threading
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+from pyspark.errors.exceptions.captured import unwrap_spark_exception
+from pyspark.sql.pandas.serializers import ArrowCollectSerializer
+from pyspark.util import _load_from_socket
+
+from stream.ingest.batch import Batch
+from stream.ingest.rows import KINDS, TaskEnd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pyspark.sql import DataFrame
+
+    from stream.ingest.batch import Offsets
+    from stream.ingest.rows import Unfinished
+
+# Some hundred thousand readings, of which storing takes longer than beginning a transaction.
+PIECE_BYTES: Final = 4 << 20
+
+# Arrow batches, and in the end None, or why it ended before.
+_Arrived = SimpleQueue[pa.RecordBatch | Exception | None]
+
+
+def arriving(rows: DataFrame, piece_bytes: int = PIECE_BYTES) -> Iterator[pa.Table]:
+    """The rows of `stream.ingest.transform.decoded`, in pieces of so many bytes or more; at least one.
+
+    What a task made is in one piece. `DataFrame.toArrow` does the same, but hands out nothing before the last task has
+    ended; this is its code, which is no public interface, with the waiting left out.
+    """
+    port, secret, served = rows._jdf.collectAsArrowToPython()  # noqa: SLF001 - see above
+    arrived: _Arrived = SimpleQueue()
+    threading.Thread(target=_receive, args=((port, secret), arrived), name="arriving", daemon=True).start()
+    held: list[pa.RecordBatch] = []
+    while isinstance(batch := arrived.get(), pa.RecordBatch):
+        held.append(batch)
+        if sum(each.nbytes for each in held) >= piece_bytes and batch["kind"][-1].as_py() == KINDS[TaskEnd]:
+            yield pa.Table.from_batches(held)
+            held = []
+    with unwrap_spark_exception():
+        served.getResult()
+    if batch is not None:
+        raise batch
+    if held:
+        yield pa.Table.from_batches(held)
+
+
+def pieces(records: DataFrame, decode: Callable[[DataFrame], DataFrame]) -> Iterator[Batch]:
+    """A micro-batch as it is stored: whole, or in pieces, as its size and the memory that its rows need ask for."""
+    unfinished: list[Unfinished] = []
+    offsets: Offsets = {}
+    rows = decode(records)
+    while True:
+        for table in arriving(rows):
+            batch = Batch(table, offsets)
+            yield batch
+            offsets = batch.offsets()
+            unfinished += batch.unfinished()
+        if not unfinished:
+            return
+        rest = " or ".join(
+            f"(topic = '{left.kafka_topic}' and partition = {left.kafka_partition} and `offset` >= {left.kafka_offset})"
+            for left in unfinished
+        )
+        rows, unfinished = decode(records.where(rest)), []
+
+
+def _receive(address: Any, arrived: _Arrived) -> None:  # noqa: ANN401 - of pyspark's own making
+    """Take all that comes at once: the JVM's scheduler waits for whoever reads."""
+    end: Exception | None = ConnectionError("Spark's results were cut short")
+    try:
+        with _load_from_socket(address, ArrowCollectSerializer()) as stream:  # type: ignore[no-untyped-call]  # as above
+            for item in stream:
+                if isinstance(item, pa.RecordBatch):
+                    arrived.put(item)
+                else:
+                    end = None  # the order of the partitions, which comes last
+    except Exception as exc:  # noqa: BLE001 - raised by whoever waits
+        end = exc
+    arrived.put(end)
