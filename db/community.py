@@ -93,13 +93,11 @@ def settle(opened: connection) -> None:
         # Jobs run as the owner of their table, who must be allowed to; without a password nobody else can be it.
         cursor.execute("alter role headwater_owner login")
         cursor.execute("set role headwater_owner")
-        try:
-            _roll_up(cursor)
-            for statement in policies(_hypertables(cursor), _retention(cursor)):
-                cursor.execute(statement)
-            _columnstore(cursor)
-        finally:
-            cursor.execute("reset role")
+        _roll_up(cursor)
+        for statement in policies(_hypertables(cursor), _retention(cursor)):
+            cursor.execute(statement)
+        _columnstore(cursor)
+        cursor.execute("reset role")
 
 
 def continuous_aggregate(level: Level) -> str:
@@ -184,13 +182,13 @@ def _roll_up(cursor: cursor) -> None:
 def _oldest_whole_day(cursor: cursor) -> datetime | None:
     """Since when there are readings of whole days; None when nothing was rolled up before."""
     cursor.execute(
-        "select date_bin('1 day', coalesce(min(range_start), now()) + interval '1 day' - interval '1 microsecond', "
-        "'epoch') from timescaledb_information.chunks where hypertable_name = 'reading'"
+        "select date_bin('1 day', min(range_start) + interval '1 day' - interval '1 microsecond', 'epoch') "
+        "from timescaledb_information.chunks where hypertable_name = 'reading'"
     )
     (since,) = cursor.fetchone() or (None,)
-    cursor.execute("select exists (select from rollup_1m) or exists (select from rollup_1h)")
-    (any_before,) = cursor.fetchone() or (False,)
-    return since if any_before else None
+    cursor.execute("select max(bucket_at) + interval '1 day' from rollup_1d")
+    (rolled_up_to,) = cursor.fetchone() or (None,)
+    return (since or rolled_up_to) if rolled_up_to else None
 
 
 def _hypertables(cursor: cursor) -> set[str]:
