@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from contract.config import ConfigError, read_config
-from stream import deadletters
+from stream import deadletters, replay
 from stream.config import StreamConfig
 from stream.errors import DatabaseAway, FatalError
 
@@ -32,6 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="only say whether a configuration is right")
     check.add_argument("config", type=Path)
     deadletters.add_parser(commands, _EPILOG)
+    replay.add_parser(commands, _EPILOG)
     return parser
 
 
@@ -49,6 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         if options.command == "deadletter":
             return deadletters.run(options, config, print)
+        if options.command == "replay":
+            return replay.run(options, config, print)
         return _run(config, options.master, once=options.once, only=options.only)
     except ConfigError as exc:
         print(exc, file=sys.stderr)

@@ -37,7 +37,9 @@ _RIGHTS: Final = """
 select coalesce(has_table_privilege(to_regclass(name), privilege), false), name, privilege
 from (values ('series', 'select, insert'), ('reading', 'insert'), ('reading_text', 'insert'), ('node', 'update'),
              ('node_status', 'insert'), ('gap', 'insert'), ('camera_event', 'insert'), ('dead_letter', 'insert'),
-             ('ingest_batch', 'update'), ('node_epoch', 'update'), ('node_event', 'insert'))
+             ('ingest_batch', 'update'), ('node_epoch', 'update'), ('node_event', 'insert'),
+             ('bar', 'update'), ('trend', 'update'), ('anomaly', 'update'), ('late_reading', 'update'),
+             ('analysis_batch', 'update'))
      as needed (name, privilege)
 """
 

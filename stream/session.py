@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from py4j.protocol import Py4JError  # type: ignore[import-untyped]  # py4j publishes no types
 from pyspark import SparkConf, SparkContext
 from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
@@ -77,7 +78,20 @@ def start(config: SparkConfig, scratch: Path) -> SparkSession:
     # A session of its own: a signal to our process group, Ctrl-C's among them, must not take the JVM from under a
     # batch. It ends when its stdin does, which is when we end, however that comes.
     gateway = launch_gateway(conf, {"start_new_session": True})  # type: ignore[no-untyped-call]  # pyspark leaves it untyped
-    return SparkSession(SparkContext(conf=conf, gateway=gateway))
+    try:
+        return SparkSession(SparkContext(conf=conf, gateway=gateway))
+    except (Py4JError, AttributeError) as exc:
+        # AttributeError: the context that could not be made has ended, and pyspark goes on with None.
+        raise FatalError(
+            f"Spark at {config.master} does not take us: is it there, and have its workers Java, cores and "
+            f"memory for an executor? ({_first_line(exc)})"
+        ) from exc
+
+
+def _first_line(exc: Exception) -> str:
+    """Of a Java exception its own words, not the trace behind them."""
+    java = getattr(exc, "java_exception", None)
+    return str(java if java is not None else exc).strip().partition("\n")[0]
 
 
 def archive_code(path: Path) -> Path:

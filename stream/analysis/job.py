@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from stream.analysis.config import AnalysisConfig
+    from stream.analysis.span import Span
     from stream.analysis.writer import AnalysisWriter
     from stream.config import StreamConfig
     from stream.errors import FatalError
@@ -35,8 +36,14 @@ class Analysis:
     name = "analysis"
 
     def __init__(
-        self, spark: SparkSession, config: StreamConfig, settings: AnalysisConfig, writer: AnalysisWriter
+        self,
+        spark: SparkSession,
+        config: StreamConfig,
+        settings: AnalysisConfig,
+        writer: AnalysisWriter,
+        span: Span | None = None,
     ) -> None:
+        """With a span, only what is of it is stored, and its checkpoint is `checkpoint_dir` of a replay."""
         # Its settings are those of a session of its own, in the same Spark.
         self._spark = spark.newSession()
         for name, value in (_SETTINGS | {"spark.sql.shuffle.partitions": str(settings.partitions)}).items():
@@ -45,7 +52,8 @@ class Analysis:
         self._settings = settings
         self._writer = writer
         self.progress = writer.progress
-        self.checkpoint_dir = checkpoint_dir(config)
+        self._span = span
+        self.checkpoint_dir = checkpoint_dir(config) if span is None else f"{checkpoint_dir(config)}-replay"
         self.trigger_interval_s = settings.trigger_interval_s
         self.tell = writer.tell
 
@@ -57,13 +65,23 @@ class Analysis:
     def rows(self) -> DataFrame:
         """The findings of each shard that had readings."""
         topics = self._config.topics
-        records = read_kafka(self._spark, self._config, (topics.payloads,), self._settings.max_offsets_per_trigger)
+        limit = self._settings.max_offsets_per_trigger
+        from_ms = 0 if self._span is None else max(self._span.from_ms - self._span.warm_up_ms, 0)
+        records = read_kafka(self._spark, self._config, (topics.payloads,), limit, from_ms)
         return found(blocks(records, self._config.limits.limits(), topics.dead_letters), self._settings)
 
     def write(self, rows: DataFrame, batch_id: int) -> None:
         """Store a micro-batch's findings."""
-        parts = [Findings.from_bytes(part) for part in rows.toArrow()["findings"].to_pylist()]
-        self._writer.write(BatchKey(query_id(rows), batch_id), parts)
+        found = Findings.together([Findings.from_bytes(part) for part in rows.toArrow()["findings"].to_pylist()])
+        if self._span is not None:
+            found = self._span.of(found)
+        self._writer.write(BatchKey(query_id(rows), batch_id), found)
+
+
+def forget_checkpoint(spark: SparkSession, place: str) -> None:
+    """Delete a checkpoint, wherever Spark keeps it."""
+    hadoop = spark.sparkContext._jvm.org.apache.hadoop.fs.Path(place)  # type: ignore[union-attr]  # noqa: SLF001 - Spark has no other door to its file systems
+    hadoop.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration()).delete(hadoop, True)  # noqa: FBT003, SLF001 - as above
 
 
 def checkpoint_dir(config: StreamConfig) -> str:

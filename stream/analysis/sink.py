@@ -18,6 +18,8 @@ from stream.ingest.presence import utc
 from stream.ingest.series import REFUSED
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
     from psycopg2.extensions import connection, cursor
 
@@ -69,15 +71,25 @@ class Analysed:
 
 
 def store(
-    opened: connection, series: SeriesDictionary, key: BatchKey, offsets: dict[str, dict[str, int]], found: Findings
+    opened: connection,
+    series: SeriesDictionary,
+    key: BatchKey,
+    offsets: dict[str, dict[str, int]],
+    found: Findings,
+    first: Callable[[cursor], None] | None = None,
 ) -> Analysed | None:
-    """Commit findings; None when the ledger has them already. Raises as `stream.ingest.sink.store`."""
+    """Commit findings, after what is to be done `first`; None when the ledger has them already.
+
+    Raises as `stream.ingest.sink.store`.
+    """
     with translated(opened):
         ids = Ids.of(series, found)
         with opened.cursor() as cursor:
             if not _enter(cursor, key, offsets):
                 opened.rollback()
                 return None
+            if first is not None:
+                first(cursor)
             analysed = put(cursor, ids, found, str(key.query_id))
             counts = (analysed.readings, analysed.late, analysed.bars, analysed.trends, analysed.anomalies)
             cursor.execute(_CLOSE_ENTRY, (json.dumps(offsets), *counts, str(key.query_id), key.batch_id))
@@ -97,7 +109,10 @@ class Ids:
     def of(cls, series: SeriesDictionary, found: Findings) -> Self:
         """Looked up by when a row is of; series that the ingest has not stored yet are added, and committed."""
         names = zip(*(getattr(found.series, name) for name in _NAMES), strict=True)
-        keys, datatypes = tuple(SeriesKey(*name, NUMERIC) for name in names), tuple(found.series.datatype.tolist())
+        keys, datatypes = (
+            tuple(SeriesKey._make((*name, NUMERIC)) for name in names),
+            tuple(found.series.datatype.tolist()),
+        )
 
         def ids(slot: NDArray[np.int32], at_ms: NDArray[np.int64]) -> NDArray[np.int32]:
             return series.ids(SeriesColumn(keys, datatypes, slot.astype(np.int64)), at_ms)
@@ -119,10 +134,8 @@ def put(cursor: cursor, ids: Ids, found: Findings, query_id: str) -> Analysed:
     anomalies = _anomalies(found.anomalies, found.series)
     execute_values(cursor, _ANOMALIES, anomalies)
     late = _known(_columns(found.late, ids.late))
-    rows = zip(
-        late["series_id"].tolist(), map(utc, late["bucket_at_ms"].tolist()), late["readings"].tolist(), strict=True
-    )
-    execute_values(cursor, _LATE, [(*row, query_id) for row in rows])
+    hours = zip(*(late[name].tolist() for name in ("series_id", "bucket_at_ms", "readings")), strict=True)
+    execute_values(cursor, _LATE, [(number, utc(hour), count, query_id) for number, hour, count in hours])
     return Analysed(
         int(found.counts.readings.sum()),
         int(found.late.readings.sum()),

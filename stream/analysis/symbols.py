@@ -29,9 +29,9 @@ class Symbols:
         """Those of which the registry has learnt the price or the volume last."""
         new = registry.names(np.arange(known, len(registry), dtype=np.int32))
         words = {settings.price, settings.volume}
-        prices = {_beside(name, settings.price): None for name in new if _word(name) in words}
+        prices = {beside(name, settings.price): None for name in new if word(name) in words}
         price = registry.find([*prices])
-        volume = registry.find([_beside(name, settings.volume) for name in prices])
+        volume = registry.find([beside(name, settings.volume) for name in prices])
         return cls(known, price[price != NO_SLOT], volume[price != NO_SLOT])
 
     def heard(self, arrivals: Arrivals) -> Arrivals:
@@ -51,10 +51,12 @@ class Symbols:
         return replace(arrivals, value=np.where(is_heard, arrivals.value, np.nan))
 
 
-def _word(name: SeriesName) -> str:
+def word(name: SeriesName) -> str:
+    """The last one of its metric."""
     return name.metric.rpartition("/")[2]
 
 
-def _beside(name: SeriesName, word: str) -> SeriesName:
+def beside(name: SeriesName, last: str) -> SeriesName:
+    """The series beside it whose metric has another last word."""
     before, slash, _ = name.metric.rpartition("/")
-    return name._replace(metric=f"{before}{slash}{word}")
+    return name._replace(metric=f"{before}{slash}{last}")

