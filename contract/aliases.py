@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 
 from contract import sparkplug_b_pb2 as pb
 from contract.errors import CodecError
-from contract.sparkplug import BD_SEQ, SEQ_MODULUS
+from contract.sparkplug import BD_SEQ, SEQ_MODULUS, is_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,7 +82,7 @@ def names_of(birth: pb.Payload, max_metrics: int) -> Names:
     size_bytes = 0
     for metric in birth.metrics[:max_metrics]:
         name = metric.name
-        if not name or len(name) > MAX_NAME_CHARACTERS:
+        if not name or not is_text(name) or len(name) > MAX_NAME_CHARACTERS:
             continue
         datatypes[name] = metric.datatype
         size_bytes += _METRIC_BYTES + len(name)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from google.protobuf.message import DecodeError
 
 from contract import sparkplug_b_pb2 as pb
-from contract.datatypes import ARRAYS, INTEGERS, WIRE_FIELDS, DataType, pack_array, unpack_array, unwrap, wrap
+from contract.datatypes import ARRAYS, INTEGERS, TEXTS, WIRE_FIELDS, DataType, pack_array, unpack_array, unwrap, wrap
 from contract.errors import CodecError
 
 if TYPE_CHECKING:
@@ -118,13 +118,22 @@ def decode(encoded: bytes) -> Payload:
         try:
             metrics.append(_metric_from_wire(wire, message.timestamp))
         except CodecError as exc:
-            rejected.append(RejectedMetric(index, wire.name, str(exc)))
+            rejected.append(RejectedMetric(index, _shown(wire.name), str(exc)))
     return Payload(
         timestamp_ms=message.timestamp,
         metrics=tuple(metrics),
         seq=message.seq if message.HasField("seq") else None,
         rejected=tuple(rejected),
     )
+
+
+def is_text(text: object) -> bool:
+    """Whether a text on the wire is UTF-8: protobuf gives any other as bytes."""
+    return isinstance(text, str)
+
+
+def _shown(text: str | bytes) -> str:
+    return text.decode(errors="replace") if isinstance(text, bytes) else text
 
 
 def _parsed(encoded: bytes) -> pb.Payload:
@@ -188,6 +197,8 @@ def _metric_from_wire(wire: pb.Metric, payload_timestamp_ms: int) -> Metric:
     if not wire.name:
         alias = f" (alias {wire.alias})" if wire.HasField("alias") else ""
         raise CodecError(f"a metric has no name{alias}: a name is required in every message")
+    if not is_text(wire.name):
+        raise CodecError(f"a metric's name is not UTF-8: {wire.name!r}")
     datatype = _datatype(wire.datatype, f"metric {wire.name!r}")
     properties = _properties_from_wire(wire.properties)
     quality = properties.get(QUALITY_PROPERTY)
@@ -208,7 +219,15 @@ def _metric_from_wire(wire: pb.Metric, payload_timestamp_ms: int) -> Metric:
 def _properties_from_wire(wire: pb.PropertySet) -> dict[str, Property]:
     if len(wire.keys) != len(wire.values):
         raise CodecError(f"{len(wire.keys)} property names for {len(wire.values)} values")
-    return {key: _property_from_wire(key, value) for key, value in zip(wire.keys, wire.values, strict=True)}
+    properties = {}
+    for key, value in zip(wire.keys, wire.values, strict=True):
+        try:
+            properties[_shown(key)] = _property_from_wire(key, value)
+        except CodecError:
+            # A property that cannot be read is no reason to lose the value, unless it may be what calls the value bad.
+            if key == QUALITY_PROPERTY:
+                raise
+    return properties
 
 
 def _property_from_wire(key: str, wire: pb.PropertyValue) -> Property:
@@ -240,4 +259,6 @@ def _value_from_wire(wire: pb.Metric | pb.PropertyValue, datatype: DataType, whe
         return unwrap(value, datatype)
     if carried != WIRE_FIELDS[datatype]:
         raise CodecError(f"{where}: {datatype.name} carried in {carried}, allowed is {WIRE_FIELDS[datatype]}")
+    if datatype in TEXTS and not is_text(value):
+        raise CodecError(f"{where}: {datatype.name} that is not UTF-8")
     return unpack_array(value, datatype) if datatype in ARRAYS else value

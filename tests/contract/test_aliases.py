@@ -126,6 +126,17 @@ def test_names_beyond_the_bound_and_names_without_end_are_not_kept() -> None:
     assert names_of(birth(a=1), ALL).size_bytes > 0
 
 
+def test_a_name_that_is_not_utf8_names_nothing_and_spoils_nothing() -> None:
+    latin = b"\x12\x06\x0a\x02\xc3\x28\x10\x01"
+    born = latin + birth(fine=2).SerializeToString()
+    names = names_of(read(born), ALL)
+    assert set(names.by_alias) == {2}
+    data = latin + pb.Payload(metrics=[pb.Metric(alias=2, double_value=1.5)]).SerializeToString()
+    written = write_out(data, read(data), names, LIMIT)
+    assert [metric.name for metric in decode(written.encoded).metrics] == ["fine"]
+    assert written.readable == 1
+
+
 def test_few_bytes_do_not_grow_without_end() -> None:
     names = names_of(birth(**{"x" * MAX_NAME_CHARACTERS: 1}), ALL)
     data = pb.Payload(metrics=[pb.Metric(alias=1, double_value=0.0)] * 5000)

@@ -178,6 +178,43 @@ def test_a_metric_that_cannot_be_read_is_set_aside_with_its_reason(wire: pb.Metr
 
 
 @pytest.mark.parametrize(
+    ("metric", "name", "reason"),
+    [
+        (b"\x0a\x02\xc3\x28\x20\x0a\x69" + bytes(8), "\ufffd(", "name is not UTF-8"),
+        (b"\x0a\x01x\x20\x0c\x7a\x02\xc3\x28", "x", "STRING that is not UTF-8"),
+    ],
+)
+def test_a_text_that_is_not_utf8_costs_its_own_metric_only(metric: bytes, name: str, reason: str) -> None:
+    good = pb.Payload(metrics=[pb.Metric(name="good", datatype=DataType.INT8, int_value=1)]).SerializeToString()
+    payload = decode(b"\x12" + bytes([len(metric)]) + metric + good)
+    assert [metric.name for metric in payload.metrics] == ["good"]
+    (rejected,) = payload.rejected
+    assert rejected.name == name
+    assert reason in rejected.reason
+
+
+@pytest.mark.parametrize(
+    "prop",
+    [
+        pb.PropertyValue(type=DataType.PROPERTYSET, propertyset_value=b""),
+        pb.PropertyValue(type=99, int_value=1),
+        pb.PropertyValue(type=DataType.DOUBLE),
+    ],
+)
+def test_a_property_that_cannot_be_read_costs_no_value_unless_it_is_the_quality(prop: pb.PropertyValue) -> None:
+    def decoded(key: str) -> Payload:
+        properties = pb.PropertySet(
+            keys=[key, UNIT_PROPERTY], values=[prop, pb.PropertyValue(type=12, string_value="m")]
+        )
+        metric = pb.Metric(name="x", datatype=DataType.DOUBLE, double_value=2.5, properties=properties)
+        return decode(pb.Payload(metrics=[metric]).SerializeToString())
+
+    (metric,) = decoded("limits").metrics
+    assert (metric.value, metric.unit, metric.properties) == (2.5, "m", {})
+    assert not decoded(QUALITY_PROPERTY).metrics
+
+
+@pytest.mark.parametrize(
     ("value", "datatype", "wire"),
     [
         (-1, DataType.INT8, 0xFFFFFFFF),
