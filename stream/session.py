@@ -80,8 +80,7 @@ def start(config: SparkConfig, scratch: Path) -> SparkSession:
     gateway = launch_gateway(conf, {"start_new_session": True})  # type: ignore[no-untyped-call]  # pyspark leaves it untyped
     try:
         return SparkSession(SparkContext(conf=conf, gateway=gateway))
-    except (Py4JError, AttributeError) as exc:
-        # AttributeError: the context that could not be made has ended, and pyspark goes on with None.
+    except Py4JError as exc:
         raise FatalError(
             f"Spark at {config.master} does not take us: is it there, and have its workers Java, cores and "
             f"memory for an executor? ({_first_line(exc)})"
