@@ -31,6 +31,7 @@ from contract.sparkplug import REBIRTH, Metric, Payload
 from contract.topics import MessageType
 
 if TYPE_CHECKING:
+    from bridge.acks import Slot
     from bridge.config import BridgeConfig
     from bridge.foreign_node import Outcome
     from bridge.marks import NodeId
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _DISCONNECT_TIMEOUT_S: Final = 3.0
+_ACKNOWLEDGED_AT_ONCE: Final = 100  # a broker that waits for room gets it while the rest is still on its way
 _NARROW_FOR_S: Final = 60.0  # after too much at once, so long fewer messages at a time
 
 Event = Message | Answer | BridgeError | None  # None only wakes the loop
@@ -61,6 +63,8 @@ class Bridge:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._gate = Gate(limits.max_in_flight, limits.max_in_flight_bytes)
         self._acks = AckOrder()
+        self._released: list[int] = []
+        self._released_of = 0
         self._marks = DurableMarks()
         self._births = Births()
         self._foreign = ForeignNodes(config.host, limits)
@@ -154,8 +158,11 @@ class Bridge:
             # Unpacked or written out, what was let in can be larger: so much of it at a time.
             while self._packed and self._outbox.bytes <= self._config.limits.max_in_flight_bytes:
                 self._received(self._packed.popleft())
+            if len(self._released) >= _ACKNOWLEDGED_AT_ONCE or self._events.empty():
+                self._send_acknowledgements()
 
     def _tick(self) -> None:
+        self._send_acknowledgements()
         self._outbox.tick()
         if not self._linked and self._outbox.connected and not self._stopping:
             # Only now: what comes before Kafka is there is better kept by the broker.
@@ -185,7 +192,7 @@ class Bridge:
         if letter is None or shipment is None:
             self._gate.release(len(message.payload))
             if slot is not None:
-                self._link.acknowledge(slot.generation, self._acks.complete(slot))
+                self._acknowledge(slot)
             return
         if letter.node is None or letter.is_dead:
             self._outbox.ship(shipment)
@@ -233,7 +240,19 @@ class Bridge:
             self._marks.acknowledged(letter.node, letter.stamp)
         self._gate.release(shipment.size_bytes)
         if shipment.slot is not None:
-            self._link.acknowledge(shipment.slot.generation, self._acks.complete(shipment.slot))
+            self._acknowledge(shipment.slot)
+
+    def _acknowledge(self, slot: Slot) -> None:
+        """Note what may be acknowledged now; it is sent with others, at once when nothing else is at hand."""
+        if slot.generation != self._released_of:
+            self._send_acknowledgements()
+            self._released_of = slot.generation
+        self._released += self._acks.complete(slot)
+
+    def _send_acknowledgements(self) -> None:
+        if self._released:
+            self._link.acknowledge(self._released_of, self._released)
+            self._released = []
 
     def _tell_marks(self) -> None:
         if not self._link.connected:

@@ -27,8 +27,11 @@ class SeqOrder(Generic[Item]):
         self._expected = None if seq is None else (seq + 1) % SEQ_MODULUS
 
     def take(self, seq: int | None, item: Item) -> list[Item]:
-        """The messages that are in order now; none where this one came early. One without a number is in order."""
-        if seq is None or seq in self._early:
+        """The messages that are in order now; none where this one came early.
+
+        One without a number is in order, and so is one that repeats the last: QoS 1 may bring a message twice.
+        """
+        if seq is None or seq in self._early or (seq + 1) % SEQ_MODULUS == self._expected:
             return [item]
         if self._expected is not None and seq != self._expected:
             self._early[seq] = item

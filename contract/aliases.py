@@ -41,7 +41,7 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class WrittenOut:
-    """A DATA payload by name: its bytes, how many of its metrics can be read, and what the others are called."""
+    """A DATA payload by name: how many of its metrics say all, and which of the others a birth may explain."""
 
     encoded: bytes
     readable: int
@@ -101,10 +101,13 @@ def write_out(encoded: bytes, payload: pb.Payload, names: Names | None, max_byte
     `payload` is what `encoded` holds, and is changed; where nothing is left out `encoded` itself is the result. Raises
     CodecError when the names would make it larger than `max_bytes`: a few bytes each can stand for long names.
     """
-    size_bytes, changed = len(encoded), False
+    size_bytes, changed, readable = len(encoded), False, len(payload.metrics)
     unknown: list[str] = []
     for metric, name, datatype in _left_out(payload, names):
         if name is None or not datatype:
+            readable -= 1
+            if not metric.name and not metric.HasField("alias"):
+                continue  # no birth can tell what that is
             unknown.append(f"alias {metric.alias}" if metric.HasField("alias") else repr(metric.name[:80]))
             continue
         size_bytes += len(name)
@@ -113,9 +116,7 @@ def write_out(encoded: bytes, payload: pb.Payload, names: Names | None, max_byte
         metric.name, metric.datatype = name, datatype
         metric.ClearField("alias")
         changed = True
-    return WrittenOut(
-        payload.SerializeToString() if changed else encoded, len(payload.metrics) - len(unknown), tuple(unknown)
-    )
+    return WrittenOut(payload.SerializeToString() if changed else encoded, readable, tuple(unknown))
 
 
 def _left_out(payload: pb.Payload, names: Names | None) -> Iterator[tuple[pb.Metric, str | None, int]]:

@@ -146,6 +146,13 @@ def test_without_an_answer_data_is_set_aside_with_its_reason_and_later_data_at_o
     assert nodes.log[-1] == "b=5"
 
 
+def test_a_metric_that_no_birth_can_explain_is_not_waited_for() -> None:
+    nodes = (
+        Nodes().send("NDATA", payload(pb.Metric(double_value=1.0), told("a", 1))).send("NDATA", payload(pb.Metric()))
+    )
+    assert (nodes.log, nodes.held) == (["a=0 ?", "?"], 0)
+
+
 def test_an_unknown_alias_is_asked_for_and_costs_the_others_of_its_payload_nothing() -> None:
     nodes = Nodes().born().send("NDATA", payload(valued(1, 1), valued(9, 9), seq=1))
     assert (nodes.log, nodes.asked) == (["NBIRTH"], ["n"])

@@ -25,6 +25,13 @@ def test_a_message_without_a_number_passes() -> None:
     assert order.take(None, "a") == ["a"]
 
 
+def test_one_that_repeats_the_last_passes_and_changes_nothing() -> None:
+    order = started(4)
+    assert order.take(5, "a") == ["a"]
+    assert order.take(5, "again") == ["again"]
+    assert order.take(6, "b") == ["b"]
+
+
 def test_numbers_go_round() -> None:
     order = started(254)
     assert order.take(0, "b") == []

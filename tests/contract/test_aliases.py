@@ -110,7 +110,7 @@ def test_any_bytes_are_a_birth_of_some_sort_and_can_be_written_out(born: bytes, 
         sequence_number(first)
     if then:
         written = write_out(data, then, names, LIMIT)
-        assert written.readable + len(written.unknown) == len(then.metrics)
+        assert written.readable + len(written.unknown) <= len(then.metrics)
         assert parse(written.encoded) is not None
 
 
