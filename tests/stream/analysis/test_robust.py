@@ -53,9 +53,9 @@ def noise(count: int, seed: int = 1) -> Any:
 
 
 def test_scores_of_noise_are_its_standard_deviations() -> None:
-    series = 20 + 3 * noise(4000)
+    series = 20 + 3 * noise(2500)
     scores = scored(steps(series))
-    late = scores.at_ms > 2000 * STEP_MS
+    late = scores.at_ms > 1000 * STEP_MS
     assert np.sqrt((scores.score[late] ** 2).mean()) == pytest.approx(1, abs=0.15)
     assert scores.score[late].max() < 5
 
@@ -78,20 +78,21 @@ def test_a_series_is_scored_once_its_window_has_something() -> None:
 
 
 def test_a_fault_of_some_minutes_does_not_become_usual() -> None:
-    series = noise(3000)
-    clean = scored(steps(series))
-    series[2000:2080] += 15
-    scores = scored(steps(series))
-    assert min(at(scores, step) for step in range(2000, 2080)) > 8
-    assert at(scores, 2081) == pytest.approx(at(clean, 2081), abs=0.5)
+    clean = noise(1100)
+    faulty = clean.copy()
+    faulty[1000:1080] += 15
+    both = scored(steps(clean, faulty), 2)
+    without, scores = both.where(both.slot == 0), both.where(both.slot == 1)
+    assert min(at(scores, step) for step in range(1000, 1080)) > 8
+    assert at(scores, 1081) == pytest.approx(at(without, 1081), abs=0.5)
 
 
 def test_a_new_level_is_usual_after_a_while() -> None:
-    series = noise(3000)
-    series[2000:] += 15
+    series = noise(1300)
+    series[1000:] += 15
     scores = scored(steps(series))
-    assert at(scores, 2050) > 5
-    assert max(at(scores, step) for step in range(2150, 2300)) < 5
+    assert at(scores, 1050) > 5
+    assert max(at(scores, step) for step in range(1150, 1300)) < 5
 
 
 def test_spikes_that_come_often_are_usual() -> None:
@@ -136,11 +137,11 @@ def test_a_counter_is_scored_by_its_rate_and_may_begin_anew() -> None:
 
 
 def test_hours_without_readings_do_no_harm() -> None:
-    series = noise(6000)
-    series[2000:5000] = np.nan
+    series = noise(3000)
+    series[1000:2500] = np.nan
     scores = scored(steps(series))
     assert scores.score.max() < 6
-    assert at(scores, 5000) < 4
+    assert at(scores, 2500) < 4
 
 
 def days(count: int) -> Any:
@@ -197,19 +198,19 @@ def test_a_series_that_pauses_often_is_known_for_it() -> None:
 
 def test_both_detectors_make_incidents() -> None:
     found = AnomalyConfig(robust_incidents=IncidentConfig(told_every_steps=1000))
-    series = noise(3000), noise(3000, 2)
-    series[0][2000:2030] += 20
-    series[1][2500:2530] = series[1][2499]
+    series = noise(1600), noise(1600, 2)
+    series[0][1000:1030] += 20
+    series[1][1500:1530] = series[1][1499]
     anomalies = Anomalies(found, STEP_MS)
     anomalies.grow(2)
     robust, stuck = anomalies.advance(steps(*series))
     ended = robust.rows.ended_at_ms != LASTS
     assert (robust.detector, stuck.detector) == ("robust", "stuck")
     assert robust.rows.slot.tolist() == [0, 0]
-    assert robust.rows.started_at_ms.tolist() == [2001 * STEP_MS] * 2
-    assert robust.rows.ended_at_ms[ended].tolist() == [2030 * STEP_MS]
+    assert robust.rows.started_at_ms.tolist() == [1001 * STEP_MS] * 2
+    assert robust.rows.ended_at_ms[ended].tolist() == [1030 * STEP_MS]
     assert stuck.rows.latest().slot.tolist() == [1]
-    assert stuck.rows.ended_at_ms[-1] == 2530 * STEP_MS
+    assert stuck.rows.ended_at_ms[-1] == 1530 * STEP_MS
 
 
 values = st.floats(-1e3, 1e3) | st.sampled_from([0.0, 1.0, 5.0, math.nan])
@@ -221,7 +222,7 @@ many_series = st.lists(patterns, min_size=1, max_size=4)
 
 
 @given(st.lists(st.lists(wild, max_size=60), min_size=1, max_size=3))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_whatever_comes_scores_are_numbers(series: list[list[float]]) -> None:
     scores = scored(steps(*series), len(series), QUICK)
     assert np.isfinite(scores.score).all()
@@ -230,7 +231,7 @@ def test_whatever_comes_scores_are_numbers(series: list[list[float]]) -> None:
 
 
 @given(many_series, st.lists(st.integers(0, 60), max_size=4))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_cuts_and_restored_state_make_no_difference(series: list[list[float]], cuts: list[int]) -> None:
     every, config = steps(*series), AnomalyConfig(robust=QUICK, robust_incidents=IncidentConfig(least_steps=1))
     whole = Anomalies(config, STEP_MS)
@@ -257,7 +258,7 @@ def test_cuts_and_restored_state_make_no_difference(series: list[list[float]], c
 
 
 @given(many_series)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_it_is_what_one_series_at_a_time_gives(series: list[list[float]]) -> None:
     scores = scored(steps(*series), len(series), QUICK)
     naive = [(slot, *row) for slot, each in enumerate(series) for row in Naive().scores(each)]
@@ -354,7 +355,7 @@ class Naive:
         visits += part != self.part
         season_sigma = max(self.season.sigma(), least) if visits >= 3 else math.inf
         expected, used = (level, season_sigma) if season_sigma < sigma else (center, sigma)
-        score = abs(signal - expected) / used if used > 0 else 0.0
+        score = min(abs(signal - expected) / used, 1e100) if used > 0 else 0.0
         is_ready = len(self.window) >= QUICK.warmup
         if is_ready:
             self.run = self.run + 1 if score > QUICK.unusual else 0

@@ -142,7 +142,7 @@ many_series = st.lists(st.lists(values, max_size=40), min_size=1, max_size=5)
 
 
 @given(st.lists(st.lists(wild, max_size=30), min_size=1, max_size=4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_whatever_comes_every_row_can_be_stored(series: list[list[float]]) -> None:
     rows = told(steps(*series), len(series), QUICK)
     for column in (rows.level, rows.slope_per_s, rows.slope_se, rows.volatility):
@@ -152,7 +152,7 @@ def test_whatever_comes_every_row_can_be_stored(series: list[list[float]]) -> No
 
 
 @given(many_series, st.lists(st.integers(0, 40), max_size=4))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_cuts_and_restored_state_make_no_difference(series: list[list[float]], cuts: list[int]) -> None:
     every = steps(*series)
     whole = told(every, len(series), QUICK)
@@ -173,7 +173,7 @@ def test_cuts_and_restored_state_make_no_difference(series: list[list[float]], c
 
 
 @given(many_series)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_it_is_the_filter_of_the_book(series: list[list[float]]) -> None:
     rows = told(steps(*series), len(series), QUICK)
     naive = [(slot, *row) for slot, values in enumerate(series) for row in by_the_book(values, QUICK)]
