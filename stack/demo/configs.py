@@ -32,7 +32,7 @@ def scenario(layout: Layout, seed: int, shipped: Document) -> Document:
     return {**shipped, "seed": seed, "ledger_dir": str(layout.ledgers), "simulators": simulators}
 
 
-def edge(layout: Layout, node_no: int, sources: Sequence[Document]) -> Document:
+def edge(layout: Layout, node_no: int, sources: Sequence[Document], models: Sequence[Document]) -> Document:
     """An agent's configuration; `node_no` counts from 1."""
     return {
         "group": GROUP,
@@ -43,6 +43,7 @@ def edge(layout: Layout, node_no: int, sources: Sequence[Document]) -> Document:
         "mqtt": {"host": "127.0.0.1", "port": layout.ports.mqtt},
         "health": {"port": layout.ports.edge_health[node_no - 1]},
         "sources": list(sources),
+        "models": list(models),
     }
 
 
@@ -108,13 +109,14 @@ def bridge(layout: Layout) -> Document:
     }
 
 
-def stream(layout: Layout, jars_dir: str) -> Document:
+def stream(layout: Layout, jars_dir: str, forecasting: Document | None) -> Document:
     """The Spark job's configuration; its DSN comes from the environment."""
     return {
         "kafka": {"bootstrap_servers": [f"127.0.0.1:{layout.ports.kafka}"]},
         "checkpoint_dir": str(layout.state("stream")),
         "spark": {"master": "local[2]", "jars_dir": jars_dir},
         "health": {"port": layout.ports.stream_health},
+        "forecasting": forecasting,
     }
 
 

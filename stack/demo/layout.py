@@ -85,6 +85,11 @@ class Layout:
         """A connection string that may only read, for psql; readable by its owner alone."""
         return self.directory / "reader.dsn"
 
+    @property
+    def models(self) -> Path:
+        """The packages of models that are served, each a link to where it was made."""
+        return self.directory / "models"
+
     def config(self, role: str) -> Path:
         """A role's configuration."""
         return self.directory / f"{role}.yaml"

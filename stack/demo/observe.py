@@ -44,6 +44,15 @@ select (select coalesce(sum(reading_rows + text_rows), 0) from ingest_batch),
        (select count(*) from dead_letter), (select count(*) from gap), (select count(*) from series),
        (select min(latency_p50_ms) from recent where below * 2 >= total), (select max(latency_p99_ms) from recent)
 """
+# How far off forecasts were in the last minutes, by how far off it would have been to say that nothing changes.
+_ANALYSED_SQL: Final = """
+select (select count(*) from bar), (select count(*) from anomaly where ended_at is null),
+       (select count(*) from anomaly),
+       (select count(*) from forecast join forecaster using (forecaster_id) where place = 'cloud'),
+       (select count(*) from forecast join forecaster using (forecaster_id) where place = 'edge'),
+       (select sum(abs(error)) filter (where naive_error is not null) / nullif(sum(abs(naive_error)), 0)
+          from forecast_score where target_at > now() - interval '10 minutes')
+"""
 # A micro-batch names only the partitions that it read.
 _OFFSETS_SQL: Final = """
 select topic, partition, max(next_offset::bigint)
@@ -66,6 +75,18 @@ class Ingested:
 
 
 @dataclass(frozen=True, slots=True)
+class Analysed:
+    """What was worked out of it; `mase` is of forecasts' errors, by those of forecasts that nothing changes."""
+
+    bars: int | None = None
+    anomalies_open: int | None = None
+    anomalies: int | None = None
+    forecasts_cloud: int | None = None
+    forecasts_edge: int | None = None
+    mase: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One look at the whole system; None where something did not answer."""
 
@@ -76,6 +97,7 @@ class Snapshot:
     kafka_lag: int | None
     # Per second over the last ten: node/source -> readings, and "rows", "records" of the whole.
     rates: Mapping[str, float] = field(default_factory=dict)
+    analysed: Analysed = field(default_factory=Analysed)
 
 
 class Observer:
@@ -92,14 +114,18 @@ class Observer:
         bridge = healthz(self._ports.bridge_health)
         stream = healthz(self._ports.stream_health)
         ingested = self.ingested()
-        return Snapshot(
-            nodes, bridge, stream, ingested, self.kafka_lag(), self._rates(_counters(nodes, bridge, ingested))
-        )
+        rates = self._rates(_counters(nodes, bridge, ingested))
+        return Snapshot(nodes, bridge, stream, ingested, self.kafka_lag(), rates, self.analysed())
 
     def ingested(self) -> Ingested:
         """The database's side."""
         rows = self._query(_INGEST_SQL)
         return Ingested(*rows[0]) if rows else Ingested()
+
+    def analysed(self) -> Analysed:
+        """What the database has beyond that."""
+        rows = self._query(_ANALYSED_SQL)
+        return Analysed(*rows[0]) if rows else Analysed()
 
     def kafka_lag(self) -> int | None:
         """Records that Kafka has and the database has not yet, None when either does not answer."""

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import yaml
 
-from stack.demo import configs
+from stack.demo import configs, models
 from stack.demo.layout import NODES, Layout, Ports
 from stack.demo.observe import TOPICS, Observer, healthz
 from stack.demo.roles import ROOT, processes_below, run_role, write_document
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from stack.demo.supervisor import Member
 
+MODELS_DIR: Final = ROOT / ".models" / "work"
 _SCENARIO: Final = ROOT / "simulators" / "scenarios" / "demo.yaml"
 PARTITIONS: Final = 3
 # A Spark job whose servers were killed with it gives up after that.
@@ -69,6 +70,7 @@ class System:
         self.kafka = Kafka(port=ports.kafka, directory=self.layout.directory / "kafka")
         self.timescale = Timescale(port=ports.database, directory=self.layout.directory / "timescale")
         self._dsns: dict[str, str] = {}
+        self._models: dict[str, Path] = {}
         self._lock: IO[str] | None = None
 
     def observer(self) -> Observer:
@@ -83,6 +85,8 @@ class System:
         for name, server in servers.items():
             server.launch()
             self.supervisor.watch(name, server)
+        self._models = models.link(self.layout, MODELS_DIR)
+        self._say("models: " + (", ".join(self._models) or "none, `make models` makes them"))
         self._start_simulators()
         for server in servers.values():
             server.wait_ready()
@@ -235,7 +239,8 @@ class System:
         self.layout.reader_dsn.write_text(self._dsns["reader"] + "\n")
 
     def _start_stream(self) -> None:
-        document = configs.stream(self.layout, str(connector_jars()[0].parent))
+        forecasting = models.forecasting(self.layout, self._models) if self._models else None
+        document = configs.stream(self.layout, str(connector_jars()[0].parent), forecasting)
         self._start_role("stream", "stream", document, {"HEADWATER_DSN": self._dsns["writer"]})
 
     def _start_agents(self) -> None:
@@ -244,7 +249,8 @@ class System:
         write_document(self.layout.targets, configs.targets(self.layout, line_a, line_b))
         token = {configs.TOKEN_ENV: self._token}
         for number, sources in enumerate(configs.sources(addresses, line_a, line_b), 1):
-            self._start_role(f"edge-{number}", "edge", configs.edge(self.layout, number, sources), token)
+            on_device = models.on_device(number, self._models, configs.SYMBOLS)
+            self._start_role(f"edge-{number}", "edge", configs.edge(self.layout, number, sources, on_device), token)
 
     def _points(self, units: tuple[int, ...]) -> list[configs.Document]:
         chosen = [word for unit in units for word in ("--unit", str(unit))]

@@ -48,7 +48,9 @@ def line(snapshot: Snapshot) -> str:
     return (
         f"{readings:.0f} readings/s  spool {_spooled(snapshot)} batches  Kafka lag {_count(snapshot.kafka_lag)}  "
         f"rows {_count(ingested.rows)}  latency p50 {_ms(ingested.latency_p50_ms)} "
-        f"p99 {_ms(ingested.latency_p99_ms)}  dead letters {_count(ingested.dead_letters)}"
+        f"p99 {_ms(ingested.latency_p99_ms)}  dead letters {_count(ingested.dead_letters)}  "
+        f"bars {_count(snapshot.analysed.bars)}  anomalies {_count(snapshot.analysed.anomalies)}  "
+        f"forecasts {_forecasts(snapshot)}"
     )
 
 
@@ -98,7 +100,7 @@ def _last_value(source: Mapping[str, Any]) -> str:
 
 def _pipeline(snapshot: Snapshot) -> Table:
     table = Table(expand=True, box=None, show_header=False)
-    ingested, bridge, rates = snapshot.ingested, snapshot.bridge, snapshot.rates
+    ingested, bridge, rates, analysed = snapshot.ingested, snapshot.bridge, snapshot.rates, snapshot.analysed
     facts = [
         ("bridge", "does not answer" if bridge is None else f"{rates.get('records', 0):.1f} records/s"),
         ("in flight", _count(None if bridge is None else bridge["in_flight"])),
@@ -109,11 +111,23 @@ def _pipeline(snapshot: Snapshot) -> Table:
         ("series", _count(ingested.series)),
         ("gaps", _count(ingested.gaps)),
         ("dead letters", _count(ingested.dead_letters)),
+        ("bars", _count(analysed.bars)),
+        ("anomalies", f"{_count(analysed.anomalies)} ({_count(analysed.anomalies_open)} last)"),
+        ("forecasts", _forecasts(snapshot)),
     ]
     for start in range(0, len(facts), 3):
         cells = [Text.assemble((f"{name} ", "dim"), (value, "bold")) for name, value in facts[start : start + 3]]
         table.add_row(*cells)
     return table
+
+
+def _forecasts(snapshot: Snapshot) -> str:
+    """How many, here and on devices, and how good; or that there are no models."""
+    analysed = snapshot.analysed
+    if snapshot.stream is not None and snapshot.stream.get("forecasting") is None:
+        return "no models: make models"
+    skill = "" if analysed.mase is None else f", error {analysed.mase:.2f} of naive's"
+    return f"{_count(analysed.forecasts_cloud)} + {_count(analysed.forecasts_edge)} on devices{skill}"
 
 
 def _spark_job(stream: Mapping[str, Any] | None) -> str:

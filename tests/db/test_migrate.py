@@ -31,6 +31,7 @@ TABLES = {
     "dead_letter",
     "ingest_batch",
     "node_epoch",
+    "model_progress",
     "node_event",
     "rollup_pending",
     "rollup_1m",

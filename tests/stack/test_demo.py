@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import io
+import json
 import socket
 import time
 from dataclasses import replace
@@ -12,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from stack.demo import System, view
-from stack.demo.layout import Ports
-from stack.demo.observe import Ingested, Snapshot
+from stack.demo import System, models, view
+from stack.demo.layout import Layout, Ports
+from stack.demo.observe import Analysed, Ingested, Snapshot
 from stack.demo.supervisor import Event, Supervisor
 from stack.demo.system import Settings
 from stack.errors import StackError
@@ -75,6 +76,7 @@ def snapshot() -> Snapshot:
         ingested=Ingested(rows=1234, dead_letters=0, gaps=1, series=9, latency_p50_ms=750.0),
         kafka_lag=None,
         rates={"edge-1/line": 5.0, "edge-1/gate": 1.0, "rows": 6.0},
+        analysed=Analysed(24, 1, 3, 40, 1200, 0.584),
     )
 
 
@@ -97,6 +99,8 @@ def test_the_screen_shows_every_source_and_what_does_not_answer() -> None:
     assert "database away" in screen
     assert "1,234 (+6/s)" in screen
     assert "750 ms" in screen
+    assert "3 (1 last)" in screen
+    assert "no models: make models" in screen
     assert "kafka 2x" in screen
     assert "kafka killed" in screen
 
@@ -106,6 +110,43 @@ def test_a_snapshot_is_one_line_where_there_is_no_terminal() -> None:
     assert "\n" not in line
     for part in ("6 readings/s", "spool 3 batches", "Kafka lag -", "rows 1,234", "p50 750 ms", "p99 -"):
         assert part in line
+
+
+def test_how_good_forecasts_are_is_told_where_there_are_models() -> None:
+    served = replace(snapshot(), stream={"database": "ok", "kafka": "ok", "state": "running", "forecasting": {}})
+    for shown in (view.line(served), drawn(view.screen(served, {}, [], "demo"))):
+        assert "40 + 1,200 on devices, error 0.58 of naive's" in shown
+
+
+def test_models_that_were_made_are_served_and_run_on_devices(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "demo", Ports())
+    layout.directory.mkdir()
+    inputs = {
+        "tank-level": [{"name": "tank2/level"}],
+        "stock-minute": [{"name": "price"}, {"name": "high", "metric": "price"}],
+    }
+    for name, each in inputs.items():
+        package = tmp_path / "work" / name / "package"
+        package.mkdir(parents=True)
+        (package / "manifest.json").write_text(json.dumps({"inputs": each}))
+    found = models.link(layout, tmp_path / "work")
+    assert {name: path.resolve() for name, path in found.items()} == {
+        name: (tmp_path / "work" / name / "package").resolve() for name in inputs
+    }
+    served = models.forecasting(layout, found)
+    assert [binding["model"] for binding in served["bindings"]] == ["tank-level", "stock-minute"]
+    assert models.on_device(3, found, ["AAPL"]) == []
+    (tank,) = models.on_device(1, found, ["AAPL"])
+    assert (tank["name"], tank["inputs"]) == ("tank-level", {"tank2/level": "line-a/tank2/level"})
+    stocks = models.on_device(2, found, ["AAPL", "IBM"])
+    assert [stock["name"] for stock in stocks] == ["stock-minute-AAPL", "stock-minute-IBM"]
+    assert stocks[1]["inputs"] == {"price": "exchange/IBM/price"}
+
+
+def test_without_models_there_are_none(tmp_path: Path) -> None:
+    layout = Layout(tmp_path, Ports())
+    assert models.link(layout, tmp_path / "work") == {}
+    assert models.on_device(1, {}, ["AAPL"]) == []
 
 
 class Stubborn:
