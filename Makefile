@@ -90,6 +90,10 @@ bench-latency: setup  ## From sampled to committed at 10,000 readings/s, without
 bench-scale: setup  ## Cost for each reading from 10 to 10,000 series and 1 to 500 nodes; memory over half an hour
 	@exec $(PY) -m bench.scale $(ARGS)
 
+.PHONY: bench-faults
+bench-faults: setup  ## Labelled faults of the plant: precision and recall of what watches every series, beside trivial methods
+	@exec $(PY) -m bench.faults $(ARGS)
+
 .PHONY: cluster-test
 cluster-test: setup  ## Three Kafka brokers and a Spark cluster, of each one killed; nothing may be lost
 	@exec $(PY) -m pytest -m slow --timeout 900 -s tests/cluster $(ARGS)
