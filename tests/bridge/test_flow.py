@@ -1,10 +1,19 @@
 from __future__ import annotations
 
-from typing import Any
+import zlib
+from typing import TYPE_CHECKING, Any
 
 from bridge.cluster import topic_settings
 from bridge.config import BridgeConfig, KafkaConfig, TopicsConfig
 from bridge.flow import Bridge
+from bridge.triage import Message
+from contract import sparkplug_b_pb2 as pb
+from contract.compression import COMPRESSED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.triage import Letter
 
 
 class FakeLink:
@@ -38,6 +47,39 @@ def test_after_too_much_at_once_the_room_is_narrow_for_a_while_only() -> None:
     for now_s in (60.0, 61.0, 200.0):
         bridge._fit_room(now_s)
     assert link.started == [1, 1000]
+
+
+class SlowSender:
+    """Answers nothing until it is asked to."""
+
+    def __init__(self) -> None:
+        self.unanswered: list[Callable[[None], None]] = []
+
+    def send(self, _letter: Letter, done: Callable[[None], None]) -> None:
+        self.unanswered.append(done)
+
+    def close(self, _timeout_s: float) -> None:
+        pass
+
+
+def test_small_payloads_that_hold_large_ones_are_unpacked_a_few_at_a_time() -> None:
+    limits = {"max_payload_bytes": 1 << 20, "max_in_flight_bytes": 4 << 20}
+    parts: dict[str, Any] = {"mqtt": {"host": "127.0.0.1"}, "kafka": {"bootstrap_servers": ["127.0.0.1:1"]}}
+    bridge = Bridge(BridgeConfig.model_validate({**parts, "limits": limits}))
+    sender: Any = SlowSender()
+    link: Any = FakeLink()
+    bridge._outbox._sender, bridge._link = sender, link
+    large = pb.Payload(body=bytes(1_000_000)).SerializeToString()
+    packed = pb.Payload(uuid=COMPRESSED, body=zlib.compress(large)).SerializeToString()
+    for _ in range(50):
+        assert bridge._gate.admit(1, len(packed), again=False)
+        bridge._events.put(Message(1, 1, 0, "spBv1.0/g/NBIRTH/n", packed, (), 1))
+    while bridge._counts.produced < 50:
+        bridge._work(0.01)
+        assert 0 < bridge._outbox.bytes <= (5 << 20)
+        sender.unanswered.pop(0)(None)
+        bridge._work(0.01)
+    assert bridge._gate.messages == bridge._outbox.bytes == 0
 
 
 def test_a_created_topic_asks_for_as_many_replicas_as_may_be_missed_one() -> None:
