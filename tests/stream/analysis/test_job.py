@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from kafka import KafkaProducer
+from pyspark.errors import PySparkException
 
 from contract.config import parse_config
 from contract.records import record_key
 from stream.analysis import writer as analysis_writer
+from stream.analysis.blocks import KEYS
 from stream.analysis.config import AnalysisConfig
 from stream.analysis.job import Analysis
 from stream.analysis.writer import AnalysisWriter
 from stream.config import StreamConfig
+from stream.errors import FatalError
 from stream.progress import Progress
 from stream.query import Supervisor
 
@@ -66,11 +69,14 @@ class Run:
             producer.flush(30)
 
     def run(self) -> None:
+        self.supervisor(threading.Event()).run(once=True)
+        self.writer.close()
+
+    def supervisor(self, stop: threading.Event) -> Supervisor:
         config = parse_config(self.document, StreamConfig, "test")
-        stop = threading.Event()
-        settings = config.analysis or AnalysisConfig()
-        with closing(AnalysisWriter(self.database.writer, self.payloads, stop, Progress())) as writer:
-            Supervisor(self._spark, Analysis(self._spark, config, settings, writer), stop).run(once=True)
+        self.writer = AnalysisWriter(self.database.writer, self.payloads, stop, Progress())
+        query = Analysis(self._spark, config, config.analysis or AnalysisConfig(), self.writer)
+        return Supervisor(self._spark, query, stop)
 
     def tables(self) -> dict[str, list[Any]]:
         columns = "group_id, node_id, device_id"
@@ -131,3 +137,19 @@ def test_a_batch_that_fails_after_its_commit_and_a_second_query_leave_the_tables
     assert calls[2] is not None
     assert calls[3] is None, "the batch came again, and was found in the ledger"
     assert job.tables() == undisturbed
+
+
+def test_shards_spread_evenly_over_tasks(spark: SparkSession) -> None:
+    rows = spark.createDataFrame([(key,) for key in KEYS], "shard int").selectExpr("pmod(hash(shard), 8)").collect()
+    assert [row[0] for row in rows] == list(range(8))
+
+
+def test_what_is_fatal_in_a_worker_is_fatal_and_keeps_its_words(spark: SparkSession, job: Run) -> None:
+    def refuse(_batches: Any) -> Any:
+        raise FatalError("the state is of another format: delete the checkpoint")
+
+    with pytest.raises(PySparkException) as caught:
+        spark.range(1).mapInArrow(refuse, "id long").collect()
+    supervisor = job.supervisor(threading.Event())
+    with pytest.raises(FatalError, match=r"^the state is of another format: delete the checkpoint$"):
+        supervisor._raise_fatal(str(caught.value))

@@ -4,6 +4,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,7 +12,10 @@ from stream.analysis.bars import BarsConfig
 from stream.analysis.blocks import Block
 from stream.analysis.config import AnalysisConfig
 from stream.analysis.findings import Findings
+from stream.analysis.marks import max_before
+from stream.analysis.packing import pack, unpack
 from stream.analysis.shard import advance
+from stream.errors import FatalError
 from stream.ingest.columns import Readings, SeriesName
 
 if TYPE_CHECKING:
@@ -126,3 +130,54 @@ def test_what_is_found_does_not_depend_on_micro_batches(
 ) -> None:
     whole = run(cut(partitions, [], 10_000))
     assert run(cut(partitions, cuts, inner)).tables == whole.tables
+
+
+def test_a_clock_that_is_far_ahead_makes_nobody_late() -> None:
+    level, other = SERIES[3], SERIES[2]
+    rows = [reading(level, NOW + 3_000_000, NOW, 1.0)]
+    rows += [reading(series, NOW + n * 1000, NOW + n * 1000, 1.0) for n in range(1, 60) for series in (level, other)]
+    tables = run([[block(rows, 0, 0)]]).tables
+    assert tables["late"] == {}
+    # Its own series is waited for no longer than a clock may be ahead.
+    assert max(at for name, at in tables["trend"] if name == level) >= NOW + 50_000
+
+
+def test_what_waited_for_the_bridge_is_not_late_and_a_store_makes_nobody_else_late() -> None:
+    """All of ten minutes is received at once, then another device's from its store."""
+    rows = [reading(SERIES[3], NOW + n * 1000, NOW + 600_000, 1.0) for n in range(600)]
+    assert run([[block(rows, 0, 0)]]).tables["late"] == {}
+    rows = [reading(SERIES[3], NOW + n * 1000, NOW + 600_000, 1.0, historical=True) for n in range(600)]
+    rows += [reading(SERIES[0], NOW + n * 1000, NOW + 600_000, 1.0, historical=True) for n in range(600)]
+    assert run([[block(rows, 0, 0)]]).tables["late"] == {}
+
+
+def test_series_beyond_the_most_are_counted_and_no_more() -> None:
+    rows = [reading(SeriesName("g", "a", "d", f"m{n}"), NOW, NOW, 1.0) for n in range(40)]
+    changed, found = advance(CONFIG, {}, [block(rows, 0, 0)])
+    assert (found.counts.readings.tolist(), found.counts.left_out.tolist()) == ([30], [10])
+    _, found = advance(CONFIG, changed, [block(rows[::-1], 0, 40)])
+    assert found.counts.left_out.tolist() == [10], "those that were first stay"
+
+
+@pytest.mark.parametrize("part", ["series", "marks", "bars", "steps", "anomalies"])
+def test_a_state_of_another_version_is_refused_with_advice(part: str) -> None:
+    state, _ = advance(CONFIG, {}, [block([reading(SERIES[0], NOW, NOW, 1.0)], 0, 0)])
+    assert part in state
+    arrays = unpack(state[part], part, 1)
+    for strange in (pack(arrays, 2), b"", b"not ours at all", state[part][::-1]):
+        with pytest.raises(FatalError, match=f"state of {part}.*delete the analysis' checkpoint.*stream replay"):
+            advance(CONFIG, state | {part: strange}, [block([reading(SERIES[0], NOW, NOW, 1.0)], 0, 1)])
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 50)), max_size=40),
+    st.lists(st.integers(0, 50), min_size=4, max_size=4),
+)
+def test_max_before_is_what_a_loop_finds(rows: list[tuple[int, int]], begun: list[int]) -> None:
+    group, values = (np.array([row[n] for row in rows], np.int64) for n in range(2))
+    most, expected = list(begun), []
+    for place, value in rows:
+        expected.append(most[place])
+        most[place] = max(most[place], value)
+    found = max_before(values, group.astype(np.int32), np.array(begun, np.int64))
+    assert found.tolist() == expected
