@@ -33,6 +33,15 @@ select wanted.series_id, (extract(epoch from newest.sampled_at) * 1000)::bigint
       and sampled_at >= %(first)s::timestamptz and sampled_at <= %(last)s::timestamptz
     order by sampled_at desc limit 1) as newest
 """
+_OLDEST: Final = """
+select (extract(epoch from min(oldest.sampled_at)) * 1000)::bigint
+  from unnest(%(ids)s::int[]) as wanted (series_id)
+ cross join lateral (
+   select sampled_at from reading
+    where series_id = wanted.series_id
+      and sampled_at >= %(first)s::timestamptz and sampled_at <= %(last)s::timestamptz
+    order by sampled_at limit 1) as oldest
+"""
 _COUNTS: Final = """
 select wanted.series_id, found.bucket, found.readings
   from unnest(%(ids)s::int[]) as wanted (series_id)
@@ -69,6 +78,13 @@ def newest_ms(cursor: cursor, series: Sequence[int], from_ms: int, to_ms: int) -
     """When each series was last sampled within this time; one that was not is not there."""
     cursor.execute(_NEWEST, {"ids": list(series), "first": text_of(from_ms), "last": text_of(to_ms)})
     return dict(cursor.fetchall())
+
+
+def oldest_ms(cursor: cursor, series: Sequence[int], from_ms: int, to_ms: int) -> int | None:
+    """When any of them was first sampled within this time; None where none was."""
+    cursor.execute(_OLDEST, {"ids": list(series), "first": text_of(from_ms), "last": text_of(to_ms)})
+    ((found,),) = cursor.fetchall()
+    return None if found is None else int(found)
 
 
 def counts(

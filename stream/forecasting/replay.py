@@ -12,6 +12,7 @@ from stream.forecasting import cloud, scoring, tables
 from stream.forecasting.alarms import Alarms
 from stream.forecasting.incidents import Incident
 from stream.forecasting.landing import AHEAD_MS, Landing
+from stream.forecasting.lookup import oldest_ms
 from stream.forecasting.models import Models
 from stream.forecasting.progress import ForecastingProgress
 from stream.forecasting.readings import text_of
@@ -86,9 +87,12 @@ def replay(spark: SparkSession, config: ForecastingConfig, dsn: str, from_ms: in
         bounds = models.bounds(cursor)
         opened.commit()
         for bound in bounds:
-            reach_ms = scoring.furthest_ms(bound) + AHEAD_MS
-            marks = cloud.marks(cursor, bound, round(config.grace_s * 1000), from_ms, to_ms + reach_ms)
-            _Replay(spark, cursor, bound, marks, made).run(from_ms, to_ms)
+            oldest = oldest_ms(cursor, _series(bound), from_ms, to_ms)
+            if oldest is None:
+                continue
+            first, reach_ms = max(from_ms, oldest - 1), scoring.furthest_ms(bound) + AHEAD_MS
+            marks = cloud.marks(cursor, bound, round(config.grace_s * 1000), first, to_ms + reach_ms)
+            _Replay(spark, cursor, bound, marks, made).run(first, to_ms)
     return made
 
 
@@ -198,6 +202,12 @@ class _Replay:
         alarms = Alarms(late_ms)
         for each in results:
             self._made.incidents += alarms.land_span(self._cursor, self._bound, each, from_ms + 1, to_ms + 1)
+
+
+def _series(bound: Bound) -> list[int]:
+    """All that is looked at: of devices, and of what they tell of them."""
+    found = [each for series in bound.series.values() for each in series.values()]
+    return sorted({*found, *(each for results in bound.results.values() for each in results.metrics.values())})
 
 
 def _unended(incident: Incident | None) -> Incident | None:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from contract.windows import resampled, windows_at
+from stream.errors import ModelError
+from stream.forecasting import cloud
 from stream.forecasting.config import Binding, ForecastingConfig
 from stream.forecasting.progress import ForecastingProgress
 from stream.forecasting.run import Forecasting
@@ -112,6 +114,40 @@ def test_what_is_refused_is_told_once_and_the_others_go_on(
         "days 3 is not served",
         f"no model broken in {told[2].rpartition(' in ')[2]}",
     ]
+
+
+def test_a_model_that_fails_rests_and_its_windows_are_made_up_for(
+    plant: Any,
+    rounds: Any,
+    package: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    package("forecast")
+    package("forecast", "other")
+    store(plant, range(20))
+    once = rounds([TANK, {**TANK, "model": "other"}])
+    once()
+    told_before = cloud.told
+
+    def told(spark: Any, package: Any, *rest: Any) -> Any:
+        if package.manifest.name == "tank":
+            raise ModelError("tank 3: failed in Spark: it is broken")
+        return told_before(spark, package, *rest)
+
+    monkeypatch.setattr(cloud, "told", told)
+    for end in (21, 22):
+        store(plant, range(end - 1, end))
+        once()
+    assert once().models["tank 3"].error == "tank 3: failed in Spark: it is broken"
+    assert once().models["other 3"].windows == 3
+    assert caplog.text.count("it is broken; tried again each minute, the others go on") == 1
+    monkeypatch.setattr(cloud, "told", told_before)
+    rounds([TANK])()
+    assert plant.rows(
+        f"select distinct {plant.second('made_at')} from forecast join forecaster using (forecaster_id) "
+        "where model = 'tank' order by 1"
+    ) == [(19.0,), (20.0,), (21.0,)]
 
 
 def test_what_a_device_lacks_is_named(
