@@ -54,7 +54,7 @@ _CLIENT_OPTIONS: Final = {
     # has sent ahead, half a second by default, in every micro-batch that catches up.
     "fetch.max.wait.ms": "10",
     # And few polls: a partition's share of a micro-batch in one or two.
-    "max.partition.fetch.bytes": str(8 << 20),
+    "max.partition.fetch.bytes": str(2 << 20),
     "max.poll.records": "5000",
 }
 
