@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from contract.manifest import AnomalyOutput
 from stream.connection import connect, translated
+from stream.errors import FatalError, ModelError
 from stream.forecasting import cloud, scoring, tables
 from stream.forecasting.alarms import Alarms
 from stream.forecasting.incidents import Incident
@@ -78,7 +79,7 @@ def replay(spark: SparkSession, config: ForecastingConfig, dsn: str, from_ms: in
     What those had told of it before goes in the transaction in which the new comes, piece by piece; what other versions
     told stays. A device of which there are no readings any more keeps what there is. What devices told themselves is
     brought in where it is missing. The job may run meanwhile: nothing newer than what it has looked at is made.
-    Raises DatabaseAway, FatalError, and ModelError for a model that fails; it can then be done again.
+    Raises DatabaseAway, and FatalError, also for a model that fails; it can then be done again.
     """
     models = Models(spark, config, ForecastingProgress())
     models.look()
@@ -92,7 +93,10 @@ def replay(spark: SparkSession, config: ForecastingConfig, dsn: str, from_ms: in
                 continue
             first, reach_ms = max(from_ms, oldest - 1), scoring.furthest_ms(bound) + AHEAD_MS
             marks = cloud.marks(cursor, bound, round(config.grace_s * 1000), first, to_ms + reach_ms)
-            _Replay(spark, cursor, bound, marks, made).run(first, to_ms)
+            try:
+                _Replay(spark, cursor, bound, marks, made).run(first, to_ms)
+            except ModelError as exc:
+                raise FatalError(f"{exc}; what was made again until then stays, and it can be done again") from exc
     return made
 
 
