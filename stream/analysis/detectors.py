@@ -16,6 +16,7 @@ from stream.analysis.symbols import Symbols
 from stream.analysis.trend import TrendRows, Trends
 
 if TYPE_CHECKING:
+    from contract.config import Config
     from stream.analysis.arrivals import Arrivals, Steps, Times
     from stream.analysis.config import AnalysisConfig
     from stream.analysis.kept import Kept
@@ -73,22 +74,30 @@ class Detectors:
         settings = self._settings.trend
         if settings is None or not len(steps.slot):
             return none(TrendRows)
-        trends = Trends(settings, self._settings.step_ms, self._kept.arrays("trends", Trends.FORMAT))
+        trends = Trends(
+            settings, self._settings.step_ms, self._kept.arrays("trends", Trends.FORMAT, self._made_by(settings))
+        )
         trends.grow(slots)
         rows = trends.advance(steps)
-        self._kept.keep("trends", trends.arrays(), Trends.FORMAT)
+        self._kept.keep("trends", trends.arrays(), Trends.FORMAT, self._made_by(settings))
         return rows
 
     def _anomalies(self, steps: Steps, marks_ms: Times, registry: Registry) -> AnomalyRows:
         settings = self._settings.anomalies
         if settings is None:
             return none(AnomalyRows)
-        anomalies = Anomalies(settings, self._settings.step_ms, self._kept.arrays("anomalies", Anomalies.FORMAT))
+        anomalies = Anomalies(
+            settings, self._settings.step_ms, self._kept.arrays("anomalies", Anomalies.FORMAT, self._made_by(settings))
+        )
         anomalies.grow(len(marks_ms))
         # The steps that ended by then are closed.
         told = anomalies.advance(steps, marks_ms - round(self._settings.grace_s * 1000))
-        self._kept.keep("anomalies", anomalies.arrays(), Anomalies.FORMAT)
+        self._kept.keep("anomalies", anomalies.arrays(), Anomalies.FORMAT, self._made_by(settings))
         return joined([none(AnomalyRows), *(AnomalyRows.of(each, registry) for each in told)])
+
+    def _made_by(self, settings: Config) -> str:
+        """What the shape and the meaning of a detector's arrays hang on."""
+        return f"{self._settings.step_s} {settings.model_dump_json()}"
 
 
 def by_hour(late: Late) -> LateRows:

@@ -21,17 +21,23 @@ _OPENING: Final = struct.Struct("<4sHHI")
 _MAGIC: Final = b"HwSt"
 
 
-def pack(arrays: Mapping[str, NDArray[Any]], number: int) -> bytes:
-    """Arrays of numbers by name, of the format `number`: a header in JSON, then each as it lies in memory."""
+def pack(arrays: Mapping[str, NDArray[Any]], number: int, made_by: str = "") -> bytes:
+    """Arrays of numbers by name, of the format `number`: a header in JSON, then each as it lies in memory.
+
+    `made_by` says with which settings they were made.
+    """
     parts = [(name, np.ascontiguousarray(array)) for name, array in arrays.items()]
     described = [(name, array.dtype.newbyteorder("<").str, array.shape) for name, array in parts]
-    header = json.dumps(described, separators=(",", ":")).encode()
+    header = json.dumps([made_by, described], separators=(",", ":")).encode()
     bodies = (array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes() for _, array in parts)
     return b"".join((_OPENING.pack(_MAGIC, _LAYOUT, number, len(header)), header, *bodies))
 
 
-def unpack(data: bytes | bytearray, what: str, number: int) -> dict[str, NDArray[Any]]:
-    """What `pack` made of the same format, as arrays that may be written to; raises FatalError for any other."""
+def unpack(data: bytes | bytearray, what: str, number: int, made_by: str = "") -> dict[str, NDArray[Any]] | None:
+    """What `pack` made, as arrays that may be written to; None if by other settings.
+
+    Raises FatalError for any other format.
+    """
     magic, layout, found, size = _OPENING.unpack_from(data) if len(data) >= _OPENING.size else (b"", 0, 0, 0)
     if (magic, layout, found) != (_MAGIC, _LAYOUT, number):
         raise FatalError(
@@ -39,10 +45,13 @@ def unpack(data: bytes | bytearray, what: str, number: int) -> dict[str, NDArray
             f"{_LAYOUT}.{number}: delete the analysis' checkpoint, and make up for it by `python -m stream replay` "
             '(docs/stream.md, "Going on after a change")'
         )
+    found_by, described = json.loads(bytes(data[_OPENING.size : _OPENING.size + size]))
+    if found_by != made_by:
+        return None
     body = bytearray(memoryview(data)[_OPENING.size + size :])
     arrays: dict[str, NDArray[Any]] = {}
     place = 0
-    for name, dtype, shape in json.loads(bytes(data[_OPENING.size : _OPENING.size + size])):
+    for name, dtype, shape in described:
         arrays[name] = np.ndarray(shape, dtype, body, place)
         place += arrays[name].nbytes
     return arrays

@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream.analysis.anomalies import AnomalyConfig
 from stream.analysis.bars import BarsConfig
 from stream.analysis.blocks import Block
 from stream.analysis.config import AnalysisConfig
 from stream.analysis.findings import Findings
 from stream.analysis.marks import max_before
-from stream.analysis.packing import pack, unpack
+from stream.analysis.packing import pack
+from stream.analysis.robust import RobustConfig
 from stream.analysis.shard import advance
 from stream.errors import FatalError
 from stream.ingest.columns import Readings, SeriesName
@@ -163,8 +165,7 @@ def test_series_beyond_the_most_are_counted_and_no_more() -> None:
 def test_a_state_of_another_version_is_refused_with_advice(part: str) -> None:
     state, _ = advance(CONFIG, {}, [block([reading(SERIES[0], NOW, NOW, 1.0)], 0, 0)])
     assert part in state
-    arrays = unpack(state[part], part, 1)
-    for strange in (pack(arrays, 2), b"", b"not ours at all", state[part][::-1]):
+    for strange in (pack({}, 2), b"", b"not ours at all", state[part][::-1]):
         with pytest.raises(FatalError, match=f"state of {part}.*delete the analysis' checkpoint.*stream replay"):
             advance(CONFIG, state | {part: strange}, [block([reading(SERIES[0], NOW, NOW, 1.0)], 0, 1)])
 
@@ -181,3 +182,14 @@ def test_max_before_is_what_a_loop_finds(rows: list[tuple[int, int]], begun: lis
         most[place] = max(most[place], value)
     found = max_before(values, group.astype(np.int32), np.array(begun, np.int64))
     assert found.tolist() == expected
+
+
+def test_detectors_learn_anew_with_other_settings_and_the_rest_goes_on() -> None:
+    rows = [reading(SERIES[0], NOW + n * 1000, NOW + n * 1000, 1.0) for n in range(100)]
+    state, before = advance(CONFIG, {}, [block(rows[:90], 0, 0)])
+    assert len(before.trends.slot) > 0
+    other = CONFIG.model_copy(update={"anomalies": AnomalyConfig(robust=RobustConfig(window=10, season_parts=2))})
+    changed, found = advance(other, state, [block(rows[90:], 0, 90)])
+    assert len(found.trends.slot) > 0
+    assert "anomalies" in changed
+    assert found.bars.quotes.max() > 10, "the minute has its earlier quotes, too"
