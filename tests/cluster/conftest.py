@@ -67,7 +67,7 @@ class Clusters:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.kafka = KafkaCluster()
-        self.spark = SparkCluster(workers=2, cores=1, memory_mb=512)
+        self.spark = SparkCluster(workers=2, cores=2, memory_mb=512)
         self.mosquitto = Mosquitto()
         self.timescale = Timescale(shared_buffers="128MB", settings={"fsync": "off"})
         self._ends = ExitStack()
@@ -129,7 +129,7 @@ class Clusters:
         role.process.start()
         self._ends.callback(role.process.stop)
 
-    def wait(self, condition: Callable[[], bool], timeout_s: float = 120) -> None:
+    def wait(self, condition: Callable[[], bool], timeout_s: float = 240) -> None:
         def fulfilled() -> bool:
             for role in (self.bridge, self.stream) if hasattr(self, "stream") else (self.bridge,):
                 assert role.process.running, f"{role.process.name} has ended:\n{role.log}"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 FLEET = Fleet(nodes=12, metrics=20)
 RATE = 60.0
 EPOCH = 1_700_000_000_000
+STEP_S = 10  # the analysis' own
 
 # Where each reading should be, and what it should say: `value_of` in SQL. A batch's place in its node's order of time
 # is its number.
@@ -31,10 +32,10 @@ select count(*) from (
    where s.group_id = '{GROUP}' and s.device_id = 'device') as found
  where value <> node * 1e6 + metric * 1e3 + batch_no / 8.0
 """
-# One row per partition and batch that read it, in the batches' order.
+# One row per partition and batch that read it, in the batches' order; of either ledger.
 LEDGER = f"""
 select partition::int, batch_id, next_offset::bigint
-  from ingest_batch, jsonb_each_text(offsets->'{PAYLOAD_TOPIC}') as ends (partition, next_offset)
+  from {{ledger}}, jsonb_each_text(offsets->'{PAYLOAD_TOPIC}') as ends (partition, next_offset)
  order by 1, 2
 """
 
@@ -69,7 +70,7 @@ def load(clusters: Clusters) -> Iterator[Load]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_worker_and_a_broker_are_killed_and_nothing_is_lost(
     clusters: Clusters, load: Load, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,16 +120,26 @@ def test_a_worker_and_a_broker_are_killed_and_nothing_is_lost(
     expected = sum(load.batches) * FLEET.metrics
     say(f"{expected} readings sent")
     clusters.wait(lambda: clusters.bridge.health().get("in_flight") == 0)
-    ends = clusters.end_offsets()
-    clusters.wait(
-        lambda: ledger_ends(clusters) == {n: end for (topic, n), end in ends.items() if topic == PAYLOAD_TOPIC}
-    )
+    ends = {n: end for (topic, n), end in clusters.end_offsets().items() if topic == PAYLOAD_TOPIC}
+    clusters.wait(lambda: ledger_ends(clusters, "ingest_batch") == ends)
     check_tables(clusters, expected)
+    clusters.wait(lambda: ledger_ends(clusters, "analysis_batch") == ends)
+    check_analysis(clusters)
 
 
-def ledger_ends(clusters: Clusters) -> dict[int, int]:
-    """How far each partition of the payload topic is stored."""
-    return {partition: end for partition, _, end in clusters.rows(LEDGER)}
+def ledger_ends(clusters: Clusters, ledger: str) -> dict[int, int]:
+    """How far each partition of the payload topic has come in a ledger."""
+    return {partition: end for partition, _, end in clusters.rows(LEDGER.format(ledger=ledger))}
+
+
+def check_analysis(clusters: Clusters) -> None:
+    """Its state moved between workers with the killed ones' tasks, and no series lost its own."""
+    assert clusters.one("select count(distinct query_id) from analysis_batch") == 1
+    assert clusters.one("select max(batch_id) + 1 - count(*) from analysis_batch") == 0
+    assert clusters.one("select sum(trends) from analysis_batch") == clusters.one("select count(*) from trend")
+    series = clusters.rows("select count(*), max(at) - min(at) from trend group by series_id")
+    assert len(series) == FLEET.series
+    assert all(count == (span.total_seconds() // STEP_S) + 1 for count, span in series), "no step is missing"
 
 
 def check_tables(clusters: Clusters, expected: int) -> None:
@@ -139,7 +150,7 @@ def check_tables(clusters: Clusters, expected: int) -> None:
     assert clusters.one("select sum(reading_rows) from ingest_batch") == expected, "the ledger tells what is there"
     assert clusters.one("select count(distinct query_id) from ingest_batch") == 1, "one checkpoint, never lost"
     assert clusters.one("select max(batch_id) + 1 - count(*) from ingest_batch") == 0, "no batch without its entry"
-    rows = clusters.rows(LEDGER)
+    rows = clusters.rows(LEDGER.format(ledger="ingest_batch"))
     pairs = [(one, two) for one, two in pairwise(rows) if one[0] == two[0]]
     assert all(one[2] <= two[2] for one, two in pairs), "offsets only rise"
     assert clusters.one("select count(*) from gap") == 0
