@@ -9,14 +9,15 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, ClassVar, Final
 
+import psutil
 import yaml
 
-from bench.edge.process import usage
 from bench.stream.bare import copied
 from bench.stream.load import DEVICE, GROUP, NODES, metric_name, node_name
 from stack.install import SPARK_JARS
@@ -34,7 +35,7 @@ _TELEGRAF: Final = "github.com/influxdata/telegraf/cmd/telegraf@v1.37.2"
 _TELEGRAF_TAGS: Final = "custom,inputs.kafka_consumer,outputs.postgresql,parsers.influx"
 _HERE: Final = Path(__file__).parent
 _POLL_S: Final = 0.1
-_STALL_S: Final = 60.0
+_STALL_S: Final = 30.0
 # Rows that were inserted, without counting them: the server's own figures are at most a second old.
 _INSERTED: Final = """
 select coalesce(sum(n_tup_ins), 0)::bigint from pg_stat_user_tables
@@ -114,7 +115,8 @@ class Headwater(Contestant):
             },
             "topics": {"payloads": task.topic, "dead_letters": f"{task.topic}.dead"},
             "checkpoint_dir": str(task.directory / "checkpoint"),
-            "spark": {"jars_dir": str(SPARK_JARS)},
+            # The first batch's plan says when it began: it must still be there in the end.
+            "spark": {"jars_dir": str(SPARK_JARS), "settings": {"spark.sql.streaming.minBatchesToRetain": "100000"}},
         }
         task.kafka.create_topic(f"{task.topic}.dead", 1)
         path = task.directory / "stream.yaml"
@@ -218,8 +220,10 @@ class Telegraf(Contestant):
         with (task.directory / "log").open("wb") as log:
             process = subprocess.Popen([_telegraf(), "--config", path], stdout=log, stderr=log)
         try:
-            first, last = _watched(lambda: int(task.database.one(_INSERTED)), task.load.readings)
-            cpu_s = usage(process.pid).cpu_s
+            first, last = _watched(
+                lambda: int(task.database.one(_INSERTED)), task.load.readings, task.directory / "log"
+            )
+            cpu_s = _cpu_s(process.pid)
         finally:
             process.terminate()
             process.wait(30)
@@ -232,7 +236,7 @@ class Telegraf(Contestant):
 CONTESTANTS: Final[tuple[type[Contestant], ...]] = (BareCopy, Headwater, Jdbc, Telegraf)
 
 
-def _watched(count: Callable[[], int], rows: int) -> tuple[tuple[float, int], tuple[float, int]]:
+def _watched(count: Callable[[], int], rows: int, log: Path) -> tuple[tuple[float, int], tuple[float, int]]:
     """When some rows were there and how many, and when all were; raises SystemExit where nothing goes on."""
     first: tuple[float, int] | None = None
     progressed_s, before = time.monotonic(), 0
@@ -242,21 +246,32 @@ def _watched(count: Callable[[], int], rows: int) -> tuple[tuple[float, int], tu
             progressed_s, before = now_s, found
             first = first or (now_s, found)
         if now_s - progressed_s > _STALL_S:
-            raise SystemExit(f"stands still at {found} of {rows} rows")
+            raise SystemExit(f"stands still at {found} of {rows} rows:\n{log.read_text()[-4000:]}")
         time.sleep(_POLL_S)
     last = (time.monotonic(), found)
     return first or (last[0], 0), last
 
 
 def _completed(command: list[str | Path], task: Task, environment: dict[str, str]) -> float:
-    """Run a command to its end; the CPU-seconds of it and of what it started."""
-    before = os.times()
+    """Run a command to its end; the CPU-seconds of it and of what it started, as last seen."""
     with (task.directory / "log").open("wb") as log:
-        done = subprocess.run(command, env=os.environ | environment, stdout=log, stderr=log, check=False)
-    if done.returncode:
-        raise SystemExit(f"{command} ended with {done.returncode}:\n{(task.directory / 'log').read_text()[-4000:]}")
-    after = os.times()
-    return after.children_user + after.children_system - before.children_user - before.children_system
+        process = subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log)
+    cpu_s = 0.0
+    while process.poll() is None:
+        cpu_s = max(cpu_s, _cpu_s(process.pid))
+        time.sleep(_POLL_S)
+    if process.returncode:
+        raise SystemExit(f"{command} ended with {process.returncode}:\n{(task.directory / 'log').read_text()[-4000:]}")
+    return cpu_s
+
+
+def _cpu_s(pid: int) -> float:
+    """Of a process and its descendants, without the memory that `bench.edge.process.usage` looks at for long."""
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
+        return float(sum(spent.user + spent.system for spent in times))
+    return 0.0
 
 
 def _quoted(value: object) -> str:
