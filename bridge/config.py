@@ -96,7 +96,10 @@ class LimitsConfig(Config):
         default=16 << 20, ge=1 << 20, description="What is held for all foreign nodes together, at most, in bytes."
     )
     max_metrics_per_node: int = Field(
-        default=50_000, ge=1, le=1_000_000, description="Metrics of a foreign node whose names are kept, at most."
+        default=50_000,
+        ge=1,
+        le=1_000_000,
+        description="Metrics of a foreign node whose names are kept, and of one DATA payload of it, at most.",
     )
     max_names_bytes: int = Field(
         default=128 << 20, ge=1 << 20, description="Names of all foreign nodes together, at most, in bytes."

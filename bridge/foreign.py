@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class ForeignNodes:
     """Those that were heard of last. Pure: the clock (monotonic seconds) is the caller's.
 
-    What one call brings about is its result, by node; messages that it names nowhere are held.
+    What one call brings about is its result, by node; messages that it names nowhere are held. Of one at QoS 1
+    that is held a copy is shipped at once, and acknowledged: no node may keep the PUBACKs of all others back.
     """
 
     def __init__(self, host: HostConfig, limits: LimitsConfig, max_nodes: int = MAX_NODES) -> None:
@@ -62,9 +63,7 @@ class ForeignNodes:
         return outcome
 
     def drain(self, now_s: float) -> dict[NodeId, Outcome]:
-        """What is held and nobody would send again: the bridge stops. What is not acknowledged the broker keeps."""
-        for node in list(self._waiting):
-            self._change(node, lambda known, _outcome: known.leave_to_broker())
+        """Ship all that is held: the bridge stops."""
         return {node: self.forget(node, now_s) for node in list(self._waiting)}
 
     def health(self) -> dict[str, object]:

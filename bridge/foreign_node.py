@@ -93,6 +93,8 @@ class ForeignNode:
                 self._arrived(parcel, now_s, outcome)
                 self._fit_bound(now_s, outcome)
         parcel.payload = None
+        if shipment.slot is not None and shipment not in outcome.ship:
+            outcome.ship.append(parcel.take_slot())
 
     def tick(self, now_s: float, outcome: Outcome) -> None:
         """Go on without what has been waited for long enough."""
@@ -112,12 +114,6 @@ class ForeignNode:
         """Ship all that is held, and know nothing of the node any more."""
         self.let_go(now_s, outcome)
         self._forget_names()
-
-    def leave_to_broker(self) -> None:
-        """Drop what is held and will be sent again, as it is not acknowledged: all but QoS 0."""
-        kept = [parcel for parcel in (*self._held, *self._order.give_up()) if parcel.shipment.slot is None]
-        self._held = deque(kept)
-        self.held_bytes = sum(parcel.size_bytes for parcel in kept)
 
     # Births and deaths.
 
@@ -159,7 +155,7 @@ class ForeignNode:
         self._ship(parcel, outcome)
 
     def _reconnected(self, generation: int, now_s: float, outcome: Outcome) -> None:
-        # Births at QoS 0 that came while we were away are lost, and what was held at QoS 1 comes again.
+        # Births at QoS 0 that came while we were away are lost.
         self._break_order(now_s, outcome)
         self._forget_names()
         self._generation, self._bd_seq = generation, None
@@ -278,7 +274,7 @@ class ForeignNode:
         return max(now_s, self._asked_at + ASK_AGAIN_AFTER_S) + self._host.birth_wait_s
 
     def _write_out(self, parcel: Parcel) -> WrittenOut | str | None:
-        return parcel.write_out(self._names.get(parcel.device), self._limits.max_payload_bytes)
+        return parcel.write_out(self._names.get(parcel.device), self._limits)
 
     def _ship_readable(self, parcel: Parcel, outcome: Outcome, written: WrittenOut | str | None) -> None:
         self._counts.written_out += parcel.address(written)

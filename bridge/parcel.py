@@ -11,6 +11,7 @@ from contract.aliases import WrittenOut, parse, write_out
 from contract.errors import CodecError
 
 if TYPE_CHECKING:
+    from bridge.config import LimitsConfig
     from bridge.outbox import Shipment
     from bridge.triage import Letter
     from contract import sparkplug_b_pb2 as pb
@@ -22,6 +23,7 @@ _HELD_BYTES: Final = 2048
 _MAX_GROWTH: Final = 32
 _ALWAYS_ALLOWED_BYTES: Final = 64 * 1024
 _SHOWN_UNKNOWN: Final = 5
+HELD_COPY: Final = "a copy: it is held for what explains it, and goes on afterwards"
 
 
 @dataclass(slots=True, eq=False)
@@ -43,14 +45,26 @@ class Parcel:
         """It cannot be read by these names."""
         self.payload, self.is_tried, self.tried_with = None, True, names
 
-    def write_out(self, names: Names | None, max_bytes: int) -> WrittenOut | str | None:
+    def take_slot(self) -> Shipment:
+        """A dead letter, a copy of it, that has its place in the order of PUBACKs from now on.
+
+        It would keep all PUBACKs behind it back; and acknowledged without a copy in Kafka it could be lost.
+        """
+        copy = replace(self.shipment, letter=set_aside(self.shipment.letter, HELD_COPY))
+        self.shipment.slot = None
+        return copy
+
+    def write_out(self, names: Names | None, limits: LimitsConfig) -> WrittenOut | str | None:
         """It, written out; or why it cannot be. None for what is no payload: whoever decodes it will say so."""
         encoded = self.shipment.letter.value
         payload, self.payload = self.payload or parse(encoded), None
         if payload is None:
             return None
+        # Two bytes make a metric, which takes half a microsecond; and a compressed megabyte of them takes a kilobyte.
+        if (metrics := len(payload.metrics)) > limits.max_metrics_per_node:
+            return f"{metrics} metrics: allowed are at most {limits.max_metrics_per_node}"
         try:
-            return write_out(encoded, payload, names, min(max_bytes, _growth_bound(len(encoded))))
+            return write_out(encoded, payload, names, min(limits.max_payload_bytes, _growth_bound(len(encoded))))
         except CodecError as exc:
             return str(exc)
 

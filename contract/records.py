@@ -1,4 +1,4 @@
-"""Kafka records: one per Sparkplug payload, bytes unchanged, key `group/node`, and the headers beside it."""
+"""Kafka records: one per Sparkplug payload, key `group/node`, and the headers beside it."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from bridge.flow import Bridge
 from bridge.triage import Message
 from contract import sparkplug_b_pb2 as pb
 from contract.compression import COMPRESSED
+from contract.delivery import BatchId, BatchStamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +24,13 @@ class FakeLink:
 
     def __init__(self) -> None:
         self.started: list[int] = []
+        self.acknowledged: list[int] = []
+
+    def command(self, *_asked: object) -> None:
+        pass
+
+    def acknowledge(self, _generation: int, message_ids: list[int]) -> None:
+        self.acknowledged += message_ids
 
     def start(self, receive_maximum: int) -> None:
         self.started.append(receive_maximum)
@@ -86,3 +94,22 @@ def test_a_created_topic_asks_for_as_many_replicas_as_may_be_missed_one() -> Non
     for factor, least in ((1, "1"), (2, "1"), (3, "2")):
         config = KafkaConfig(bootstrap_servers=("k:9092",), topics=TopicsConfig(replication_factor=factor))
         assert topic_settings(config, 1)["configs"]["min.insync.replicas"] == least
+
+
+def test_a_node_that_no_birth_explains_keeps_nobodys_acknowledgement_back() -> None:
+    parts: dict[str, Any] = {"mqtt": {"host": "127.0.0.1"}, "kafka": {"bootstrap_servers": ["127.0.0.1:1"]}}
+    bridge = Bridge(BridgeConfig.model_validate(parts))
+    sender: Any = SlowSender()
+    link: Any = FakeLink()
+    bridge._outbox._sender, bridge._link = sender, link
+    unexplained = pb.Payload(metrics=[pb.Metric(alias=1, double_value=1.0)]).SerializeToString()
+    stamp = tuple(BatchStamp(BatchId(1, 1), 1).to_properties())
+    for message_id, (node, body, properties) in enumerate([("foreign", unexplained, ()), ("ours", b"1", stamp)], 1):
+        assert bridge._gate.admit(1, len(body), again=True)
+        bridge._events.put(Message(1, message_id, 1, f"spBv1.0/g/NDATA/{node}", body, properties, 1))
+    bridge._work(0.01)
+    assert (bridge._foreign.health()["held"], link.acknowledged, len(sender.unanswered)) == (1, [], 2)
+    for done in sender.unanswered:
+        done(None)
+    bridge._work(0.01)
+    assert (bridge._foreign.health()["held"], link.acknowledged, bridge._gate.messages) == (1, [1, 2], 0)

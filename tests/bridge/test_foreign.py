@@ -14,6 +14,7 @@ from bridge.acks import Slot
 from bridge.config import HostConfig, LimitsConfig
 from bridge.foreign import ForeignNodes
 from bridge.outbox import Shipment
+from bridge.parcel import HELD_COPY
 from bridge.triage import Message, triage
 from contract import sparkplug_b_pb2 as pb
 from contract.sparkplug import decode
@@ -53,6 +54,7 @@ class Nodes:
     generation: int = 1
     asked: list[str] = field(default_factory=list)
     shipped: list[Shipment] = field(default_factory=list)
+    copies: list[Shipment] = field(default_factory=list)  # of what is held at QoS 1
 
     def __post_init__(self) -> None:
         self.nodes = ForeignNodes(self.host, self.limits, self.max_nodes)
@@ -73,7 +75,9 @@ class Nodes:
 
     def _note(self, outcomes: dict[NodeId, Outcome]) -> None:
         for (_, node), outcome in outcomes.items():
-            self.shipped += outcome.ship
+            for shipment in outcome.ship:
+                is_copy = shipment.letter.headers.reason == HELD_COPY
+                (self.copies if is_copy else self.shipped).append(shipment)
             self.asked += [node] if outcome.ask else []
 
     @property
@@ -252,11 +256,27 @@ def test_messages_without_numbers_are_taken_as_they_come() -> None:
     assert nodes.log == ["NBIRTH", "a=1", "a=2"]
 
 
-def test_a_stop_ships_what_nobody_sends_again_and_leaves_the_rest_to_the_broker() -> None:
+def test_a_stop_ships_what_is_held() -> None:
     nodes = Nodes().send("NDATA", payload(valued(1, 1)), qos=0).send("NDATA", payload(valued(2, 2)), qos=1)
     nodes._note(nodes.nodes.drain(nodes.now_s))
-    assert nodes.log == ["dead: no birth tells the names and data types of alias 1"]
+    assert nodes.log == [f"dead: no birth tells the names and data types of alias {alias}" for alias in (1, 2)]
     assert nodes.held == 0
+
+
+def test_a_copy_of_what_is_held_at_qos_1_is_acknowledged_in_its_place() -> None:
+    nodes, body = Nodes(), payload(valued(1, 1))
+    nodes.send("NDATA", body, qos=1).send("NDATA", payload(valued(1, 2)), qos=0)
+    (copy,) = nodes.copies
+    assert (copy.letter.value, copy.slot is None, nodes.held) == (body, False, 2)
+    nodes.born().send("NDATA", payload(valued(1, 3), seq=1), qos=1)
+    assert nodes.log == ["NBIRTH", "a=1", "a=2", "a=3"]
+    assert [shipment.slot is None for shipment in nodes.shipped] == [True, True, True, False]
+    assert len(nodes.copies) == 1
+
+
+def test_data_of_too_many_metrics_is_set_aside_at_once() -> None:
+    nodes = Nodes(limits=LimitsConfig(max_metrics_per_node=3)).send("NDATA", payload(*[valued(1, 1)] * 4))
+    assert nodes.log == ["dead: 4 metrics: allowed are at most 3"]
 
 
 def test_what_is_held_of_a_node_is_bounded() -> None:
@@ -339,6 +359,8 @@ def test_whatever_comes_nothing_is_lost_nor_shipped_twice(
     nodes.wait(60)
     assert nodes.held == nodes.nodes._held_bytes == 0
     assert len({id(shipment) for shipment in nodes.shipped}) == len(steps)
+    slots = [shipment.slot for shipment in (*nodes.copies, *nodes.shipped) if shipment.slot is not None]
+    assert len({id(slot) for slot in slots}) == len(slots) == sum(qos for *_, qos, _pause in steps)
 
 
 def test_a_second_gap_so_soon_that_births_may_not_be_asked_for_is_waited_out() -> None:

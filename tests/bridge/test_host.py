@@ -205,6 +205,21 @@ def test_a_node_that_does_not_answer_has_its_data_set_aside_with_the_reason(worl
     assert pb.Payload.FromString(dead.value).metrics[0].double_value == 1.0
 
 
+def test_a_silent_node_at_qos_1_keeps_nobody_waiting_and_a_copy_is_safe(world: World, strange: StrangeNode) -> None:
+    strange.is_mute = True
+    bridge = world.bridge(host={"birth_wait_s": 60}).start()
+    unexplained = pb.Payload(metrics=[pb.Metric(alias=100, double_value=1.0)]).SerializeToString()
+    strange.client.publish(strange.topic("DDATA", "d"), unexplained, qos=1)
+    bridge.wait(lambda health: health["held"] == 1)
+    node = world.node()
+    for number in range(1, 1001):
+        node.data(number)
+    # Far more than a broker has on its way at once.
+    bridge.wait(lambda health: health["produced"] == 1001 and health["in_flight"] == 0)
+    (copy,) = world.records(world.dead_letters, 1)
+    assert (copy.value, (copy.headers.reason or "")[:6]) == (unexplained, "a copy")
+
+
 def test_data_of_after_a_death_needs_a_new_birth_and_a_stale_death_is_ignored(
     world: World, strange: StrangeNode, until: Callable[..., bool]
 ) -> None:
