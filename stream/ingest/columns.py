@@ -16,7 +16,7 @@ from contract.records import DEAD_LETTER_TOPIC
 from contract.topics import MessageType
 from stream.errors import RejectedError
 from stream.ingest.decode import metric_rows, open_record, payload_rows
-from stream.ingest.plain import Columns, DataMessage, SeriesNumbers, read_plain
+from stream.ingest.plain import Columns, Message, SeriesNumbers, read_plain
 from stream.ingest.rows import WHOLE_PAYLOAD, DeadLetter, NumericReading, Record
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def decode_columns(
 
     They are those that `decode_record` gives. Total: a record that finds a fault in the decoder is set aside alone.
     """
-    rows, messages = _opened(records, limits, dead_letter_topic)
+    rows, messages, others = _opened(records, dead_letter_topic)
     numbers = SeriesNumbers()
     try:
         plain, rests = read_plain(messages, limits, numbers)
@@ -133,8 +133,8 @@ def decode_columns(
         logger.exception("%d messages found a fault in the decoder of plain metrics", len(messages))
         plain, rests = Columns.of_rows([], numbers), dict.fromkeys(range(len(messages)))
     refuted, exact = [], []
-    for place, rest in rests.items():
-        message = messages[place]
+    left = [(messages[place], rest) for place, rest in rests.items()]
+    for message, rest in [*left, *((other, None) for other in others)]:
         stands, found = _exactly(message, rest, limits, rows[message.record_no])
         refuted += [] if stands else [message.record_no]
         exact += [(message.record_no << 32 | at, message.source.received_at_ms, reading) for at, reading in found]
@@ -144,28 +144,28 @@ def decode_columns(
 
 
 def _opened(
-    records: Sequence[KafkaRecord], limits: Limits, dead_letter_topic: str
-) -> tuple[list[list[Row]], list[DataMessage]]:
-    """The rows of each record, and the data messages, whose rows are still to come."""
+    records: Sequence[KafkaRecord], dead_letter_topic: str
+) -> tuple[list[list[Row]], list[Message], list[Message]]:
+    """The rows of each record, and the messages whose rows are still to come: those of data, and births and deaths."""
     rows: list[list[Row]] = []
-    messages: list[DataMessage] = []
+    messages: list[Message] = []
+    others: list[Message] = []
     for no, record in enumerate(records):
         try:
             opening, source = open_record(record, dead_letter_topic)
             rows.append([opening])
             if isinstance(source, DeadLetter):
                 rows[no].append(source)
-            elif source.topic.message_type in _DATA:
-                messages.append(DataMessage(no, record, source))
             else:
-                rows[no] += payload_rows(record, source, limits)
+                kind = messages if source.topic.message_type in _DATA else others
+                kind.append(Message(no, record, source))
         except Exception as exc:  # noqa: BLE001 - one record that finds a fault must not stop all others
             rows[no:] = [_set_aside(record, exc)]
-    return rows, messages
+    return rows, messages, others
 
 
 def _exactly(
-    message: DataMessage, rest: Rest | None, limits: Limits, rows: list[Row]
+    message: Message, rest: Rest | None, limits: Limits, rows: list[Row]
 ) -> tuple[bool, list[tuple[int, NumericReading]]]:
     """Read what is left of a message, and append to `rows` what are no numeric readings.
 
@@ -180,7 +180,7 @@ def _exactly(
     return stands, [(place, row) for place, row in placed if isinstance(row, NumericReading)]
 
 
-def _placed_rows(message: DataMessage, rest: Rest | None, limits: Limits) -> tuple[bool, list[tuple[int, Row]]]:
+def _placed_rows(message: Message, rest: Rest | None, limits: Limits) -> tuple[bool, list[tuple[int, Row]]]:
     if rest is not None:
         # Dead letters are a payload's, and counted in it: where there would be any, it is read as a whole.
         with suppress(CodecError, RejectedError):

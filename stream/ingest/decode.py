@@ -18,10 +18,11 @@ from stream.errors import RejectedError
 from stream.ingest.metrics import (
     END_OF_TIME_MS,
     MAX_NAME_CHARACTERS,
+    birth_rows,
+    data_rows,
     is_no_reading,
     is_no_series,
     reading_row,
-    series_row,
 )
 from stream.ingest.rows import WHOLE_PAYLOAD, DeadLetter, Presence, Record
 
@@ -159,14 +160,14 @@ def _payload_rows(record: KafkaRecord, source: Source, payload: Payload, limits:
     if kind in _DEATHS:
         return
     rejected = {item.index: (item.name, item.reason) for item in payload.rejected}
-    to_row, is_passed_over = (series_row, is_no_series) if kind in _BIRTHS else (reading_row, is_no_reading)
+    to_rows, is_passed_over = (birth_rows, is_no_series) if kind in _BIRTHS else (data_rows, is_no_reading)
     # Metrics that the codec rejected are missing from `metrics`, but count in the index.
     indices = [i for i in range(len(payload.metrics) + len(payload.rejected)) if i not in rejected]
     for index, metric in zip(indices, payload.metrics, strict=True):
         if is_passed_over(metric.name):
             continue
         try:
-            yield to_row(source, metric, limits)
+            yield from to_rows(source, metric, limits)
         except (RejectedError, CodecError) as exc:
             rejected[index] = (metric.name, str(exc))
     yield from _dead_metrics(record, source, rejected)

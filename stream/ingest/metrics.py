@@ -14,7 +14,7 @@ from stream.errors import RejectedError
 from stream.ingest.rows import CameraFrame, GapDeclared, NumericReading, NumericSeries, TextReading, TextSeries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from contract.sparkplug import Metric
     from stream.ingest.decode import Limits, Source
@@ -47,8 +47,22 @@ def may_be_number(name: str) -> bool:
     return is_name and name not in _OWN_ROWS and not is_no_reading(name)
 
 
-def series_row(source: Source, metric: Metric, limits: Limits) -> Row:  # noqa: ARG001 - in reading_row's place
-    """What a metric of a birth announces; raises RejectedError."""
+def birth_rows(source: Source, metric: Metric, limits: Limits) -> Iterator[Row]:
+    """What a metric of a birth announces, and its value where it tells one; raises RejectedError and CodecError.
+
+    Our own agents tell none. Nodes that report by exception may never tell again what does not change.
+    """
+    yield _series_row(source, metric)
+    if metric.value is not None and metric.name not in _OWN_ROWS:
+        yield reading_row(source, metric, limits)
+
+
+def data_rows(source: Source, metric: Metric, limits: Limits) -> Iterator[Row]:
+    """What a metric of a data message says; raises RejectedError and CodecError."""
+    yield reading_row(source, metric, limits)
+
+
+def _series_row(source: Source, metric: Metric) -> Row:
     _check_text(metric.name, "metric name", MAX_NAME_CHARACTERS)
     if metric.unit is not None:
         _check_text(metric.unit, "unit", MAX_NAME_CHARACTERS)

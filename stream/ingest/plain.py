@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     Bools: TypeAlias = NDArray[np.bool_]
 
 
-class DataMessage(NamedTuple):
-    """An NDATA or DDATA: the record number `record_no` of many."""
+class Message(NamedTuple):
+    """A Sparkplug message: the record number `record_no` of many."""
 
     record_no: int
     record: KafkaRecord
@@ -127,9 +127,9 @@ _DTYPES = (np.int64, np.int32, np.int16, np.int64, np.int64, np.bool_, np.int16,
 
 
 def read_plain(
-    messages: Sequence[DataMessage], limits: Limits, numbers: SeriesNumbers
+    messages: Sequence[Message], limits: Limits, numbers: SeriesNumbers
 ) -> tuple[Columns, dict[int, Rest | None]]:
-    """The plain readings of messages, and what is left of which: by its place, None where it is the whole message."""
+    """The plain readings of data messages, and what is left of which: by its place, None where it is all of it."""
     values = [message.record.value or b"" for message in messages]
     data = b"".join(values)
     layout = find_metrics(data, accumulate(map(len, values)), (numbers.names(message.source) for message in messages))

@@ -219,12 +219,12 @@ def test_a_record_says_of_which_batch_it_is(
 
 @pytest.mark.parametrize(("off_ms", "at_ms"), [(60_000, NOW - 60_000), (60_001, NOW), (-60_001, NOW)])
 def test_a_birth_is_dated_by_the_node_unless_its_clock_is_wrong(off_ms: int, at_ms: int) -> None:
-    _, told = data(metric(timestamp_ms=NOW - off_ms), topic="spBv1.0/g/DBIRTH/n/d")
+    _, told, *_ = data(metric(timestamp_ms=NOW - off_ms), topic="spBv1.0/g/DBIRTH/n/d")
     assert isinstance(told, NumericSeries)
     assert told.announced_at_ms == at_ms
 
 
-def test_births_announce_series_and_store_no_readings() -> None:
+def test_births_announce_series_and_what_they_tell_of_them_is_a_reading() -> None:
     metrics = (
         metric(7, DataType.INT64, name=BD_SEQ),
         metric(False, DataType.BOOLEAN, name=REBIRTH),
@@ -235,7 +235,9 @@ def test_births_announce_series_and_store_no_readings() -> None:
     assert data(*metrics, topic="spBv1.0/g/NBIRTH/n") == [
         Presence(PAYLOAD_TOPIC, 3, 42, "g", "n", "", NOW, True, 7),
         NumericSeries("g", "n", "", "level", DataType.DOUBLE, "m", NOW - 1000),
+        NumericReading("g", "n", "", "level", DataType.DOUBLE, NOW - 1000, False, 192, 1.5),
         TextSeries("g", "n", "", "state", DataType.STRING, None, NOW - 1000),
+        TextReading("g", "n", "", "state", DataType.STRING, NOW - 1000, False, 192, "x"),
         NumericSeries("g", "n", "", "not yet read", DataType.DOUBLE, None, NOW - 1000),
     ]
 
