@@ -44,9 +44,10 @@ with wanted as (
 select (select count(*) from wanted join reading r using (series_id), since where r.sampled_at < since.at)
      + (select count(*) from wanted join reading_text r using (series_id), since where r.sampled_at < since.at)
 """
+# What a node declares accounts for a loss. Batches that did not come are one.
 _GAPS: Final = """
 select floor(extract(epoch from from_at) * 1000)::bigint, ceil(extract(epoch from to_at) * 1000)::bigint
-from gap where group_id = %(group)s and node_id = %(node)s and device_id = %(device)s
+from gap where group_id = %(group)s and node_id = %(node)s and device_id = %(device)s and kind = 'declared'
 """
 
 

@@ -38,6 +38,7 @@ select coalesce(has_table_privilege(to_regclass(name), privilege), false), name,
 from (values ('series', 'select, insert'), ('reading', 'insert'), ('reading_text', 'insert'), ('node', 'update'),
              ('node_status', 'insert'), ('gap', 'insert'), ('camera_event', 'insert'), ('dead_letter', 'insert'),
              ('ingest_batch', 'update'), ('node_epoch', 'update'), ('node_event', 'insert'),
+             ('rollup_pending', 'insert'),
              ('bar', 'update'), ('trend', 'update'), ('anomaly', 'update'), ('late_reading', 'update'),
              ('analysis_batch', 'update'))
      as needed (name, privilege)

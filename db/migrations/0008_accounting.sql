@@ -110,7 +110,11 @@ comment on view node_accounting is 'batches by node: made, come to Kafka and rea
 
 grant select, insert, update on node_epoch to headwater_writer;
 grant select, insert on node_event to headwater_writer;
-grant select, insert, update, delete on gap to headwater_writer;
+revoke update on gap from headwater_writer;
+grant select, insert, delete,
+  update (last_batch, batches, state, from_at, to_at, declared_at, closed_at, reason) on gap to headwater_writer;
+-- Another datatype is another version now.
+revoke update (datatype) on series from headwater_writer;
 grant update (retried_at, retry_partition, retry_offset, retries) on dead_letter to headwater_writer;
 grant select on node_epoch, node_event, node_accounting to headwater_reader;
 grant select on node_accounting to headwater_writer;

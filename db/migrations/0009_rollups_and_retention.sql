@@ -28,6 +28,9 @@ create table rollup_pending (
   noted_at     timestamptz not null default now()
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
 comment on table rollup_pending is 'what roll_up() has to do: of the series from first_series to last_series some had readings in this minute';
+-- Readings of before there were notes. As the ingest does, in runs of 1,024 series at most.
+insert into rollup_pending (minute, first_series, last_series)
+select time_bucket('1 minute', sampled_at), min(series_id), max(series_id) from reading group by 1, series_id / 1024;
 
 do $$
 declare
@@ -228,10 +231,11 @@ begin
     if current_setting('timescaledb.license') <> 'apache' then
       return 0;  -- a policy's
     end if;
-    -- A few chunks at a time: each takes a lock of its own.
+    -- A few chunks at a time: each takes a lock of its own. Of `reading` one, since meanwhile the ingest waits.
     select max(oldest.range_end) into expired from (
       select range_end from timescaledb_information.chunks
-      where hypertable_name = kept_table and range_end <= expired order by range_end limit 8) as oldest;
+      where hypertable_name = kept_table and range_end <= expired order by range_end
+      limit case kept_table when 'reading' then 1 else 8 end) as oldest;
     if expired is null then
       return 0;
     end if;
@@ -265,7 +269,8 @@ create function retain()
 returns table (kept_table text, removed bigint) language plpgsql security definer
 set search_path = pg_catalog, public, pg_temp set lock_timeout = '2s' as $$
 begin
-  for kept_table in select table_name from retention where keep is not null order by table_name loop
+  -- `reading` at the end: all of this is one transaction, and what that locks the ingest waits for.
+  for kept_table in select table_name from retention where keep is not null order by table_name = 'reading', table_name loop
     begin
       removed := retain_table(kept_table);
       if removed > 0 then

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Self
+from itertools import chain
+from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 import numpy as np
 import psycopg2
@@ -35,7 +36,7 @@ _SHOWN_METRICS: Final = 8
 _SERIES: Final = """
 select metric, series_id, unit from series
 where group_id = %(group)s and node_id = %(node)s and device_id = %(device)s and kind = 'numeric'
-order by metric
+order by metric, version
 """
 # 192 is Sparkplug's GOOD; a reading's step is that of its whole milliseconds.
 _READINGS: Final = """
@@ -45,6 +46,10 @@ from reading
 where series_id = any(%(series)s) and sampled_at >= %(from_at)s and sampled_at < %(to_at)s
 order by sampled_at
 """
+
+
+_Ids: TypeAlias = "Mapping[str, tuple[int, ...]]"
+"""Series by metric."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,9 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class _Series:
-    series_id: int
+    """A metric: the newest versions of its series that are in one unit, since metres are not joined to feet."""
+
+    series_ids: tuple[int, ...]
     unit: str | None
 
 
@@ -131,21 +138,25 @@ def _first_line(exc: Exception) -> str:
 def _series(opened: connection, source: Place) -> dict[str, _Series]:
     with opened.cursor() as cursor:
         cursor.execute(_SERIES, {"group": source.group, "node": source.node, "device": source.device})
-        found = {metric: _Series(series_id, unit) for metric, series_id, unit in cursor.fetchall()}
+        found: dict[str, _Series] = {}
+        for metric, series_id, unit in cursor.fetchall():
+            before = found.get(metric)
+            is_continued = before is not None and before.unit in {unit, None}
+            found[metric] = _Series((*before.series_ids, series_id) if before and is_continued else (series_id,), unit)
     if not found:
         raise DataError(f"{source}: the database knows no numbers of it")
     return found
 
 
-def _groups(series: Mapping[str, _Series], view: View, source: Place) -> list[tuple[str, Mapping[str, int]]]:
+def _groups(series: Mapping[str, _Series], view: View, source: Place) -> list[tuple[str, _Ids]]:
     """Key and series by metric of each table."""
-    found: list[tuple[str, Mapping[str, int]]] = []
+    found: list[tuple[str, _Ids]] = []
     prefixes = {metric.removesuffix(view.sources[0]) for metric in series if metric.endswith(view.sources[0])}
     for prefix in sorted(each for each in prefixes if not each or each.endswith("/")):
         names = {metric: prefix + metric for metric in view.sources}
         if all(name in series for name in names.values()):
             _check_units(series, names, view, source)
-            ids = {metric: series[name].series_id for metric, name in names.items()}
+            ids = {metric: series[name].series_ids for metric, name in names.items()}
             found.append((prefix.removesuffix("/") or str(source), ids))
     if not found:
         missing = [metric for metric in view.sources if metric not in series]
@@ -163,7 +174,7 @@ def _check_units(series: Mapping[str, _Series], names: Mapping[str, str], view: 
 
 def _steps(
     opened: connection,
-    ids: Mapping[str, int],
+    ids: _Ids,
     view: View,
     span: tuple[dt.datetime, dt.datetime],
     advance: Callable[[float], None],
@@ -173,7 +184,9 @@ def _steps(
     held: Floats = np.empty((0, 3))
     reached_ms = span[0].timestamp() * 1000
     with opened.cursor(name="headwater_models") as cursor:
-        cursor.execute(_READINGS, {"series": list(ids.values()), "from_at": span[0], "to_at": span[1]})
+        cursor.execute(
+            _READINGS, {"series": list(chain.from_iterable(ids.values())), "from_at": span[0], "to_at": span[1]}
+        )
         while rows := cursor.fetchmany(_BATCH):
             held = np.concatenate([held, np.array(rows, np.float64)])  # readings x (series, at_ms, value)
             is_whole = held[:, 1] < held[-1, 1] // view.window.step_ms * view.window.step_ms
@@ -189,8 +202,8 @@ def _steps(
     )
 
 
-def _brought(readings: Floats, ids: Mapping[str, int], view: View) -> Steps:
-    own = [readings[readings[:, 0] == ids[each.source]] for each in view.inputs]
+def _brought(readings: Floats, ids: _Ids, view: View) -> Steps:
+    own = [readings[np.isin(readings[:, 0], ids[each.source])] for each in view.inputs]
     times = [each[:, 1].astype(np.int64) for each in own]
     return resampled(view.inputs, view.window, times, [each[:, 2] for each in own])
 

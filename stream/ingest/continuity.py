@@ -42,7 +42,8 @@ MAX_EPOCHS: Final = 256
 _SILENT_AT_ONCE: Final = 1000
 _SEPARATOR: Final = "\x1f"
 
-# With no hole, and none made: that is what is true of a node that is well.
+# With no hole, and none made: that is what is true of a node that is well. Or with holes that this changes nothing of,
+# told and given up all of them: they stay for good, and every node that was there before its database has one.
 _CONTINUE: Final = """
 update node_epoch e set newest = c.last, newest_ms = c.last_ms,
   heard_at = greatest(e.heard_at, 'epoch'::timestamptz + c.heard_ms * interval '1 ms'),
@@ -51,7 +52,7 @@ from unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s
             %s::bigint[], %s::bigint[])
   as c (group_id, node_id, epoch, first, last, last_ms, heard_ms, lowest, highest)
 where (e.group_id, e.node_id, e.epoch) = (c.group_id, c.node_id, c.epoch) and e.newest = c.first - 1
-  and e.holes = '[]'
+  and (e.holes = '[]' or (e.undelivered = 0 and e.pending_since is null and c.lowest >= e.oldest_first))
 returning e.group_id, e.node_id, e.epoch
 """
 _COLUMNS: Final = (

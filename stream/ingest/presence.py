@@ -20,14 +20,18 @@ insert into node (group_id, node_id, first_seen_at, last_seen_at) values %s
 on conflict (group_id, node_id) do update set first_seen_at = least(node.first_seen_at, excluded.first_seen_at),
   last_seen_at = greatest(node.last_seen_at, excluded.last_seen_at)
 """
+# A dead letter that is sent again, and a log that is read again, tell of old births and deaths as if they were new. A
+# minute is for the clocks of two bridges.
 _BORN: Final = """
 update node set online = true, last_birth_at = %(at)s, bd_seq = %(bd_seq)s
 where (group_id, node_id) = (%(group_id)s, %(node_id)s)
+  and (%(at)s >= greatest(last_birth_at, last_death_at) - interval '1 minute') is not false
 """
 # The will of a connection that was replaced comes after the new one's birth: its bdSeq tells it apart.
 _DEAD: Final = """
 update node set online = false, last_death_at = %(at)s
 where (group_id, node_id) = (%(group_id)s, %(node_id)s) and (bd_seq = %(bd_seq)s) is not false
+  and (%(at)s >= last_birth_at - interval '1 minute') is not false
 """
 _STATUS: Final = """
 insert into node_status (group_id, node_id, device_id, at, status, bd_seq)
@@ -84,8 +88,8 @@ def _store_event(cursor: cursor, event: dict[str, Any]) -> None:
     row = {**event, "at": utc(event["received_at_ms"]), "status": "online" if event["online"] else "offline"}
     if event["device_id"] == "":
         cursor.execute(_BORN if event["online"] else _DEAD, row)
-        if not cursor.rowcount:
-            return
         if not event["online"]:
+            if not cursor.rowcount:
+                return
             cursor.execute(_DEVICES_GONE, row)
     cursor.execute(_STATUS, row)

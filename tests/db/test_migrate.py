@@ -8,7 +8,7 @@ import psycopg2
 import pytest
 from psycopg2.extensions import make_dsn, parse_dsn
 
-from db import migrate, roles, server
+from db import maintain, migrate, roles, server
 from db.errors import MigrationError, ServerError
 from stack import free_port
 
@@ -39,6 +39,24 @@ TABLES = {
     "rollup_1d",
     "retention",
 }
+
+
+BEFORE_THE_ANALYSIS = """
+insert into series (group_id, node_id, device_id, metric, kind, datatype)
+values ('g', 'n', 'd', 'm', 'numeric', 10), ('g', 'n', 'd', 'm', 'text', 12);
+insert into reading select s, timestamptz '2026-01-01' + n * interval '10 s', n, 192
+from generate_series(1, 300) n, (values (1), (5000)) as v (s);
+insert into gap values ('g', 'n', 'd', now(), now(), 'spool full', now());
+insert into dead_letter (kafka_topic, kafka_partition, kafka_offset, item, reason)
+values ('t', 0, 0, -1, 'r'), ('t', 0, 1, -1, 'r');
+insert into ingest_batch (query_id, batch_id, offsets) values (gen_random_uuid(), 0, '{}');
+"""
+
+
+def run(dsn: str, statements: str) -> None:
+    with closing(psycopg2.connect(dsn)) as opened, opened.cursor() as cursor:
+        cursor.execute(statements)
+        opened.commit()
 
 
 def rows(dsn: str, statement: str) -> list[tuple[object, ...]]:
@@ -114,6 +132,23 @@ def test_a_migration_that_fails_leaves_nothing_of_itself(database: str, tmp_path
     assert migrate.status(database, 5, tmp_path).pending == ("0002_second",)
     (tmp_path / "0002_second.sql").write_text("create table second (i int);")
     assert migrate.migrate(database, 5, tmp_path) == ("0002_second",)
+
+
+def test_a_database_of_before_the_analysis_keeps_all_it_has(database: str, tmp_path: Path) -> None:
+    for migration in sorted(migrate.MIGRATIONS.glob("*.sql"))[:6]:
+        (tmp_path / migration.name).write_text(migration.read_text())
+    assert migrate.migrate(database, 5, tmp_path)[-1] == "0006_camera_events"
+    run(database, BEFORE_THE_ANALYSIS)
+    assert migrate.migrate(database, 5)[0] == "0007_analysis"
+    assert rows(database, "select series_id, version, valid_from from series order by 1") == [
+        (1, 1, None),
+        (2, 1, None),
+    ]
+    assert rows(database, "select kind, reason from gap") == [("declared", "spool full")]
+    assert rows(database, "select letter_id, reason, retries from dead_letter order by 1") == [(1, "r", 0), (2, "r", 0)]
+    maintain.once(database, 5)
+    rolled = "select series_id, sum(n_good)::int, max(max) from reading_1d group by 1 order by 1"
+    assert rows(database, rolled) == [(1, 300, 300.0), (5000, 300, 300.0)]
 
 
 def test_the_apache_edition_stops_the_job_that_always_fails_there(db: Db, database: str) -> None:
@@ -193,6 +228,8 @@ def test_login_needs_a_password_and_a_role(db: Db) -> None:
         ("headwater_writer", "delete from reading returning 1"),
         ("headwater_writer", "update reading set value = 0 returning 1"),
         ("headwater_writer", "delete from ingest_batch returning 1"),
+        ("headwater_writer", "update series set datatype = 1 returning 1"),
+        ("headwater_writer", "update gap set kind = 'declared' returning 1"),
         ("headwater_writer", "create table mine (i int)"),
         ("headwater_writer", "select * from roll_up()"),
         ("headwater_writer", "delete from rollup_pending returning 1"),

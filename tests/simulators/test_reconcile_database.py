@@ -129,6 +129,20 @@ def test_source_times_and_metrics_that_nobody_served(tables: connection, dsn: st
     assert (result.tally.produced, result.tally.is_clean, result.unserved) == (1, True, ("motion",))
 
 
+def test_batches_that_did_not_come_excuse_nothing(tables: connection, dsn: str, tmp_path: Path) -> None:
+    at = now_ms()
+    path = write_ledger(tmp_path / "node.jsonl", "served", [{"values": {"m": 1.0}, "at": at}])
+    store(tables, "m", [], device="")
+    insert = "insert into gap (group_id, node_id, device_id, from_at, to_at, reason, declared_at"
+    with tables.cursor() as cursor:
+        cursor.execute(
+            f"{insert}, kind, epoch, first_batch, last_batch, batches, state) values ('demo', 'edge-1', '', "
+            "now() - interval '1 hour', now() + interval '1 hour', 'r', now(), 'undelivered', 1, 1, 1, 1, 'open')"
+        )
+    (result,) = reconcile_all(dsn, [target_of(path, device="")])
+    assert (result.gaps, result.tally.lost) == ((), 1)
+
+
 def test_an_hour_takes_seconds(tables: connection, dsn: str, tmp_path: Path) -> None:
     start = now_ms() + 1000
     polls, names = 1800, [f"m{i}" for i in range(60)]

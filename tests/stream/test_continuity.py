@@ -208,6 +208,19 @@ def test_whatever_the_order_what_is_missing_is_the_same(store: Store, migrated: 
     assert len(found[0][1]) > 5
 
 
+def test_what_is_given_up_for_good_costs_nothing_more(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store(Log().say(5, 0, oldest=3).say(6, 40, oldest=6).say(7, 41, oldest=6).records)
+    gone = [(1, 2, "earlier"), (3, 4, "given_up")]
+    assert store.gaps() == gone
+    with monkeypatch.context() as only_by_statement:
+        only_by_statement.delattr("stream.ingest.continuity._accounts")
+        store(Log().say(8, 42, oldest=8).say(9, 43, oldest=8).records)
+    assert store.gaps() == gone
+    assert store.accounts()[0][:8] == ("n", EPOCH, 9, 3, 8, 2, 2, 0)
+    store(Log().say(10, 44, oldest=2).records)
+    assert store.gaps() == [(1, 1, "earlier"), (2, 4, "given_up")], "the word of another oldest is still heard"
+
+
 def test_a_thousand_nodes_cost_a_few_milliseconds(store: Store) -> None:
     logs = []
     for n in range(1, 8):

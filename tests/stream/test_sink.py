@@ -257,6 +257,26 @@ def test_the_death_of_a_replaced_connection_is_ignored(migrated: Database, write
     assert migrated.one("select count(*) from node_status where status = 'offline'") == 0
 
 
+def test_births_and_deaths_of_long_ago_that_come_again_change_nothing(
+    migrated: Database, write: Write, payload_record: Make
+) -> None:
+    minutes = 60_000
+    log = [
+        payload_record(kind=kind, metrics=[bd_seq(number)], offset=n, received_at_ms=NOW + n * 5 * minutes)
+        for n, (kind, number) in enumerate([("NBIRTH", 0), ("NDEATH", 0), ("NBIRTH", 0), ("NBIRTH", 1)])
+    ]
+    last_death = payload_record(kind="NDEATH", metrics=[bd_seq(1)], offset=4, received_at_ms=NOW + 20 * minutes)
+    write(0, *log)
+    statuses = migrated.rows("select * from node_status order by at")
+    for n, record in enumerate(log):
+        write(1 + n, record)
+        assert migrated.rows("select online, bd_seq from node") == [(True, 1)]
+    assert migrated.rows("select * from node_status order by at") == statuses
+    write(5, last_death)
+    write(6, log[-1])
+    assert migrated.one("select online from node") is False
+
+
 def test_a_gap_is_stored_once(migrated: Database, write: Write, payload_record: Make) -> None:
     gap = payload_record(metrics=[Gap(NOW - 5000, NOW, "agent killed").to_metric(NOW)])
     write(0, gap)

@@ -79,13 +79,13 @@ def contents() -> Iterator[tuple[str, str, str | None, list[Reading]]]:
         yield "exchange", f"{symbol}/previous_price", None, irregular(6 + place, 5000, 10)
 
 
-def store(dsn: str, device: str, metric: str, unit: str | None, readings: list[Reading]) -> None:
+def store(dsn: str, device: str, metric: str, unit: str | None, readings: list[Reading], version: int = 1) -> None:
     opened = psycopg2.connect(dsn)
     with opened, opened.cursor() as cursor:
         cursor.execute(
-            "insert into series (group_id, node_id, device_id, metric, kind, datatype, unit) "
-            "values ('Works', 'line-a', %s, %s, 'numeric', 10, %s) returning series_id",
-            (device, metric, unit),
+            "insert into series (group_id, node_id, device_id, metric, kind, datatype, unit, version) "
+            "values ('Works', 'line-a', %s, %s, 'numeric', 10, %s, %s) returning series_id",
+            (device, metric, unit, version),
         )
         (series_id,) = cursor.fetchone() or (0,)
         rows = [(series_id, dt.datetime.fromtimestamp(at / 1000, dt.UTC), value, good) for at, value, good in readings]
@@ -129,6 +129,21 @@ def test_readings_are_brought_to_steps_by_the_contracts_rules(
     assert len(expected.at_ms) > 100
     assert dataset.columns == ("level", "highest", "flow")
     assert dataset.step_s == 5
+
+
+@pytest.mark.usefixtures("connected")
+def test_versions_of_a_series_are_read_together_where_they_are_in_one_unit(dsn: str, options: Options) -> None:
+    third = len(LEVEL) // 3
+    spans = ((None, "ft"), (third, "m"), (2 * third, "m"))
+    for version, (start, unit) in enumerate(spans, start=1):
+        end = third * version if version < len(spans) else None
+        store(dsn, "changed", "level", unit, LEVEL[start:end], version)
+    levels = view(ModelInput(name="level", unit="m"))
+    (table,) = load_live("Works/line-a/changed", levels, FROM_AT, TO_AT, options).tables
+    at_ms, values = within(LEVEL[third:])
+    expected = resampled(levels.inputs, levels.window, [at_ms], [values])
+    np.testing.assert_array_equal(table.steps.at_ms, expected.at_ms)
+    np.testing.assert_array_equal(table.steps.values, expected.values)
 
 
 @pytest.mark.usefixtures("connected")
