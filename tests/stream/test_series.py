@@ -214,10 +214,10 @@ def test_a_node_that_makes_up_names_is_stopped_and_told_of_once(
         ("n", 10),
         ("other", 1),
     ]
-    assert migrated.one("select count(*) from reading") == 7
+    assert migrated.one("select count(*) from reading") == 12
     assert migrated.one("select count(*) from reading where series_id = -1") == 0
     assert [(each.readings, each.texts, each.duplicates, each.dead_letters) for each in found if each] == [
-        (1, 0, 0, 0),
+        (6, 0, 1, 0),
         (6, 0, 0, 2),
     ]
     letters = migrated.rows("select kafka_offset, item, reason from dead_letter order by kafka_offset")
