@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from tests.bridge.conftest import BridgeProcess, Node, Record, World
 
-BATCHES = 1500
+BATCHES = 700
 PAUSE_S = 0.001
 
 
