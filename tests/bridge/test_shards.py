@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from tests.bridge.conftest import BridgeProcess, Node, Record, World
 
-BATCHES = 700
+BATCHES = 1500
 PAUSE_S = 0.001
 
 
