@@ -93,7 +93,7 @@ def test_a_group_moves_from_one_bridge_to_another_and_loses_nothing(world: World
     assert until(lambda: all(node.through == BATCHES for node in nodes))
     without.wait(lambda health: health["in_flight"] == 0)
     before = without.health()
-    moving.data(BATCHES + 1)
+    moving.data(BATCHES + 1, oldest=BATCHES + 1)
     assert until(lambda: moving.through == BATCHES + 1)
     after = without.health()
     assert before
