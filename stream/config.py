@@ -33,7 +33,7 @@ class KafkaConfig(Config):
         min_length=1, description="brokers to ask first, each host:port"
     )
     max_offsets_per_trigger: int = Field(
-        5000, ge=1, description="most records in one micro-batch; a backlog is taken in pieces of this size"
+        20_000, ge=1, description="most records in one micro-batch; a backlog is taken in pieces of this size"
     )
     fail_on_data_loss: bool = Field(
         default=True,

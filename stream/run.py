@@ -18,6 +18,7 @@ from stream.connection import check_tables
 from stream.errors import FatalError, StopRequested
 from stream.forecasting.progress import ForecastingProgress
 from stream.forecasting.run import Forecasting
+from stream.ingest.arriving import warm_up
 from stream.ingest.writer import Writer, retrying
 from stream.progress import Progress
 from stream.query import Ingest, Supervisor
@@ -119,6 +120,7 @@ class Job:
             raise
 
     def _run_ingest(self, spark: SparkSession, *, once: bool) -> None:
+        warm_up(spark, self.config.limits.limits())
         most = self.config.limits.max_series_per_node
         with (
             closing(Writer(self.dsn, self.stop, self.ingest, max_series_per_node=most)) as writer,

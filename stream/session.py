@@ -44,6 +44,14 @@ _LEAN: Final = {
     # A query that hangs on a vanished Kafka is interrupted, and we go on.
     "spark.sql.streaming.stopTimeout": "15s",
 }
+_LOCAL: Final = {
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    # On a local disk the default one starts a process (readlink) for each look at a file: sixteen in a micro-batch.
+    "spark.sql.streaming.checkpointFileManagerClass": (
+        "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
+    ),
+}
 _JVM_OPTIONS: Final = (
     f"-Dlog4j2.configurationFile={_LOG_SETTINGS.as_uri()}",
     # One collector thread, and no second compiler tier: a third of the CPU time up to the first commit saved, and
@@ -71,7 +79,7 @@ def start(config: SparkConfig, scratch: Path) -> SparkSession:
         "spark.driver.extraJavaOptions": " ".join([*_JVM_OPTIONS, f'"-Djava.io.tmpdir={scratch}"']),
     }
     if config.master.startswith("local"):
-        settings |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+        settings |= _LOCAL
         # Otherwise Spark's workers are whichever python3 comes first in PATH.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     conf = SparkConf(loadDefaults=False).setAll(list((settings | config.settings).items()))

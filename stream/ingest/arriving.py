@@ -13,13 +13,15 @@ from pyspark.util import _load_from_socket
 
 from stream.ingest.batch import Batch
 from stream.ingest.rows import KINDS, TaskEnd
+from stream.ingest.transform import decoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
 
     from stream.ingest.batch import Offsets
+    from stream.ingest.decode import Limits
     from stream.ingest.rows import Unfinished
 
 # Some hundred thousand readings, of which storing takes longer than beginning a transaction.
@@ -27,6 +29,20 @@ PIECE_BYTES: Final = 4 << 20
 
 # Arrow batches, and in the end None, or why it ended before.
 _Arrived = SimpleQueue[pa.RecordBatch | Exception | None]
+
+
+def warm_up(spark: SparkSession, limits: Limits) -> None:
+    """Have Python workers started, with all that they import: seconds that the first micro-batch need not wait."""
+    tasks = spark.sparkContext.defaultParallelism
+    records = spark.range(0, tasks, 1, tasks).selectExpr(
+        "'' as topic",
+        "0 as partition",
+        "id as offset",
+        "cast(null as array<struct<key: string, value: binary>>) as headers",
+        "cast(null as binary) as value",
+    )
+    for _table in arriving(decoded(records, limits)):
+        pass
 
 
 def arriving(rows: DataFrame, piece_bytes: int = PIECE_BYTES) -> Iterator[pa.Table]:
