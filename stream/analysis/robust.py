@@ -123,7 +123,7 @@ class RobustAnomalies:
         usual = self._usual(slot, at_ms, was, least, np.isfinite(signal.value))
         off = np.abs(signal.value - usual.expected)
         score = np.where(usual.expected_sigma > 0, off / usual.expected_sigma, 0.0)
-        now |= self._learnt(slot, at_ms, was, signal, usual, score > self._settings.unusual)
+        now |= self._learnt(slot, at_ms, was, signal, usual, spread.is_more(score, self._settings.unusual))
         self._window.put(slot, **now)
         self._put(slot, was, now, signal.value, usual)
         score = np.where(usual.is_ready, np.minimum(score, _LARGEST), np.nan)
@@ -134,7 +134,7 @@ class RobustAnomalies:
         sigma = np.maximum.reduce([was["mad"], spread.sigma_of(was), least])
         level, season_sigma = self._season.usual(slot, at_ms)
         season_sigma = np.maximum(season_sigma, least)
-        is_closer = season_sigma < sigma
+        is_closer = spread.is_more(sigma, season_sigma)
         return _Usual(
             center=center,
             sigma=sigma,

@@ -28,14 +28,23 @@ _NEW_PACE: Final = 8.0
 FIELDS: Final = {"median": Field(0.0), "tail": Field(0.0), "learnt": Field(0, np.int32)}
 
 
+def is_more(one: Floats, than: Floats | float) -> NDArray[np.bool_]:
+    """Whether these positive values are larger, by more than how computers round, bool [n]."""
+    return np.asarray(one > than * (1 + ROUNDING), np.bool_)
+
+
 def follow_quantile(estimate: Floats, seen: Floats, level: float, pace: Floats | float) -> Floats:
     """A running quantile of positive values [n], one step on; an estimate of 0 takes what was seen.
 
     Multiplicative, so that it needs to know no unit, and an outlier counts as one value and not by its size: Yazidi
     and Hammer, "Multiplicative Update Methods for Incremental Quantile Estimation", IEEE Transactions on Cybernetics
     49(3), 2019. `pace` is how far it goes in one step at most, as a logarithm.
+
+    Steps up and down lead back to where it was but for how computers round, and of a quantised series that is just
+    what is seen: what differs by no more than that stands still, or rounding would say which way it goes.
     """
-    sign = np.where(seen > estimate, level, np.where(seen < estimate, level - 1.0, 0.0))
+    is_above, is_below = is_more(seen, estimate), is_more(estimate, seen)
+    sign = np.where(is_above, level, np.where(is_below, level - 1.0, 0.0))
     return np.asarray(np.where(estimate > 0, estimate * np.exp(pace * sign), seen), np.float64)
 
 

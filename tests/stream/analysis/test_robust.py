@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stream.analysis.anomalies import Anomalies, AnomalyConfig
@@ -23,7 +23,8 @@ CONFIG = RobustConfig()
 QUICK = RobustConfig(
     window=10, every=2, warmup=5, adopt_steps=8, counter_steps=12, season_s=100, season_parts=2, season_memory=3
 )
-DAY = 720
+PART = 15
+DAY = 24 * PART
 SHORT_DAY = RobustConfig(season_s=DAY * 10)
 
 
@@ -53,22 +54,21 @@ def noise(count: int, seed: int = 1) -> Any:
 
 
 def test_scores_of_noise_are_its_standard_deviations() -> None:
-    series = 20 + 3 * noise(2500)
-    scores = scored(steps(series))
-    late = scores.at_ms > 1000 * STEP_MS
+    scores = scored(steps(*(20 + 3 * noise(1000, seed) for seed in range(20))), 20)
+    late = scores.at_ms > 700 * STEP_MS
     assert np.sqrt((scores.score[late] ** 2).mean()) == pytest.approx(1, abs=0.15)
     assert scores.score[late].max() < 5
 
 
 def test_an_outlier_is_scored_by_what_came_before_it() -> None:
-    series = 20 + 3 * noise(2000)
-    series[1500] = 20 + 3 * 40
+    series = 20 + 3 * noise(1000)
+    series[900] = 20 + 3 * 40
     scores = scored(steps(series))
-    assert at(scores, 1500) == pytest.approx(40, rel=0.2)
-    place = np.flatnonzero(scores.at_ms == 1501 * STEP_MS)[0]
-    assert scores.value[place] == series[1500]
+    assert at(scores, 900) == pytest.approx(40, rel=0.2)
+    place = np.flatnonzero(scores.at_ms == 901 * STEP_MS)[0]
+    assert scores.value[place] == series[900]
     assert scores.expected[place] == pytest.approx(20, abs=2)
-    assert at(scores, 1501) < 5
+    assert at(scores, 901) < 5
 
 
 def test_a_series_is_scored_once_its_window_has_something() -> None:
@@ -104,36 +104,36 @@ def test_spikes_that_come_often_are_usual() -> None:
 
 
 def test_a_constant_is_usual_and_its_first_move_only_tells_its_scale() -> None:
-    scores = scored(steps([7.0] * 1000 + [9.0] * 20 + [7.0] * 500))
+    scores = scored(steps([7.0] * 600 + [9.0] * 20 + [7.0] * 300))
     assert scores.score.max() <= 1
     assert at(scores, 500) == 0
 
 
 def test_a_quantised_series_is_scored_in_its_steps() -> None:
     rng = np.random.default_rng(3)
-    series = np.round(20 + 0.03 * rng.normal(size=3000), 1)
-    series[2500] = 20.6
+    series = np.round(20 + 0.03 * rng.normal(size=1500), 1)
+    series[1200] = 20.6
     scores = scored(steps(series))
-    late = (scores.at_ms > 500 * STEP_MS) & (scores.at_ms != 2501 * STEP_MS)
+    late = (scores.at_ms > 500 * STEP_MS) & (scores.at_ms != 1201 * STEP_MS)
     assert scores.score[late].max() < 3
-    assert at(scores, 2500) > 5
+    assert at(scores, 1200) > 5
 
 
 def test_a_switch_has_no_incidents() -> None:
     rng = np.random.default_rng(4)
-    series = np.repeat(rng.integers(0, 2, 100), 40)
-    assert scored(steps(series)).score.max() < 5
+    switches = (np.repeat(rng.integers(0, 2, 40), 40) for _ in range(10))
+    assert scored(steps(*switches), 10).score.max() < 5
 
 
 def test_a_counter_is_scored_by_its_rate_and_may_begin_anew() -> None:
-    rates = 5 + 0.5 * noise(3000)
-    rates[2500:2510] = 25
+    rates = 5 + 0.5 * noise(1600)
+    rates[1500:1510] = 25
     total = np.cumsum(rates) % 9000
     scores = scored(steps(total))
-    late = (scores.at_ms > 900 * STEP_MS) & ((scores.at_ms < 2500 * STEP_MS) | (scores.at_ms > 2512 * STEP_MS))
+    late = (scores.at_ms > 900 * STEP_MS) & ((scores.at_ms < 1500 * STEP_MS) | (scores.at_ms > 1512 * STEP_MS))
     assert scores.score[late].max() < 6
-    assert at(scores, 2505) > 20
-    assert scores.expected[scores.at_ms == 2506 * STEP_MS] == pytest.approx(total[2504] + 5, abs=0.5)
+    assert at(scores, 1505) > 20
+    assert scores.expected[scores.at_ms == 1506 * STEP_MS] == pytest.approx(total[1504] + 5, abs=0.5)
 
 
 def test_hours_without_readings_do_no_harm() -> None:
@@ -145,20 +145,20 @@ def test_hours_without_readings_do_no_harm() -> None:
 
 
 def days(count: int) -> Any:
-    """A pump that runs in the seventh of the 24 parts of each day, which are 30 steps each."""
-    part = np.arange(count * DAY) // (DAY // 24) % 24
+    """A pump that runs in the seventh of the 24 parts of each day, of PART steps each."""
+    part = np.arange(count * DAY) // PART % 24
     return np.where(part == 6, 50.0, 10.0) + noise(count * DAY)
 
 
 def test_what_happens_each_day_is_expected_and_its_absence_is_unusual() -> None:
     series = days(6)
-    series[5 * DAY + 180 : 5 * DAY + 210] = 10
+    series[5 * DAY + 6 * PART : 5 * DAY + 7 * PART] = 10
     scores = scored(steps(series), config=SHORT_DAY)
     plain = scored(steps(series), config=RobustConfig(season_s=1e9))
-    on_the_fifth_day = 4 * DAY + 190
+    on_the_fifth_day, on_the_sixth = (day * DAY + 6 * PART + 5 for day in (4, 5))
     assert at(scores, on_the_fifth_day) < 4
     assert at(plain, on_the_fifth_day) > 2 * at(scores, on_the_fifth_day)
-    assert at(scores, 5 * DAY + 190) > 8
+    assert at(scores, on_the_sixth) > 8
 
 
 def test_the_season_is_not_used_where_it_is_worse() -> None:
@@ -215,9 +215,10 @@ def test_both_detectors_make_incidents() -> None:
 
 values = st.floats(-1e3, 1e3) | st.sampled_from([0.0, 1.0, 5.0, math.nan])
 wild = st.floats(allow_nan=False, allow_infinity=False) | values
-patterns = st.lists(values, max_size=60) | st.builds(
-    lambda rises: np.cumsum(np.abs(rises)).tolist(), st.lists(st.floats(0, 9), max_size=60)
-)
+# Of these the medians are what is seen, again and again, but for how computers round.
+quantised = st.lists(st.integers(0, 6).map(lambda number: 20 + number * 0.1), max_size=60)
+rising = st.builds(lambda rises: np.cumsum(np.abs(rises)).tolist(), st.lists(st.floats(0, 9), max_size=60))
+patterns = st.lists(values, max_size=60) | quantised | rising
 many_series = st.lists(patterns, min_size=1, max_size=4)
 
 
@@ -258,6 +259,7 @@ def test_cuts_and_restored_state_make_no_difference(series: list[list[float]], c
 
 
 @given(many_series)
+@example([[0.0, 1.0, 3.0, 0.0, 0.5, 0.0, 1.0, 0.0]])
 @settings(max_examples=30, deadline=None)
 def test_it_is_what_one_series_at_a_time_gives(series: list[list[float]]) -> None:
     scores = scored(steps(*series), len(series), QUICK)
@@ -288,9 +290,13 @@ class Spread:
 def follow(estimate: float, seen: float, level: float, pace: float) -> float:
     if estimate <= 0:
         return seen
-    if seen == estimate:
+    if math.isclose(seen, estimate, rel_tol=1e-9):
         return estimate
     return estimate * math.exp(pace * (level if seen > estimate else level - 1))
+
+
+def is_more(one: float, than: float) -> bool:
+    return one > than and not math.isclose(one, than, rel_tol=1e-9)
 
 
 class Naive:
@@ -354,11 +360,11 @@ class Naive:
         level, count, visits = self.parts[part]
         visits += part != self.part
         season_sigma = max(self.season.sigma(), least) if visits >= 3 else math.inf
-        expected, used = (level, season_sigma) if season_sigma < sigma else (center, sigma)
+        expected, used = (level, season_sigma) if is_more(sigma, season_sigma) else (center, sigma)
         score = min(abs(signal - expected) / used, 1e100) if used > 0 else 0.0
         is_ready = len(self.window) >= QUICK.warmup
         if is_ready:
-            self.run = self.run + 1 if score > QUICK.unusual else 0
+            self.run = self.run + 1 if is_more(score, QUICK.unusual) else 0
             if self.run <= 3 or self.run > QUICK.adopt_steps:
                 self.local.learn(abs(signal - center), mad)
                 if visits > 1:
