@@ -129,7 +129,7 @@ many_series = st.lists(runs.map(lambda found: [x for x, count in found for _ in 
 
 
 @given(many_series, st.lists(st.integers(0, 100), max_size=5), st.booleans())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_cuts_and_restored_state_make_no_difference(series: list[list[float]], cuts: list[int], complete: bool) -> None:  # noqa: FBT001 - hypothesis hands it over
     every, slots = scored(*series), len(series)
     pieces, state = [], None
@@ -155,7 +155,7 @@ def test_cuts_and_restored_state_make_no_difference(series: list[list[float]], c
 
 
 @given(many_series)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_it_is_what_one_series_at_a_time_gives(series: list[list[float]]) -> None:
     rows = told(scored(*series), len(series))
     expected = [(slot, *found) for slot, each in enumerate(series) for found in naive(each)]
