@@ -3,7 +3,8 @@
     python -m bench.stream [--readings 2000000] [--series 1000] [--repeats 3] [--only NAME] [--plot FILE.png]
 
 The readings wait in Kafka, and every run has a fresh database. Rates hold for this machine; ratios to the bare COPY of
-the same rows are what to compare. Beside a plot, the figures are written as JSON.
+the same rows are what to compare: `running`, by all but the first tenth of the rows, and `batches`, from the begin of
+the first micro-batch, when a JVM is still cold. Beside a plot, the figures are written as JSON.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for each in chosen:
                 outcome = _run(each, number, load, kafka, server, options.records)
                 outcomes[each.name].append(outcome)
-                print(f"{each.name}: {outcome.rows / outcome.seconds:,.0f} rows/s", file=sys.stderr)
+                print(f"{each.name}: {outcome.rows / outcome.running_s:,.0f} rows/s", file=sys.stderr)
     _print(outcomes, load, options.records)
     if options.plot is not None:
         _write(outcomes, load, options.plot)
@@ -92,7 +93,7 @@ def _run(
 
 def median(outcomes: Sequence[Outcome]) -> Outcome:
     """The run in the middle."""
-    return sorted(outcomes, key=lambda outcome: outcome.seconds)[len(outcomes) // 2]
+    return sorted(outcomes, key=lambda outcome: outcome.running_s)[len(outcomes) // 2]
 
 
 def _print(outcomes: dict[str, list[Outcome]], load: Load, records: int) -> None:
@@ -100,21 +101,24 @@ def _print(outcomes: dict[str, list[Outcome]], load: Load, records: int) -> None
         f"{load.readings:,} readings of {load.series:,} series, {load.metrics} in a payload, {records} payloads at once"
     )
     table = Table(title=title)
-    for heading in ("", "rows/s", "of COPY", "spread", "exactly once", "CPU s per M", "s with start and end"):
+    headings = ("", "rows/s running", "of COPY", "spread", "batches s", "of COPY", "whole s", "CPU s", "exactly once")
+    for heading in headings:
         table.add_column(heading, justify="left" if heading == "" else "right")
     floor = median(outcomes[BareCopy.name]) if outcomes.get(BareCopy.name) else None
     for kind in CONTESTANTS:
         if not (runs := outcomes.get(kind.name)):
             continue
-        run, rates = median(runs), [each.rows / each.seconds for each in runs]
+        run, rates = median(runs), [each.rows / each.running_s for each in runs]
         table.add_row(
             kind.name,
-            f"{run.rows / run.seconds:,.0f}",
-            f"{floor.seconds / run.seconds:.2f}" if floor else "",
+            f"{run.rows / run.running_s:,.0f}",
+            f"{floor.running_s / run.running_s:.2f}" if floor else "",
             f"{statistics.stdev(rates) / statistics.mean(rates):.0%}" if len(rates) > 1 else "",
-            kind.exactly_once,
-            f"{run.cpu_s / run.rows * 1e6:.1f}" if run.cpu_s is not None else "",
+            f"{run.batches_s:.1f}" if run.batches_s is not None else "",
+            f"{floor.running_s / run.batches_s:.2f}" if floor and run.batches_s is not None else "",
             f"{run.whole_s:.1f}" if run.whole_s is not None else "",
+            f"{run.cpu_s:.1f}" if run.cpu_s is not None else "",
+            kind.exactly_once,
         )
     settings = ", ".join(f"{key}={value}" for key, value in (_SETTINGS | {"shared_buffers": _SHARED_BUFFERS}).items())
     Console(width=120).print(table)
@@ -125,7 +129,7 @@ def _write(outcomes: dict[str, list[Outcome]], load: Load, path: Path) -> None:
     from bench.stream.figure import draw  # noqa: PLC0415 - a second that a run without a figure need not wait
 
     medians = {name: median(runs) for name, runs in outcomes.items() if runs}
-    rates = {name: run.rows / run.seconds for name, run in medians.items()}
+    rates = {name: run.rows / run.running_s for name, run in medians.items()}
     draw(rates, {kind.name: kind.exactly_once for kind in CONTESTANTS}, path)
     figures = {name: [asdict(run) for run in runs] for name, runs in outcomes.items()}
     document = {"readings": load.readings, "series": load.series, "runs": figures}

@@ -19,12 +19,11 @@ import psutil
 import yaml
 
 from bench.stream.bare import copied
+from bench.stream.growth import Growth
 from bench.stream.load import DEVICE, GROUP, NODES, metric_name, node_name
 from stack.install import SPARK_JARS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from bench.stream.database import Database
     from bench.stream.load import Load
     from stack import Kafka
@@ -36,11 +35,7 @@ _TELEGRAF_TAGS: Final = "custom,inputs.kafka_consumer,outputs.postgresql,parsers
 _HERE: Final = Path(__file__).parent
 _POLL_S: Final = 0.1
 _STALL_S: Final = 30.0
-# Rows that were inserted, without counting them: the server's own figures are at most a second old.
-_INSERTED: Final = """
-select coalesce(sum(n_tup_ins), 0)::bigint from pg_stat_user_tables
-where relname = 'reading' and schemaname = 'public' or schemaname = '_timescaledb_internal' and relname like '%_chunk'
-"""
+_COUNT_EVERY_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +54,15 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run came to: seconds from the first batch to the last commit, and from the start of the process."""
+    """What a run came to.
+
+    `running_s` is what all rows would have taken at the rate of those after the first tenth, `batches_s` from the begin
+    of the first batch to the last commit, `whole_s` from the start of the process to that.
+    """
 
     rows: int
-    seconds: float
+    running_s: float
+    batches_s: float | None = None
     whole_s: float | None = None
     cpu_s: float | None = None
 
@@ -97,7 +97,7 @@ class BareCopy(Contestant):
     def run(self, task: Task) -> Outcome:
         """Only the database works."""
         seconds = copied(task.load, task.records_at_once * task.load.metrics, task.database.writer)
-        return Outcome(task.load.readings, seconds)
+        return Outcome(task.load.readings, seconds, seconds)
 
 
 class Headwater(Contestant):
@@ -123,11 +123,13 @@ class Headwater(Contestant):
         path.write_text(yaml.safe_dump(document), encoding="utf-8")
         command: list[str | Path] = [sys.executable, "-m", "stream", "run", path, "--once", "--only", "ingest"]
         began_s = time.time()
-        cpu_s = _completed(command, task, {"HEADWATER_DSN": task.database.writer})
+        with Growth(task.database.superuser) as growth:
+            cpu_s = _completed(command, task, {"HEADWATER_DSN": task.database.writer})
         offsets = (task.directory / "checkpoint" / "offsets" / "0").read_text().splitlines()
         first_s = json.loads(offsets[1])["batchTimestampMs"] / 1000
         last_s = float(task.database.one("select extract(epoch from max(committed_at)) from ingest_batch"))
-        return Outcome(task.database.one("select count(*) from reading"), last_s - first_s, last_s - began_s, cpu_s)
+        rows = task.database.one("select count(*) from reading")
+        return Outcome(rows, growth.running_s(last_s), last_s - first_s, last_s - began_s, cpu_s)
 
 
 class Jdbc(Contestant):
@@ -170,16 +172,19 @@ class Jdbc(Contestant):
         path = task.directory / "jdbc.json"
         path.write_text(json.dumps(document), encoding="utf-8")
         began_s = time.time()
-        cpu_s = _completed([sys.executable, "-m", "bench.stream.jdbc", path], task, {})
+        with Growth(task.database.superuser) as growth:
+            cpu_s = _completed([sys.executable, "-m", "bench.stream.jdbc", path], task, {})
         told = json.loads((task.directory / "told.json").read_text())
         rows = task.database.one("select count(*) from reading")
-        return Outcome(rows, told["last_s"] - told["first_s"], told["last_s"] - began_s, cpu_s)
+        last_s = told["last_s"]
+        return Outcome(rows, growth.running_s(last_s), last_s - told["first_s"], last_s - began_s, cpu_s)
 
 
 class Telegraf(Contestant):
     """Telegraf's kafka_consumer to its postgresql output: the same readings as lines of InfluxDB's protocol.
 
-    Its table is a hypertable with an index like ours, not unique: what comes twice is stored twice.
+    It does not tell when a batch begins. Its table is a hypertable with an index like ours, not unique: what comes twice
+    is stored twice.
     """
 
     name = "Telegraf"
@@ -199,7 +204,7 @@ class Telegraf(Contestant):
             subprocess.run(command, env=environment, check=True)
 
     def run(self, task: Task) -> Outcome:
-        """From the first rows that are seen to the last; what was there at first is not counted."""
+        """Until all rows are there."""
         task.database.run(
             "drop table reading cascade; create table public.reading "
             "(time timestamptz not null, tag_id bigint, value double precision, quality bigint); "
@@ -216,40 +221,34 @@ class Telegraf(Contestant):
         )
         path = task.directory / "telegraf.conf"
         path.write_text(filled, encoding="utf-8")
-        began_s = time.monotonic()
-        with (task.directory / "log").open("wb") as log:
-            process = subprocess.Popen([_telegraf(), "--config", path], stdout=log, stderr=log)
-        try:
-            first, last = _watched(
-                lambda: int(task.database.one(_INSERTED)), task.load.readings, task.directory / "log"
-            )
-            cpu_s = _cpu_s(process.pid)
-        finally:
-            process.terminate()
-            process.wait(30)
-        share = (task.load.readings - first[1]) / task.load.readings
-        return Outcome(
-            task.database.one("select count(*) from reading"), (last[0] - first[0]) / share, last[0] - began_s, cpu_s
-        )
+        began_s = time.time()
+        with Growth(task.database.superuser) as growth:
+            with (task.directory / "log").open("wb") as log:
+                process = subprocess.Popen([_telegraf(), "--config", path], stdout=log, stderr=log)
+            try:
+                rows = _awaited(task)
+                cpu_s = _cpu_s(process.pid)
+            finally:
+                process.terminate()
+                process.wait(30)
+        last_s = growth.last_s()
+        return Outcome(rows, growth.running_s(last_s), None, last_s - began_s, cpu_s)
 
 
 CONTESTANTS: Final[tuple[type[Contestant], ...]] = (BareCopy, Headwater, Jdbc, Telegraf)
 
 
-def _watched(count: Callable[[], int], rows: int, log: Path) -> tuple[tuple[float, int], tuple[float, int]]:
-    """When some rows were there and how many, and when all were; raises SystemExit where nothing goes on."""
-    first: tuple[float, int] | None = None
-    progressed_s, before = time.monotonic(), 0
-    while (found := count()) < rows:
-        now_s = time.monotonic()
-        if found > before:
-            progressed_s, before = now_s, found
-            first = first or (now_s, found)
-        if now_s - progressed_s > _STALL_S:
-            raise SystemExit(f"stands still at {found} of {rows} rows:\n{log.read_text()[-4000:]}")
-        time.sleep(_POLL_S)
-    last = (time.monotonic(), found)
-    return first or (last[0], 0), last
+def _awaited(task: Task) -> int:
+    """How many rows there are, once they are all there; raises SystemExit where nothing goes on."""
+    before, progressed_s = 0, time.monotonic()
+    while (rows := int(task.database.one("select count(*) from reading"))) < task.load.readings:
+        if rows > before:
+            before, progressed_s = rows, time.monotonic()
+        if time.monotonic() - progressed_s > _STALL_S:
+            log = (task.directory / "log").read_text()
+            raise SystemExit(f"stands still at {rows} of {task.load.readings} rows:\n{log[-4000:]}")
+        time.sleep(_COUNT_EVERY_S)
+    return rows
 
 
 def _completed(command: list[str | Path], task: Task, environment: dict[str, str]) -> float:
