@@ -56,13 +56,12 @@ class Task:
 class Outcome:
     """What a run came to.
 
-    `running_s` is what all rows would have taken at the rate of those after the first tenth, `batches_s` from the begin
-    of the first batch to the last commit, `whole_s` from the start of the process to that.
+    `seconds` is from when those readings began that count, all micro-batches but the first, to the last commit;
+    `whole_s` from the start of the process to that. `rows` is how many there are, and ought to be the load's.
     """
 
     rows: int
-    running_s: float
-    batches_s: float | None = None
+    seconds: float
     whole_s: float | None = None
     cpu_s: float | None = None
 
@@ -97,7 +96,7 @@ class BareCopy(Contestant):
     def run(self, task: Task) -> Outcome:
         """Only the database works."""
         seconds = copied(task.load, task.records_at_once * task.load.metrics, task.database.writer)
-        return Outcome(task.load.readings, seconds, seconds)
+        return Outcome(_rows(task), seconds)
 
 
 class Headwater(Contestant):
@@ -107,7 +106,7 @@ class Headwater(Contestant):
     exactly_once = "yes"
 
     def run(self, task: Task) -> Outcome:
-        """From when Spark planned the first batch to the commit of the last."""
+        """From when Spark planned the second batch to the commit of the last."""
         document = {
             "kafka": {
                 "bootstrap_servers": [task.kafka.bootstrap_servers],
@@ -115,7 +114,7 @@ class Headwater(Contestant):
             },
             "topics": {"payloads": task.topic, "dead_letters": f"{task.topic}.dead"},
             "checkpoint_dir": str(task.directory / "checkpoint"),
-            # The first batch's plan says when it began: it must still be there in the end.
+            # The second batch's plan says when it began: it must still be there in the end.
             "spark": {"jars_dir": str(SPARK_JARS), "settings": {"spark.sql.streaming.minBatchesToRetain": "100000"}},
         }
         task.kafka.create_topic(f"{task.topic}.dead", 1)
@@ -123,13 +122,9 @@ class Headwater(Contestant):
         path.write_text(yaml.safe_dump(document), encoding="utf-8")
         command: list[str | Path] = [sys.executable, "-m", "stream", "run", path, "--once", "--only", "ingest"]
         began_s = time.time()
-        with Growth(task.database.superuser) as growth:
-            cpu_s = _completed(command, task, {"HEADWATER_DSN": task.database.writer})
-        offsets = (task.directory / "checkpoint" / "offsets" / "0").read_text().splitlines()
-        first_s = json.loads(offsets[1])["batchTimestampMs"] / 1000
+        cpu_s = _completed(command, task, {"HEADWATER_DSN": task.database.writer})
         last_s = float(task.database.one("select extract(epoch from max(committed_at)) from ingest_batch"))
-        rows = task.database.one("select count(*) from reading")
-        return Outcome(rows, growth.running_s(last_s), last_s - first_s, last_s - began_s, cpu_s)
+        return Outcome(_rows(task), last_s - _second_batch_s(task), last_s - began_s, cpu_s)
 
 
 class Jdbc(Contestant):
@@ -152,7 +147,7 @@ class Jdbc(Contestant):
             subprocess.run(command, check=True)
 
     def run(self, task: Task) -> Outcome:
-        """From the begin of the first batch to the end of the last, both as the program tells."""
+        """From when Spark planned the second batch to the end of the last, as the program tells."""
         series = {
             f"{GROUP}/{node_name(node)}/{DEVICE}/{metric_name(m)}": node * task.load.metrics + m
             for node in range(NODES)
@@ -167,24 +162,20 @@ class Jdbc(Contestant):
             "jars": [str(jar) for jar in _jars()],
             "database": task.database.settings,
             "series": series,
-            "told": str(task.directory / "told.json"),
+            "told": str(task.directory / "told"),
         }
         path = task.directory / "jdbc.json"
         path.write_text(json.dumps(document), encoding="utf-8")
         began_s = time.time()
-        with Growth(task.database.superuser) as growth:
-            cpu_s = _completed([sys.executable, "-m", "bench.stream.jdbc", path], task, {})
-        told = json.loads((task.directory / "told.json").read_text())
-        rows = task.database.one("select count(*) from reading")
-        last_s = told["last_s"]
-        return Outcome(rows, growth.running_s(last_s), last_s - told["first_s"], last_s - began_s, cpu_s)
+        cpu_s = _completed([sys.executable, "-m", "bench.stream.jdbc", path], task, {})
+        last_s = float((task.directory / "told").read_text())
+        return Outcome(_rows(task), last_s - _second_batch_s(task), last_s - began_s, cpu_s)
 
 
 class Telegraf(Contestant):
     """Telegraf's kafka_consumer to its postgresql output: the same readings as lines of InfluxDB's protocol.
 
-    It does not tell when a batch begins. Its table is a hypertable with an index like ours, not unique: what comes twice
-    is stored twice.
+    Its table is a hypertable with an index like ours, not unique: what comes twice is stored twice.
     """
 
     name = "Telegraf"
@@ -204,7 +195,7 @@ class Telegraf(Contestant):
             subprocess.run(command, env=environment, check=True)
 
     def run(self, task: Task) -> Outcome:
-        """Until all rows are there."""
+        """From when as many rows were there as the others have in their first batch."""
         task.database.run(
             "drop table reading cascade; create table public.reading "
             "(time timestamptz not null, tag_id bigint, value double precision, quality bigint); "
@@ -226,29 +217,38 @@ class Telegraf(Contestant):
             with (task.directory / "log").open("wb") as log:
                 process = subprocess.Popen([_telegraf(), "--config", path], stdout=log, stderr=log)
             try:
-                rows = _awaited(task)
+                _await_rows(task)
                 cpu_s = _cpu_s(process.pid)
             finally:
                 process.terminate()
                 process.wait(30)
-        last_s = growth.last_s()
-        return Outcome(rows, growth.running_s(last_s), None, last_s - began_s, cpu_s)
+        first = task.load.first / task.load.payloads
+        return Outcome(_rows(task), growth.seconds(behind=first), growth.last_s() - began_s, cpu_s)
 
 
 CONTESTANTS: Final[tuple[type[Contestant], ...]] = (BareCopy, Headwater, Jdbc, Telegraf)
 
 
-def _awaited(task: Task) -> int:
-    """How many rows there are, once they are all there; raises SystemExit where nothing goes on."""
+def _rows(task: Task) -> int:
+    return int(task.database.one("select count(*) from reading"))
+
+
+def _second_batch_s(task: Task) -> float:
+    """When Spark planned it; a checkpoint's file has the time in its second line."""
+    planned = (task.directory / "checkpoint" / "offsets" / "1").read_text().splitlines()[1]
+    return float(json.loads(planned)["batchTimestampMs"]) / 1000
+
+
+def _await_rows(task: Task) -> None:
+    """Wait until all are there; raises SystemExit where nothing goes on."""
     before, progressed_s = 0, time.monotonic()
-    while (rows := int(task.database.one("select count(*) from reading"))) < task.load.readings:
+    while (rows := _rows(task)) < task.load.rows:
         if rows > before:
             before, progressed_s = rows, time.monotonic()
         if time.monotonic() - progressed_s > _STALL_S:
             log = (task.directory / "log").read_text()
-            raise SystemExit(f"stands still at {rows} of {task.load.readings} rows:\n{log[-4000:]}")
+            raise SystemExit(f"stands still at {rows} of {task.load.rows} rows:\n{log[-4000:]}")
         time.sleep(_COUNT_EVERY_S)
-    return rows
 
 
 def _completed(command: list[str | Path], task: Task, environment: dict[str, str]) -> float:

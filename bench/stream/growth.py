@@ -1,4 +1,4 @@
-"""How the table grows, for a rate that no start-up blurs, the same for whoever fills it."""
+"""How the table grows, for who does not tell of itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ _BYTES: Final = """
 select coalesce(sum(pg_relation_size(c.oid)), 0)::bigint from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where n.nspname = '_timescaledb_internal' and c.relname like '%_chunk' and c.relkind = 'r'
 """
-_FIRST: Final = 0.1
 
 
 class Growth:
@@ -39,11 +38,11 @@ class Growth:
         self._stop.set()
         self._thread.join()
 
-    def running_s(self, last_s: float) -> float:
-        """Seconds that it takes to fill, by all but the first tenth; the last commit was at `last_s`."""
+    def seconds(self, behind: float) -> float:
+        """From when a share of what is there in the end was there, to the end; as if the share were exact."""
         final = self.samples[-1][1]
-        at_s, grown = next((at_s, grown) for at_s, grown in self.samples if grown >= final * _FIRST)
-        return (last_s - at_s) / (1 - grown / final)
+        at_s, grown = next((at_s, grown) for at_s, grown in self.samples if grown >= final * behind)
+        return (self.last_s() - at_s) * (1 - behind) / (1 - grown / final)
 
     def last_s(self) -> float:
         """When it had its full size."""

@@ -36,10 +36,14 @@ _DATATYPES: Final = (DataType.DOUBLE, DataType.FLOAT, DataType.FLOAT, DataType.I
 
 @dataclass(frozen=True)
 class Load:
-    """`readings` readings of `series` series; a payload has one of each series of its node."""
+    """`readings` readings of `series` series, after those of `first` payloads, by which everything warms up.
+
+    A payload has one reading of each series of its node.
+    """
 
     readings: int
     series: int
+    first: int
 
     @property
     def metrics(self) -> int:
@@ -48,8 +52,13 @@ class Load:
 
     @property
     def payloads(self) -> int:
-        """Of all nodes."""
-        return self.readings // self.metrics
+        """Of all nodes, the first ones too."""
+        return self.first + self.readings // self.metrics
+
+    @property
+    def rows(self) -> int:
+        """Of all payloads."""
+        return self.payloads * self.metrics
 
     @cached_property
     def first_ms(self) -> int:
