@@ -89,7 +89,11 @@ class LimitsConfig(Config):
 class SparkConfig(Config):
     """The engine."""
 
-    master: str = Field("local[2]", description="where to run: local[N], spark://host:port, k8s://..., yarn")
+    master: str = Field(
+        "local[4]",
+        description="where to run: local[N], spark://host:port, k8s://..., yarn; N of twice the cores, so that no "
+        "reading waits for a task of the analysis to end",
+    )
     jars_dir: Path = Field(description="directory with the Kafka connector's jars")
     driver_memory: str = Field("1g", pattern=r"^[1-9][0-9]*[mg]$", description="heap of the driver's JVM")
     log_level: str = Field(

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from stream.analysis.config import SHARDS
+from stream.analysis.priority import step_back
 from stream.ingest.columns import Readings, decode_columns
 from stream.ingest.decode import KafkaRecord
 from stream.ingest.transform import RECORD_COLUMNS
@@ -56,6 +57,7 @@ def blocks(records: DataFrame, limits: Limits, dead_letter_topic: str) -> DataFr
 
 
 def _to_blocks(limits: Limits, dead_letter_topic: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    step_back()
     for batch in batches:
         for records in _pieces(map(_to_record, batch.to_pylist())):
             made = list(of_records(records, limits, dead_letter_topic))

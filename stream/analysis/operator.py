@@ -9,6 +9,7 @@ from pyspark.sql import Row
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor
 
 from stream.analysis.blocks import Block
+from stream.analysis.priority import step_back
 from stream.analysis.shard import advance
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class _Operator(StatefulProcessor):
         self._parts = handle.getMapState("parts", "part string", "state binary")
 
     def handleInputRows(self, key: Any, rows: Iterator[Row], timerValues: Any) -> Iterator[Row]:  # noqa: ANN401, ARG002, N802, N803 - Spark's interface
+        step_back()
         changed, findings = advance(self._settings, _State(self._parts), [_block(row) for row in rows])
         for part, state in changed.items():
             self._parts.updateValue((part,), (state,))

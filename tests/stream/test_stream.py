@@ -45,6 +45,7 @@ class Job:
             "topics": {"payloads": self.payloads, "dead_letters": self.dead_letters},
             "checkpoint_dir": str(directory / "checkpoint"),
             "trigger_interval_s": 0.2,
+            "analysis": {"trigger_interval_s": 1},
             "health": {"port": free_port()},
             "spark": {"jars_dir": str(connector_jars()[0].parent), "driver_memory": "512m"},
         }
@@ -144,6 +145,8 @@ def test_kill_9_in_the_middle_and_restart_store_every_reading_once(
     job.wait_for(lambda: migrated.one("select count(*) from reading") == 500 * 20)
     job.wait_for(lambda: (job.health()["state"], job.health()["lag"]) == ("running", 0))
     assert job.health()["last_commit_at"] > NOW
+    job.wait_for(lambda: migrated.one("select coalesce(sum(readings), 0) from analysis_batch") == 500 * 20)
+    job.wait_for(lambda: job.health()["analysis"]["lag"] == 0)
     job.process.send_signal(signal.SIGINT)
     assert job.process.wait(60) == 0, job.log
     assert job.leaves_nothing_behind()
