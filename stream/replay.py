@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -17,8 +18,10 @@ from stream.analysis.replay import Replayed, Stored, replay
 from stream.analysis.span import HOUR_MS, Span
 from stream.analysis.symbols import beside, word
 from stream.connection import check_tables, connect, translated
+from stream.errors import FatalError
 from stream.ingest.columns import SeriesName
 from stream.progress import Progress
+from stream.reach import whole_since_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -78,17 +81,19 @@ def run(options: argparse.Namespace, config: StreamConfig, tell: Callable[[str],
         now_ms if options.end is None else min(options.end, now_ms),
         now_ms,
         round(options.warm_up_h * HOUR_MS),
+        settings.widest_ms,
     )
     if options.source == "kafka":
         return _from_kafka(config, settings, dsn, span, tell, dry_run=options.dry_run)
     stored = stored_series(dsn, options.series or "*", settings)
-    work = _late(dsn, stored, span) if options.late else [(span, stored)]
+    work = _late(dsn, stored, span, settings) if options.late else [(span, stored)]
     for each, series in work:
         tell(f"{_text(each.from_ms)} to {_text(each.to_ms)}: {len(series)} series")
     if options.dry_run:
         return 0
     for each, series in work:
-        tell(f"made again: {_figures(replay(settings, dsn, series, each))}")
+        made = replay(settings, dsn, series, each, config.limits.max_series_per_node)
+        tell(f"made again: {_figures(made)}")
     if config.forecasting is not None and options.series is None and not options.late:
         _forecasts(config, dsn, span, tell)
     return 0
@@ -101,13 +106,18 @@ def stored_series(dsn: str, glob: str, settings: AnalysisConfig) -> list[Stored]
         rows = cursor.fetchall()
     found = [Stored(SeriesName(*row[:4]), row[4], tuple(row[5])) for row in rows]
     chosen = {each.name for each in found if fnmatchcase("/".join(each.name), glob)}
+    return _with_partners(found, chosen, settings)
+
+
+def _with_partners(stored: Sequence[Stored], chosen: set[SeriesName], settings: AnalysisConfig) -> list[Stored]:
     words = {settings.price, settings.volume}
-    chosen |= {beside(name, other) for name in chosen if word(name) in words for other in words}
-    return [each for each in found if each.name in chosen]
+    wanted = chosen | {beside(name, other) for name in chosen if word(name) in words for other in words}
+    return [each for each in stored if each.name in wanted]
 
 
-def _late(dsn: str, stored: Sequence[Stored], span: Span) -> list[tuple[Span, list[Stored]]]:
+def _late(dsn: str, stored: Sequence[Stored], span: Span, settings: AnalysisConfig) -> list[tuple[Span, list[Stored]]]:
     """The hours of which readings came late, those that follow each other together, and their series."""
+    name_of = {number: each.name for each in stored for number in each.ids}
     with closing(connect(dsn)) as opened, translated(opened), opened.cursor() as cursor:
         cursor.execute(_LATE)
         noted = [(number, at_ms) for number, at_ms in cursor.fetchall() if span.from_ms <= at_ms < span.to_ms]
@@ -120,8 +130,8 @@ def _late(dsn: str, stored: Sequence[Stored], span: Span) -> list[tuple[Span, li
             runs.append((at_ms, at_ms + HOUR_MS, {number}))
     return [
         (
-            Span(begin_ms, min(end_ms, span.now_ms), span.now_ms, span.warm_up_ms),
-            [each for each in stored if numbers & {*each.ids}],
+            replace(span, from_ms=begin_ms, to_ms=min(end_ms, span.now_ms)),
+            _with_partners(stored, {name_of[number] for number in numbers & name_of.keys()}, settings),
         )
         for begin_ms, end_ms, numbers in runs
     ]
@@ -136,6 +146,7 @@ def _from_kafka(
     *,
     dry_run: bool,
 ) -> int:
+    span = _in_log(config, span, tell)
     since = "its beginning" if span.from_ms == _BEGINNING_MS else _text(span.from_ms - span.warm_up_ms)
     tell(f"{_text(span.from_ms)} to {_text(span.to_ms)}: all series, by Kafka's log from {since} on")
     if dry_run:
@@ -150,13 +161,26 @@ def _from_kafka(
         span.drop(cursor)  # type: ignore[arg-type]  # psycopg2's
         span.drop_late(cursor)  # type: ignore[arg-type]  # psycopg2's
 
-    with _spark(config) as spark, closing(AnalysisWriter(dsn, config.topics.payloads, stop, progress, drop)) as writer:
+    topic, most = config.topics.payloads, config.limits.max_series_per_node
+    writing = AnalysisWriter(dsn, topic, stop, progress, drop, max_series_per_node=most)
+    with _spark(config) as spark, closing(writing) as writer:
         query = Analysis(spark, config, settings, writer, span)
         forget_checkpoint(spark, query.checkpoint_dir)
         Supervisor(spark, query, stop, config.stop_timeout_s).run(once=True)
         forget_checkpoint(spark, query.checkpoint_dir)
     tell(f"made again: {progress.rows} rows in {progress.batches} batches")
     return 0
+
+
+def _in_log(config: StreamConfig, span: Span, tell: Callable[[str], None]) -> Span:
+    """What of the span Kafka's log can make whole: the rest is not deleted, for it would not come back."""
+    found = span.since(whole_since_ms(config))
+    if found.from_ms >= found.to_ms:
+        raise FatalError(f"of {_text(span.from_ms)} to {_text(span.to_ms)} Kafka's log has no whole bars any more")
+    if found != span:
+        tell(f"what is before {_text(found.from_ms)} stays: Kafka's log does not go back far enough")
+    # The query reads from the warm-up on, and bars that reach into the span may begin before that.
+    return replace(found, warm_up_ms=found.from_ms - found.reads_from_ms)
 
 
 def _forecasts(config: StreamConfig, dsn: str, span: Span, tell: Callable[[str], None]) -> None:

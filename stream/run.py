@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
+from py4j.protocol import Py4JNetworkError  # type: ignore[import-untyped]  # py4j publishes no types
+
 from contract.health import HealthServer
 from stream.analysis.job import Analysis, checkpoint_dir
 from stream.analysis.writer import AnalysisWriter
@@ -130,8 +132,9 @@ class Job:
 
     def _run_analysis(self, spark: SparkSession, *, once: bool) -> None:
         assert self.config.analysis is not None  # or it were no part
-        topic = self.config.topics.payloads
-        with closing(AnalysisWriter(self.dsn, topic, self.stop, self.analysis)) as writer:
+        topic, most = self.config.topics.payloads, self.config.limits.max_series_per_node
+        writing = AnalysisWriter(self.dsn, topic, self.stop, self.analysis, max_series_per_node=most)
+        with closing(writing) as writer:
             query = Analysis(spark, self.config, self.config.analysis, writer)
             Supervisor(spark, query, self.stop, self.config.stop_timeout_s).run(once=once)
 
@@ -145,6 +148,8 @@ class Job:
                 Forecasting(spark, self.config.forecasting, self.dsn, self.stop, self.forecasting).run()
             except FatalError:
                 raise
+            except (Py4JNetworkError, ConnectionError) as exc:
+                raise FatalError(f"the Spark JVM ended: start the stream again ({exc})") from exc
             except Exception:
                 if not self.stop.is_set():
                     logger.exception("forecasting failed, and is tried again in %.0f s", delay_s)

@@ -10,6 +10,7 @@ from contract.config import Config
 from stream.analysis.anomalies import AnomalyConfig
 from stream.analysis.bars import BarsConfig
 from stream.analysis.trend import TrendConfig
+from stream.analysis.widths import DAY_S
 
 # Fixed: a shard's state is that of its nodes, and a checkpoint cannot be split in another way.
 SHARDS: Final = 8
@@ -45,3 +46,9 @@ class AnalysisConfig(Config):
     def step_ms(self) -> int:
         """A step in ms."""
         return self.step_s * 1000
+
+    @property
+    def widest_ms(self) -> int:
+        """The width of the widest bars, in ms; a day, where there are none as wide."""
+        widths_s = () if self.bars is None else self.bars.widths_s
+        return max((DAY_S, *widths_s)) * 1000

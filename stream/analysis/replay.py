@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -18,12 +19,14 @@ from stream.analysis.marks import max_before
 from stream.analysis.registry import Registry
 from stream.analysis.sink import Ids, put
 from stream.analysis.span import DAY_MS, HOUR_MS
+from stream.analysis.symbols import beside, word
 from stream.connection import connect, translated
+from stream.forecasting.lookup import oldest_ms
 from stream.forecasting.readings import read
-from stream.ingest.series import SeriesDictionary
+from stream.ingest.series import MAX_PER_NODE, SeriesDictionary
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from psycopg2.extensions import connection, cursor
 
@@ -62,20 +65,41 @@ class Replayed:
     anomalies: int = 0
 
 
-def replay(settings: AnalysisConfig, dsn: str, wanted: Sequence[Stored], span: Span) -> Replayed:
+def replay(
+    settings: AnalysisConfig, dsn: str, wanted: Sequence[Stored], span: Span, max_series_per_node: int = MAX_PER_NODE
+) -> Replayed:
     """Work out bars, trends and anomalies of a span again, in place of what there is of it.
 
     Detectors see the readings from `warm_up_ms` before the span on, and bars that begin or end within the span are made
-    whole. It goes by groups of series and pieces of time, each in a transaction of its own; broken off, it can be done
-    again. Raises DatabaseAway and FatalError.
+    whole. What is before the day of a group's oldest reading stays: readings may be kept for a shorter time than what
+    was made of them. It goes by groups of series and pieces of time, each in a transaction of its own; broken off, it
+    can be done again. Raises DatabaseAway and FatalError.
     """
-    made = Replayed()
+    made, done = Replayed(), 0
     with closing(connect(dsn)) as opened, translated(opened):
-        series = SeriesDictionary(opened)
-        for first in range(0, len(wanted), _SERIES_AT_ONCE):
-            _Group(settings, opened, series, wanted[first : first + _SERIES_AT_ONCE], span, made).run()
-            logger.info("%d of %d series done", min(first + _SERIES_AT_ONCE, len(wanted)), len(wanted))
+        series = SeriesDictionary(opened, max_per_node=max_series_per_node)
+        for group in groups(wanted, settings):
+            _Group(settings, opened, series, group, span, made).run()
+            done += len(group)
+            logger.info("%d of %d series done", done, len(wanted))
     return made
+
+
+def groups(wanted: Sequence[Stored], settings: AnalysisConfig) -> Iterator[list[Stored]]:
+    """Some at once, a price and the volume beside it always together."""
+    words = {settings.price, settings.volume}
+
+    def symbol(each: Stored) -> SeriesName:
+        return beside(each.name, settings.price) if word(each.name) in words else each.name
+
+    group: list[Stored] = []
+    for _, together in groupby(sorted(wanted, key=symbol), symbol):
+        group += together
+        if len(group) >= _SERIES_AT_ONCE:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 class _Group:
@@ -91,6 +115,7 @@ class _Group:
         made: Replayed,
     ) -> None:
         self._settings, self._opened, self._series, self._span, self._made = settings, opened, series, span, made
+        self._asked = span
         self._registry = Registry()
         names = [each.name for each in wanted]
         self._registry.take(names, np.array([each.datatype for each in wanted], np.int16), len(names))
@@ -103,10 +128,8 @@ class _Group:
         self._dropped_to_ms = 0
 
     def run(self) -> None:
-        span, width_ms = self._span, HOUR_MS
-        begin_ms = span.from_ms // DAY_MS * DAY_MS - span.warm_up_ms
-        # The day's bars, and the sessions', end within a day of the span.
-        last_ms = min((span.to_ms // DAY_MS + 2) * DAY_MS, span.now_ms)
+        begin_ms, last_ms = self._reach()
+        width_ms = HOUR_MS
         while begin_ms < last_ms:
             end_ms = min(begin_ms + width_ms, last_ms)
             count = self._piece(begin_ms, end_ms)
@@ -115,8 +138,22 @@ class _Group:
                 width_ms = min(width_ms * 2, DAY_MS)
             elif count > _AT_ONCE * 2:
                 width_ms = max(width_ms // 2, HOUR_MS // 60)
-        self._finish(min(last_ms + _CALM_MS, span.now_ms))
+        late_ms = 0 if self._settings.bars is None else round(self._settings.bars.late_after_s * 1000)
+        self._finish(min(last_ms + _CALM_MS + late_ms, self._span.now_ms))
         self._made.series += len(self._registry)
+
+    def _reach(self) -> tuple[int, int]:
+        """From when to when there are readings to look at; what is older than the day of the first stays as it is."""
+        span = self._span
+        with self._opened.cursor() as cursor:
+            oldest = oldest_ms(cursor, self._ids, span.reads_from_ms, span.reads_to_ms)
+        self._opened.commit()
+        if oldest is None:
+            self._dropped_to_ms = span.to_ms
+            return span.reads_to_ms, span.reads_to_ms
+        # Readings go by the day, and so what is left of a day is all of it.
+        self._span = replace(span, from_ms=max(span.from_ms, oldest // DAY_MS * DAY_MS))
+        return max(span.reads_from_ms, oldest // HOUR_MS * HOUR_MS), span.reads_to_ms
 
     def _piece(self, begin_ms: int, end_ms: int) -> int:
         """Readings of a piece of time, and what they tell; how many they were."""
@@ -135,8 +172,19 @@ class _Group:
         arrivals = Arrivals(none_came.astype(np.int32), none_came, np.empty(0), none_came, marks_ms)
         with self._opened.cursor() as cursor:
             self._write(cursor, self._advance(arrivals), self._span.to_ms)
-            self._span.drop_late(cursor, self._ids)
+            self._drop_late(cursor)
             self._opened.commit()
+
+    def _drop_late(self, cursor: cursor) -> None:
+        """Of symbols not for as long as the job has the widest bar open: when that is final, it lacks them again."""
+        span, bars = self._asked, self._settings.bars
+        late_ms = 0 if bars is None else round(bars.late_after_s * 1000)
+        open_ms = (span.now_ms - late_ms) // span.widest_ms * span.widest_ms
+        words = {self._settings.price, self._settings.volume}
+        names = self._registry.names(np.arange(len(self._registry), dtype=np.int32))
+        of_symbol = {number for number in self._ids if word(names[self._slot_of_id[number]]) in words}
+        span.drop_late(cursor, sorted(of_symbol), open_ms)
+        span.drop_late(cursor, sorted({*self._ids} - of_symbol))
 
     def _arrivals(self, readings: Read, complete_ms: int) -> Arrivals:
         """In order of time; before `complete_ms` nothing is missing of any of them."""

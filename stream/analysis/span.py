@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
@@ -41,13 +41,31 @@ delete from late_reading where bucket_at >= %(hour)s and bucket_at < %(to)s and 
 class Span:
     """From `from_ms` on to before `to_ms`, UTC; detectors see what was `warm_up_ms` before it, too.
 
-    What is later than `now_ms` is left to the job.
+    What is later than `now_ms` is left to the job. `widest_ms` is the width of the widest bars, a day at least.
     """
 
     from_ms: int
     to_ms: int
     now_ms: int
     warm_up_ms: int = DAY_MS
+    widest_ms: int = DAY_MS
+
+    @property
+    def reads_from_ms(self) -> int:
+        """From when on readings are wanted, so that the bars that reach into it are whole."""
+        return self.from_ms // self.widest_ms * self.widest_ms - self.warm_up_ms
+
+    @property
+    def reads_to_ms(self) -> int:
+        """Up to when: the widest bars, and the sessions', that begin in it end by then."""
+        return min((self.to_ms // self.widest_ms + 2) * self.widest_ms, self.now_ms)
+
+    def since(self, reach_ms: int) -> Self:
+        """What of it a log that begins at `reach_ms` can make again: whole bars, with the warm-up before."""
+        if reach_ms <= max(self.reads_from_ms, 0):
+            return self
+        first_ms = -(-(reach_ms + self.warm_up_ms) // self.widest_ms) * self.widest_ms
+        return replace(self, from_ms=max(self.from_ms, first_ms))
 
     def of(self, found: Findings) -> Findings:
         """What is of it: bars that reach into it, trends told in it, anomalies that begin in it, late readings."""
@@ -74,9 +92,10 @@ class Span:
             whole = statement if ids is None else statement + of_series
             cursor.execute(whole, given | {name: text_of(ms) for name, ms in times.items()})
 
-    def drop_late(self, cursor: cursor, ids: list[int] | None = None) -> None:
-        """Delete what was noted of late readings of it until now."""
-        times = {"hour": self._hour_ms, "to": self.to_ms, "now": self.now_ms}
+    def drop_late(self, cursor: cursor, ids: list[int] | None = None, last_ms: int | None = None) -> None:
+        """Delete what was noted of late readings of it until now, or only of those before `last_ms`."""
+        to_ms = self.to_ms if last_ms is None else min(last_ms, self.to_ms)
+        times = {"hour": self._hour_ms, "to": to_ms, "now": self.now_ms}
         whole = _LATE if ids is None else _LATE + _OF_SERIES
         cursor.execute(whole, {"ids": ids} | {name: text_of(ms) for name, ms in times.items()})
 

@@ -14,7 +14,7 @@ import psycopg2
 from stream.analysis.sink import Analysed, store
 from stream.connection import connect
 from stream.errors import FatalError
-from stream.ingest.series import SeriesDictionary
+from stream.ingest.series import MAX_PER_NODE, SeriesDictionary
 from stream.ingest.writer import retrying
 
 if TYPE_CHECKING:
@@ -47,12 +47,15 @@ class AnalysisWriter:
         stop: threading.Event,
         progress: Progress,
         first: Callable[[cursor], None] | None = None,
+        *,
+        max_series_per_node: int = MAX_PER_NODE,
     ) -> None:
         """`first` is done in the transaction of the first batch of a query."""
         self._dsn = dsn
         self._topic = topic
         self._stop = stop
         self._first = first
+        self._max_series_per_node = max_series_per_node
         self.progress = progress
         self._session: _Session | None = None
         self._log = _Log()
@@ -88,7 +91,7 @@ class AnalysisWriter:
         try:
             if self._session is None:
                 opened = connect(self._dsn)
-                self._session = _Session(opened, SeriesDictionary(opened))
+                self._session = _Session(opened, SeriesDictionary(opened, max_per_node=self._max_series_per_node))
             return store(self._session.opened, self._session.series, key, offsets, found, first)
         except BaseException:
             self.close()

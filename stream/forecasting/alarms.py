@@ -91,6 +91,7 @@ class Alarms:
         tables.put_anomalies(cursor, rows)
         cursor.connection.commit()
         known.update(each for each in new if each[1] is not None)
+        known -= {each for each in known if each[1] is not None and each[1] < from_ms}
         return len(new)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from stream.errors import StopRequested
 from stream.forecasting import tables
 from stream.forecasting.cloud import forecaster
 from stream.forecasting.edge import Versions, fan_of, forecasts
@@ -20,6 +21,7 @@ from stream.forecasting.tables import Done, Place
 from stream.forecasting.watched import Device, Watched
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterable, Sequence
 
     from psycopg2.extensions import cursor
@@ -73,9 +75,10 @@ class Counts:
 class Landing:
     """The forecasts of devices; it commits as it goes."""
 
-    def __init__(self, forecasters: tables.Forecasters, late_ms: int) -> None:
+    def __init__(self, forecasters: tables.Forecasters, late_ms: int, stop: threading.Event | None = None) -> None:
         self._forecasters = forecasters
         self._late_ms = late_ms
+        self._stop = stop
         self._counts = Counts(late_ms)
         self._newest: dict[int, int] = {}
 
@@ -85,7 +88,10 @@ class Landing:
         return found + self.land_spans(cursor, bound, self._counts.changed(cursor, bound, now_ms)) if late else found
 
     def land_spans(self, cursor: cursor, bound: Bound, spans: Iterable[tuple[Watched, int, int]]) -> int:
-        """Those made within spans (watched, from ms, to ms), a bounded number at once; how many were new."""
+        """Those made within spans (watched, from ms, to ms), a bounded number at once; how many were new.
+
+        Raises StopRequested between two of those.
+        """
         pieces = [
             (watched, begin, min(begin + _PIECE_MS, to_ms))
             for watched, from_ms, to_ms in spans
@@ -93,6 +99,8 @@ class Landing:
         ]
         found = 0
         for first in range(0, len(pieces), _PIECES_AT_ONCE):
+            if self._stop is not None and self._stop.is_set():
+                raise StopRequested
             found += self._land_pieces(cursor, bound, pieces[first : first + _PIECES_AT_ONCE])
             cursor.connection.commit()
         return found

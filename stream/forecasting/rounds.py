@@ -7,12 +7,13 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from contract.manifest import AnomalyOutput
-from stream.errors import ModelError
+from stream.errors import ModelError, StopRequested
 from stream.forecasting import cloud, scoring, tables
 from stream.forecasting.alarms import Alarms
 from stream.forecasting.landing import AHEAD_MS, Landing
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Mapping, Sequence
 
     from psycopg2.extensions import connection
@@ -32,6 +33,7 @@ _REST_S: Final = 60.0
 _SCORE_EVERY_S: Final = 5.0
 # In the first round of a connection, and where the loop was held up, this much more than from look to look.
 _MARGIN_MS: Final = 600_000
+_HOUR_MS: Final = 3_600_000
 
 
 class Pace:
@@ -53,16 +55,22 @@ class Rounds:
     """Everything that is known of the database over one connection's life."""
 
     def __init__(
-        self, spark: SparkSession, config: ForecastingConfig, opened: connection, progress: ForecastingProgress
+        self,
+        spark: SparkSession,
+        config: ForecastingConfig,
+        opened: connection,
+        progress: ForecastingProgress,
+        stop: threading.Event,
     ) -> None:
         self._spark = spark
         self._config = config
         self._opened = opened
         self._progress = progress
+        self._stop = stop
         self._late_ms = round(config.late_s * 1000)
         forecasters = tables.Forecasters()
         self._forecasters = forecasters
-        self._landing = Landing(forecasters, self._late_ms)
+        self._landing = Landing(forecasters, self._late_ms, stop)
         self._alarms = Alarms(self._late_ms)
         self._bounds: Sequence[Bound] = ()
         self._done: dict[str, dict[Watched, Done]] = {}
@@ -74,7 +82,7 @@ class Rounds:
         self._resting: dict[str, float] = {}
 
     def round(self, models: Models) -> bool:
-        """Do what is due; whether anything ran in Spark. Raises psycopg2's errors."""
+        """Do what is due; whether anything ran in Spark. Raises psycopg2's errors, and StopRequested."""
         if self._watch.is_due():
             models.look()
             with self._opened.cursor() as cursor:
@@ -83,6 +91,7 @@ class Rounds:
         late, is_scored = self._rescan.is_due(), self._score.is_due()
         ran = False
         for bound in self._bounds:
+            self._go_on()
             now_ms = time.time_ns() // 1_000_000
             told = self._progress.models[bound.package.title]
             marks = self._marks(bound, now_ms)
@@ -91,6 +100,11 @@ class Rounds:
             if is_scored:
                 self._score_due(bound, marks, now_ms, told, late=late)
         return ran
+
+    def _go_on(self) -> None:
+        """What is done is committed, and the next run goes on from there: a long round must not hold up the stop."""
+        if self._stop.is_set():
+            raise StopRequested
 
     def _marks(self, bound: Bound, now_ms: int) -> dict[Watched, int]:
         """Up to when each watched is complete."""
@@ -159,6 +173,8 @@ class Rounds:
             who = scoring.forecasters(cursor, bound)
             upto = {number: marks[each.watched] for number, each in who.items() if each.watched in marks}
             reach_ms = self._late_ms if late else min(self._late_ms, round(self._config.rescan_s * 1000) + _MARGIN_MS)
-            if upto:
-                told.scored += scoring.score_span(cursor, bound, who, upto, now_ms - reach_ms, now_ms + AHEAD_MS)
+            for begin in range(now_ms - reach_ms, now_ms + AHEAD_MS, _HOUR_MS) if upto else ():
+                self._go_on()
+                end = min(begin + _HOUR_MS, now_ms + AHEAD_MS)
+                told.scored += scoring.score_span(cursor, bound, who, upto, begin, end)
         self._opened.commit()

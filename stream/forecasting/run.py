@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 from stream.connection import connect, translated
-from stream.errors import DatabaseAway
+from stream.errors import DatabaseAway, StopRequested
 from stream.forecasting.models import Models
 from stream.forecasting.rounds import Pace, Rounds
 from stream.forecasting.told import keep_warm
@@ -57,6 +57,8 @@ class Forecasting:
         while not self._stop.is_set():
             try:
                 self._connected()
+            except StopRequested:
+                break
             except DatabaseAway as exc:
                 if self._away_since is None:
                     delay_s, self._away_since = _FIRST_DELAY_S, time.monotonic()
@@ -69,7 +71,7 @@ class Forecasting:
     def _connected(self) -> None:
         """Rounds over one connection; raises DatabaseAway when that ends."""
         with closing(connect(self._dsn)) as opened, translated(opened):
-            rounds = Rounds(self._spark, self._config, opened, self._progress)
+            rounds = Rounds(self._spark, self._config, opened, self._progress, self._stop)
             while not self._stop.is_set():
                 began = time.monotonic()
                 ran = rounds.round(self._models)

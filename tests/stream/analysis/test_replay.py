@@ -151,6 +151,26 @@ def test_a_part_is_replaced_and_the_rest_stays(market: Path, spark: SparkSession
     assert migrated.one("select count(*) from late_reading") == 0
 
 
+def test_bars_whose_readings_are_gone_stay_and_a_late_volume_brings_its_price(
+    market: Path, spark: SparkSession, migrated: Database
+) -> None:
+    ingest(spark, market, migrated)
+    migrated.run(
+        f"insert into bar select series_id, 86400, '{text(-9 * 86_400)}', 1, 1, 1, 1, 7, 1, true "
+        "from series where metric = 'AB/price'"
+    )
+    replay(market, "--from", text(-30 * 86_400), "--to", text(SECONDS))
+    first = migrated.rows(BARS)
+    assert len(first) > SECONDS // 10
+    assert first[-1][0:2] == ("AB/price", 86_400)
+    assert first[-1][-2] == 7
+    migrated.run("update bar set volume = null where volume <> 7")
+    migrated.run(LATE.replace("'level'", "'AB/volume'").format(text(0)))
+    replay(market, "--late")
+    assert migrated.rows(BARS) == first
+    assert migrated.one("select count(*) from late_reading") == 0
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -96,7 +97,7 @@ def rounds(
         opened = psycopg2.connect(plant.dsn)
         opened.cursor().execute("set timezone = 'UTC'")
         opened_all.append(opened)
-        models, once = Models(spark, config, progress), Rounds(spark, config, opened, progress)
+        models, once = Models(spark, config, progress), Rounds(spark, config, opened, progress, threading.Event())
 
         def round_() -> ForecastingProgress:
             once.round(models)
