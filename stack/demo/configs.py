@@ -114,7 +114,7 @@ def stream(layout: Layout, jars_dir: str, forecasting: Document | None) -> Docum
     return {
         "kafka": {"bootstrap_servers": [f"127.0.0.1:{layout.ports.kafka}"]},
         "checkpoint_dir": str(layout.state("stream")),
-        "spark": {"master": "local[2]", "jars_dir": jars_dir},
+        "spark": {"master": "local[4]", "jars_dir": jars_dir},
         "health": {"port": layout.ports.stream_health},
         "forecasting": forecasting,
     }

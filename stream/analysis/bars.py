@@ -9,7 +9,8 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from contract.config import Config
-from stream.analysis.steps import first_of_each, firsts
+from stream.analysis.quotes import Quotes
+from stream.analysis.steps import firsts
 from stream.analysis.widths import SessionConfig, spans
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _NEITHER, _PRICE, _VOLUME = range(3)
 _MS: Final = 1000
+# Volumes are summed in whole ten-thousandths, or the last bit would tell in which order.
+_PARTS: Final = 10_000
 
 
 class BarsConfig(Config):
@@ -63,7 +66,7 @@ class BarRows:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pieces:
-    """Parts of bars, all [n]: what was quoted from `at_ms` on; with no quotes, the volume alone."""
+    """Parts of bars, all [n]: what was quoted from `at_ms` on; with no quotes, the volume alone, in `_PARTS`."""
 
     slot: Slots
     at_ms: Times
@@ -110,38 +113,6 @@ class _Pieces:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Raw:
-    """Readings in order of slot and time, each time once; all [n]."""
-
-    slot: Slots
-    at_ms: Times
-    value: Floats
-
-    @classmethod
-    def of(cls, arrays: Mapping[str, NDArray[np.generic]], kind: str) -> Self:
-        if f"{kind}_at_ms" not in arrays:
-            return cls(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0))
-        columns = ((each.name, f"{kind}_{each.name}") for each in fields(cls))
-        types = {"slot": np.int32, "at_ms": np.int64, "value": np.float64}
-        return cls(*(np.asarray(arrays[stored], types[name]) for name, stored in columns))
-
-    def arrays(self, kind: str) -> dict[str, NDArray[np.generic]]:
-        return {f"{kind}_{each.name}": getattr(self, each.name) for each in fields(self)}
-
-    def where(self, chosen: NDArray[np.generic]) -> Self:
-        return type(self)(self.slot[chosen], self.at_ms[chosen], self.value[chosen])
-
-    def with_new(self, slot: Slots, at_ms: Times, value: Floats) -> Self:
-        """Those that came are added; one of a time that is there already was delivered again."""
-        every = type(self)(
-            np.concatenate([self.slot, slot]),
-            np.concatenate([self.at_ms, at_ms]),
-            np.concatenate([self.value, value]),
-        )
-        return every.where(first_of_each(every.slot, every.at_ms))
-
-
 class Bars:
     """Bars of every width, corrected by late quotes until `late_after_s` past their end.
 
@@ -160,7 +131,7 @@ class Bars:
         # For a price its volume's slot, for a volume its price's; itself where there is none.
         self._partner = np.asarray(kept.get("partner", np.empty(0)), np.int32)
         self._total = np.asarray(kept.get("total", np.empty(0)), np.float64)  # of a price's volume, before `volumes`
-        self._prices, self._volumes = _Raw.of(kept, "price"), _Raw.of(kept, "volume")
+        self._prices, self._volumes = Quotes.of(kept, "price"), Quotes.of(kept, "volume")
         # Of each wider bar that is open, what is final already.
         self._done = {width_s: _stored(kept, width_s) for width_s in settings.widths_s[1:]}
 
@@ -209,7 +180,11 @@ class Bars:
         for kind, name in ((_PRICE, "_prices"), (_VOLUME, "_volumes")):
             new = taken & (role == kind)
             setattr(self, name, getattr(self, name).with_new(slot[new], arrivals.at_ms[new], arrivals.value[new]))
-        return np.unique(_key(slot[taken], begin_ms[taken]))
+        is_volume = taken & (role == _VOLUME)
+        # The total after a new one has grown by less than before.
+        after = self._volumes.after(slot[is_volume], arrivals.at_ms[is_volume])
+        touched = _key(slot[taken], begin_ms[taken]), _key(after.slot, self._begin(after.at_ms))
+        return np.unique(np.concatenate(touched))
 
     def _begin(self, at_ms: Times) -> Times:
         width_ms = self._settings.widths_s[0] * _MS
@@ -236,13 +211,13 @@ class Bars:
         ).by_bar()
 
     def _grown(self) -> Floats:
-        """What the total grew by with each reading of a volume; 0 with the very first."""
+        """What the total grew by with each reading of a volume, in `_PARTS`; 0 with the very first."""
         slot, total = self._volumes.slot, self._volumes.value
         first = firsts(slot)
         before = np.roll(total, 1)
         before[first] = self._total[slot[first]]
         grown = np.where(np.isnan(before), 0.0, total - before)
-        return np.asarray(np.where(grown < 0, total, grown), np.float64)
+        return np.asarray(np.round(np.where(grown < 0, total, grown) * _PARTS), np.float64)
 
     def _wider(
         self,
@@ -270,13 +245,14 @@ class Bars:
         told = (np.isin(_key(bars.slot, bars.begin_ms), changed) | is_final) & (bars.quotes > 0)
         rows = bars.where(told)
         width = np.full(len(rows.slot), width_s, np.int32)
-        return BarRows(rows.slot, width, rows.begin_ms, *_ohlc(rows), is_final[told])
+        prices = rows.open, rows.high, rows.low, rows.close
+        return BarRows(rows.slot, width, rows.begin_ms, *prices, rows.volume / _PARTS, rows.quotes, is_final[told])
 
     def _forget(self, marks_ms: Times) -> None:
         """Drop the readings of bars that are final, and remember up to which total their volume was counted."""
         width_ms = self._settings.widths_s[0] * _MS
         for name in ("_prices", "_volumes"):
-            kept: _Raw = getattr(self, name)
+            kept: Quotes = getattr(self, name)
             gone = self._begin(kept.at_ms) + width_ms + self._late_ms <= marks_ms[kept.slot]
             if name == "_volumes":
                 self._total[kept.slot[gone]] = kept.value[gone]  # of several the latest stays

@@ -79,7 +79,7 @@ def by_hand(readings: Sequence[Came]) -> dict[tuple[int, int], tuple[float, ...]
         marks[each.slot] = max(marks[each.slot], each.at_ms)
     grown, before = dict[int, float](), None
     for at, total in sorted(kept[VOLUME].items()):
-        grown[at] = 0.0 if before is None else total - before if total >= before else total
+        grown[at] = 0.0 if before is None else round(total - before if total >= before else total, 4)
         before = total
     found = {}
     for width_ms in (MINUTE, 5 * MINUTE):
@@ -88,7 +88,7 @@ def by_hand(readings: Sequence[Came]) -> dict[tuple[int, int], tuple[float, ...]
             volumes = [value for at, value in grown.items() if begin <= at < begin + width_ms]
             final = begin + width_ms + 120_000 <= min(marks[PRICE], marks[VOLUME])
             ohlc = prices[0], max(prices), min(prices), prices[-1]
-            volume = sum(volumes) if volumes else np.nan
+            volume = round(sum(volumes), 4) if volumes else np.nan
             found[width_ms // 1000, begin] = (*ohlc, volume, len(prices), final)
     return found
 
@@ -98,7 +98,7 @@ quotes = st.lists(
         Came,
         slot=st.sampled_from([PRICE, VOLUME, OTHER]),
         at_ms=st.integers(1, 40).map(lambda n: n * 17_000),
-        value=st.integers(1, 9).map(float),
+        value=st.integers(1, 9).map(lambda n: n * 0.7),
     ),
     max_size=40,
 )
@@ -122,6 +122,17 @@ def test_a_late_quote_corrects_its_bar_until_the_watermark_and_no_longer() -> No
     assert corrected[60, MINUTE][:4] == (5.0, 9.0, 5.0, 6.0)
     too_late = told([early, [Came(PRICE, 2 * MINUTE + 120_000, 7.0)], [Came(PRICE, MINUTE + 2000, 9.0)]])
     assert too_late[60, MINUTE][:4] == (5.0, 6.0, 5.0, 6.0)
+
+
+def test_a_late_volume_corrects_the_bar_after_its_own_too() -> None:
+    early = [
+        Came(PRICE, MINUTE, 5.0),
+        Came(VOLUME, MINUTE, 10.0),
+        Came(PRICE, 2 * MINUTE, 5.0),
+        Came(VOLUME, 2 * MINUTE, 30.0),
+    ]
+    found = told([early, [Came(VOLUME, MINUTE + 30_000, 25.0)]])
+    assert (found[60, MINUTE][4], found[60, 2 * MINUTE][4]) == (15.0, 5.0)
 
 
 def test_minutes_without_a_quote_have_no_bar() -> None:
