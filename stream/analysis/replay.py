@@ -213,8 +213,9 @@ class _Group:
         found = self._span.of(Findings(series, **rows, ends=none(Ends), counts=none(Counts)))
         found = replace(found, late=none(LateRows))
         ids = Ids.of(self._series, found)
-        last_ms = min(end_ms, self._span.to_ms)
-        if last_ms > max(self._span.from_ms, self._dropped_to_ms):
+        # What began before the span and reaches into it goes first of all: it may not be told twice.
+        last_ms = min(max(end_ms, self._span.from_ms), self._span.to_ms)
+        if last_ms > self._dropped_to_ms:
             self._span.drop(cursor, self._ids, self._dropped_to_ms, last_ms)
             self._dropped_to_ms = last_ms
         counts = put(cursor, ids, found, "")

@@ -16,10 +16,15 @@ from kafka import KafkaProducer
 from contract.config import parse_config
 from contract.records import record_key
 from stream.__main__ import main
+from stream.analysis.bars import BarsConfig
+from stream.analysis.config import AnalysisConfig
+from stream.analysis.replay import replay as work_out_again
+from stream.analysis.span import HOUR_MS, Span
 from stream.config import StreamConfig
 from stream.ingest.writer import Writer
 from stream.progress import Progress
 from stream.query import Ingest, Supervisor
+from stream.replay import stored_series
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -169,6 +174,19 @@ def test_bars_whose_readings_are_gone_stay_and_a_late_volume_brings_its_price(
     replay(market, "--late")
     assert migrated.rows(BARS) == first
     assert migrated.one("select count(*) from late_reading") == 0
+
+
+def test_an_open_bar_that_ends_after_the_span_and_had_its_quotes_before_it_stays(
+    market: Path, spark: SparkSession, migrated: Database
+) -> None:
+    ingest(spark, market, migrated)
+    settings = AnalysisConfig(step_s=2, bars=BarsConfig(widths_s=(10, 86_400)))
+    stored, now_ms = stored_series(migrated.writer, "*", settings), NOW + 3 * HOUR_MS // 2
+    work_out_again(settings, migrated.writer, stored, Span(NOW, NOW + HOUR_MS // 2, now_ms))
+    first = migrated.rows(BARS)
+    assert [row[1] for row in first].count(86_400) == 1
+    work_out_again(settings, migrated.writer, stored, Span(NOW + HOUR_MS, now_ms, now_ms))
+    assert migrated.rows(BARS) == first
 
 
 @pytest.mark.parametrize(

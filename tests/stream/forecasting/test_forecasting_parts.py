@@ -1,22 +1,29 @@
 from __future__ import annotations
 
 import re
+import threading
 from pathlib import Path
 from typing import Any
+from unittest.mock import create_autospec
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from psycopg2.extensions import cursor
 from pydantic import ValidationError
 
 from contract.manifest import Window, forecast_metric
+from stream.errors import StopRequested
+from stream.forecasting import tables
+from stream.forecasting.cloud import Bound
 from stream.forecasting.config import Binding, ForecastingConfig
 from stream.forecasting.edge import Fan, fan_of, spells
 from stream.forecasting.ends import due_ms, every_ms, mark_ms
 from stream.forecasting.incidents import Incident, Rule, Scored, follow
+from stream.forecasting.landing import Landing
 from stream.forecasting.measures import is_covered, median_of, pinball, seasons
-from stream.forecasting.watched import Device, device_pattern
+from stream.forecasting.watched import Device, Watched, device_pattern
 
 RULE = Rule(threshold=5.0, clear=2.0, minimum_ms=3000)
 
@@ -86,6 +93,14 @@ def test_spells_of_an_alarm() -> None:
     times = np.arange(6) * 1000
     assert spells(times, [False, True, True, False, False, True]) == [(1000, 3000), (5000, None)]
     assert spells(times[:0], []) == []
+
+
+def test_a_day_of_late_results_does_not_hold_up_the_stop() -> None:
+    stop = threading.Event()
+    stop.set()
+    landing, watched = Landing(tables.Forecasters(), 86_400_000, stop), Watched(Device("g", "n", "d"), "")
+    with pytest.raises(StopRequested):
+        landing.land_spans(create_autospec(cursor), create_autospec(Bound), [(watched, 0, 86_400_000)])
 
 
 def test_measures_by_hand() -> None:
