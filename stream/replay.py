@@ -21,7 +21,6 @@ from stream.connection import check_tables, connect, translated
 from stream.errors import FatalError
 from stream.ingest.columns import SeriesName
 from stream.progress import Progress
-from stream.reach import whole_since_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -174,6 +173,8 @@ def _from_kafka(
 
 def _in_log(config: StreamConfig, span: Span, tell: Callable[[str], None]) -> Span:
     """What of the span Kafka's log can make whole: the rest is not deleted, for it would not come back."""
+    from stream.reach import whole_since_ms  # noqa: PLC0415  # heavy: loaded where it is used
+
     found = span.since(whole_since_ms(config))
     if found.from_ms >= found.to_ms:
         raise FatalError(f"of {_text(span.from_ms)} to {_text(span.to_ms)} Kafka's log has no whole bars any more")
