@@ -74,7 +74,7 @@ def test_a_malformed_frame_is_a_dead_letter_and_costs_nothing_else(
 def test_a_birth_that_announces_clips_makes_no_series_and_no_dead_letter(payload_record: Make) -> None:
     announced = Metric(CLIP, DataType.BYTES, None, NOW, quality=500)
     rows = rows_of(payload_record({"brightness": 1.0}, kind="DBIRTH", metrics=[announced]))
-    assert [type(row) for row in rows] == [Presence, NumericSeries]
+    assert [type(row) for row in rows] == [Presence, NumericSeries, NumericReading]
 
 
 @pytest.fixture
