@@ -37,7 +37,10 @@ class _Doubt:
 
 @dataclass(slots=True)
 class _Size:
-    """How many addresses a request may read: `answered` were, `refused` were not; those between are tried."""
+    """How many addresses a request may read: `refused` were not, `answered` were, or nobody has need of so many.
+
+    Those between are tried.
+    """
 
     answered: int
     refused: int
@@ -97,6 +100,18 @@ class Experience:
             ).blocks()
         ]
         self._outdated = False
+        if self._may_ask_more():
+            self.replan()
+
+    def _may_ask_more(self) -> bool:
+        """Whether no request of the plan is of a size that is still to be tried: then larger ones are."""
+        asks_more = False
+        for of_bits, size in self._sizes.items():
+            asked = max((piece.block.count for piece in self.pieces if piece.of_bits is of_bits), default=0)
+            if asked <= size.answered < size.limit:
+                size.answered = size.limit
+                asks_more = True
+        return asks_more
 
     def _parts(self, points: Sequence[PointConfig]) -> Iterable[tuple[PointConfig, ...]]:
         """Points that may be read together, as far as borders say."""

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edge.errors import SourceError
@@ -235,6 +235,7 @@ DEVICES = st.tuples(
 
 @settings(max_examples=60, deadline=None)
 @given(device=DEVICES)
+@example(device=({0, 1, 5, 27, 30, 34}, set(), 4, set()))
 def test_every_readable_point_is_read_in_every_poll_and_soon_in_the_fewest_requests(
     kit: Any, device: tuple[set[int], set[int], int, set[int]]
 ) -> None:
