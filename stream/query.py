@@ -14,7 +14,7 @@ from pyspark.errors import PySparkException, StreamingQueryException
 
 from stream.backlog import Backlog
 from stream.errors import FatalError
-from stream.ingest.arriving import pieces
+from stream.ingest.arriving import MicroBatches
 from stream.ingest.sink import BatchKey
 from stream.ingest.transform import MAX_BYTES_PER_PARTITION, decoded
 
@@ -94,6 +94,8 @@ class Ingest:
         self.checkpoint_dir = config.checkpoint_dir
         self.trigger_interval_s = config.trigger_interval_s
         self._backlog = Backlog(config)
+        limits, dead_letters = config.limits.limits(), config.topics.dead_letters
+        self._batches = MicroBatches(lambda records: decoded(records, limits, dead_letters, MAX_BYTES_PER_PARTITION))
 
     @property
     def failure(self) -> FatalError | None:
@@ -118,8 +120,7 @@ class Ingest:
 
     def write(self, rows: DataFrame, batch_id: int) -> None:
         """Decode and store a micro-batch, in one piece or several."""
-        limits, dead_letters = self._config.limits.limits(), self._config.topics.dead_letters
-        for batch in pieces(rows, lambda piece: decoded(piece, limits, dead_letters, MAX_BYTES_PER_PARTITION)):
+        for batch in self._batches.pieces(rows):
             self._writer.write(BatchKey(query_id(rows), batch_id), batch)
 
 

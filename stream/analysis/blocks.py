@@ -16,7 +16,7 @@ from stream.analysis.config import SHARDS
 from stream.analysis.priority import step_back
 from stream.ingest.columns import Readings, decode_columns
 from stream.ingest.decode import KafkaRecord
-from stream.ingest.transform import RECORD_COLUMNS
+from stream.ingest.transform import RECORD_COLUMNS, spare_collector
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -58,6 +58,7 @@ def blocks(records: DataFrame, limits: Limits, dead_letter_topic: str) -> DataFr
 
 def _to_blocks(limits: Limits, dead_letter_topic: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     step_back()
+    spare_collector()
     for batch in batches:
         for records in _pieces(map(_to_record, batch.to_pylist())):
             made = list(of_records(records, limits, dead_letter_topic))

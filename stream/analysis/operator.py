@@ -11,6 +11,7 @@ from pyspark.sql.streaming.stateful_processor import StatefulProcessor
 from stream.analysis.blocks import Block
 from stream.analysis.priority import step_back
 from stream.analysis.shard import advance
+from stream.ingest.transform import spare_collector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +40,7 @@ class _Operator(StatefulProcessor):
 
     def handleInputRows(self, key: Any, rows: Iterator[Row], timerValues: Any) -> Iterator[Row]:  # noqa: ANN401, ARG002, N802, N803 - Spark's interface
         step_back()
+        spare_collector()
         changed, findings = advance(self._settings, _State(self._parts), [_block(row) for row in rows])
         for part, state in changed.items():
             self._parts.updateValue((part,), (state,))

@@ -68,24 +68,38 @@ def arriving(rows: DataFrame, piece_bytes: int = PIECE_BYTES) -> Iterator[pa.Tab
         yield pa.Table.from_batches(held)
 
 
-def pieces(records: DataFrame, decode: Callable[[DataFrame], DataFrame]) -> Iterator[Batch]:
-    """A micro-batch as it is stored: whole, or in pieces, as its size and the memory that its rows need ask for."""
-    unfinished: list[Unfinished] = []
-    offsets: Offsets = {}
-    rows = decode(records)
-    while True:
-        for table in arriving(rows):
-            batch = Batch(table, offsets)
-            yield batch
-            offsets = batch.offsets()
-            unfinished += batch.unfinished()
-        if not unfinished:
-            return
-        rest = " or ".join(
-            f"(topic = '{left.kafka_topic}' and partition = {left.kafka_partition} and `offset` >= {left.kafka_offset})"
-            for left in unfinished
-        )
-        rows, unfinished = decode(records.where(rest)), []
+class MicroBatches:
+    """Makes micro-batches into what is stored, each whole or in pieces, as its size and its rows' memory ask for."""
+
+    def __init__(self, decode: Callable[[DataFrame], DataFrame]) -> None:
+        self._decode = decode
+        self._are_small = False
+
+    def pieces(self, records: DataFrame) -> Iterator[Batch]:
+        """The pieces of a micro-batch in the order in which they are to be stored."""
+        if self._are_small:
+            # A task costs tens of milliseconds, which is most of what a small micro-batch takes: no more of them than
+            # can run at once.
+            records = records.coalesce(records.sparkSession.sparkContext.defaultParallelism)
+        unfinished: list[Unfinished] = []
+        offsets: Offsets = {}
+        rows, made = records, 0
+        while True:
+            for table in arriving(self._decode(rows)):
+                batch = Batch(table, offsets)
+                yield batch
+                made += 1
+                offsets = batch.offsets()
+                unfinished += batch.unfinished()
+            if not unfinished:
+                break
+            rest = " or ".join(
+                f"(topic = '{left.kafka_topic}' and partition = {left.kafka_partition} "
+                f"and `offset` >= {left.kafka_offset})"
+                for left in unfinished
+            )
+            rows, unfinished = records.where(rest), []
+        self._are_small = made == 1
 
 
 def _receive(address: Any, arrived: _Arrived) -> None:  # noqa: ANN401 - of pyspark's own making

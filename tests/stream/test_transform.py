@@ -13,7 +13,7 @@ from pyspark.testing import assertDataFrameEqual
 from contract.datatypes import DataType
 from contract.records import PAYLOAD_TOPIC
 from contract.sparkplug import Metric, Payload, encode
-from stream.ingest.arriving import arriving, pieces
+from stream.ingest.arriving import MicroBatches, arriving
 from stream.ingest.batch import Batch
 from stream.ingest.decode import KafkaRecord, Limits
 from stream.ingest.rows import SCHEMA, Record, TaskEnd, TextReading
@@ -70,7 +70,7 @@ def test_a_batch_whose_rows_are_large_comes_in_pieces_that_are_the_whole(
     records = [payload_record(values, offset=offset) for offset in range(6)]
     records += [replace(record, partition=1) for record in records[:2]]
     # In one task, as Kafka's partitions are; spread over several, pieces may repeat rows, which the database drops.
-    found = list(pieces(frame(spark, *records).coalesce(1), partial(decoded, limits=LIMITS, max_bytes=1)))
+    found = list(MicroBatches(partial(decoded, limits=LIMITS, max_bytes=1)).pieces(frame(spark, *records).coalesce(1)))
     assert len(found) >= 3
     assert found[-1].offsets() == {PAYLOAD_TOPIC: {"0": 6, "1": 2}}
     assert not found[-1].unfinished()
@@ -86,7 +86,7 @@ def test_one_payload_of_a_megabyte_of_metrics_is_stored_whole(
     spark: SparkSession, payload_record: Callable[..., Any]
 ) -> None:
     tiny = encode(Payload(NOW, tuple(Metric("m", DataType.INT8, 1, NOW + n) for n in range(60_000))))
-    (batch,) = pieces(frame(spark, payload_record(payload=tiny)), partial(decoded, limits=LIMITS))
+    (batch,) = MicroBatches(partial(decoded, limits=LIMITS)).pieces(frame(spark, payload_record(payload=tiny)))
     assert len(batch.readings.value) == 60_000
 
 
@@ -102,6 +102,18 @@ def test_what_tasks_make_comes_in_pieces_each_of_whole_tasks(
     assert sorted(value for batch in found for value in batch.readings.value.tolist()) == [float(n) for n in range(12)]
     (whole,) = arriving(rows)
     assert Batch(whole).of(Record).num_rows == 12
+
+
+def test_after_a_small_micro_batch_the_next_has_no_more_tasks_than_run_at_once(
+    spark: SparkSession, payload_record: Callable[..., Any]
+) -> None:
+    records = frame(spark, *(payload_record({"a": float(n)}, offset=n) for n in range(12))).repartition(6)
+    batches = MicroBatches(partial(decoded, limits=LIMITS))
+    cores = spark.sparkContext.defaultParallelism
+    for tasks in (6, min(6, cores)):
+        (batch,) = batches.pieces(records)
+        assert batch.of(TaskEnd).num_rows == tasks
+        assert sorted(batch.readings.value.tolist()) == [float(n) for n in range(12)]
 
 
 def test_a_task_that_fails_is_told_and_no_piece_is_taken_for_the_last(spark: SparkSession) -> None:
