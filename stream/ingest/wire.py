@@ -177,11 +177,11 @@ class _Reader:
         self._words: Words = np.ndarray((size,), "<u8", padded, strides=(1,))
         self._floats: NDArray[np.float32] = np.ndarray((size,), "<f4", padded, strides=(1,))
         self._doubles: Floats = np.ndarray((size,), "<f8", padded, strides=(1,))
-        self._last = len(data)
+        self._nowhere = len(data) + 1  # of the padding: where no metric ends
 
     def fields(self, at: Ints, end: Ints, is_plain: Bools, payload_times_ms: Ints) -> Fields:
         """The fields of metrics behind their names."""
-        at = np.where(is_plain, at, self._last)
+        at = np.where(is_plain, at, self._nowhere)
         _, _, at = self._optional(_ALIAS, at)
         has_time, times_ms, at = self._optional(_TIMESTAMP, at)
         is_plain &= self._bytes[at] == _DATATYPE
@@ -189,7 +189,7 @@ class _Reader:
         has_history, historical, at = self._optional(_IS_HISTORICAL, at + 2)
         is_plain &= historical <= 1
         is_plain &= _CARRIED[datatype, self._bytes[at]]
-        value, is_value, at = self._value(datatype, np.where(is_plain, at, self._last))
+        value, is_value, at = self._value(datatype, np.where(is_plain, at, self._nowhere))
         is_plain &= is_value & (at == end)
         return Fields(
             datatype,
@@ -210,7 +210,7 @@ class _Reader:
         return is_there, numbers, at
 
     def _varint(self, at: Ints) -> tuple[Ints, Ints]:
-        """Numbers and where they end: at the end of all data where one is longer than eight bytes."""
+        """Numbers and where they end: nowhere where one is longer than eight bytes."""
         word = self._words[at]
         stops = ~word & _HIGH_BITS
         stop = stops & (~stops + _ONE)  # the lowest bit that is set: that of the last byte
@@ -219,7 +219,7 @@ class _Reader:
         for keep, shift in _PACKING:
             word = word & keep | (word & ~keep) >> shift
         width = np.frexp(stop.astype(np.float64))[1] >> 3
-        return word.astype(np.int64), np.where(width > 0, at + width, self._last)
+        return word.astype(np.int64), np.where(width > 0, at + width, self._nowhere)
 
     def _value(self, datatype: NDArray[np.uint8], at: Ints) -> tuple[Floats, Bools, Ints]:
         """Values, which of them are good, and where they end."""
