@@ -116,13 +116,15 @@ def metrics(draw: st.DrawFn) -> bytes:
     """A metric as a field of its payload: its own fields in order, or one of them moved, left out or there twice."""
     fields = draw(wire_fields())
     at = draw(st.integers(0, len(fields) - 1))
-    match draw(st.sampled_from([*[""] * 15, "move", "drop", "twice", "junk", "size"])):
+    match draw(st.sampled_from([*[""] * 15, "move", "drop", "twice", "second", "junk", "size"])):
         case "move":
             fields.append(fields.pop(at))
         case "drop":
             del fields[at]
         case "twice":
             fields.insert(at, fields[at])
+        case "second":
+            fields.append(draw(wire_fields())[-1])
         case "junk":
             fields.insert(at, draw(st.binary(min_size=1, max_size=3)))
         case "size":
