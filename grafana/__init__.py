@@ -1,0 +1,1 @@
+"""What Grafana shows: dashboards and alerts written in Python, committed as JSON, and the files that provision them."""
