@@ -8,24 +8,30 @@ import os
 import signal
 import sys
 import threading
+from contextlib import nullcontext
 from typing import Final
 
 import psycopg2
 
+from contract.health import HealthServer
 from db import maintain, migrate, roles
 from db.errors import DbError, SettingsError
 
 _EPILOG = "The database is named by the environment variable HEADWATER_DSN (a libpq URI or key=value string)."
 
-# A partial minute on a dashboard is as old as that.
-_LONGEST_EVERY_S: Final = 86_400.0
+_OK: Final = 0
+_FAILURE: Final = 1
+_WRONG_USE: Final = 2
+_INTERRUPTED: Final = 130
+_LONGEST_S: Final = 86_400.0
+_LAST_PORT: Final = 65_535
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m db", description="Headwater's database.", epilog=_EPILOG)
     waiting = argparse.ArgumentParser(add_help=False)
     waiting.add_argument(
-        "--wait", type=float, default=30, metavar="S", help="seconds to wait for the server (default: 30)"
+        "--wait", type=_wait, default=30.0, metavar="S", help="seconds to wait for the server (default: 30)"
     )
     commands = parser.add_subparsers(dest="command", required=True)
     apply = commands.add_parser(
@@ -58,16 +64,34 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_maintain(parser: argparse.ArgumentParser) -> None:
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--every", type=_seconds, default=60.0, metavar="S", help="seconds between passes (default: 60)")
+    how.add_argument("--every", type=_interval, default=60.0, metavar="S", help="seconds between passes (default: 60)")
     how.add_argument("--once", action="store_true", help="one pass, which prints what it did")
     how.add_argument("--dry-run", action="store_true", help="only print what there is to do")
+    parser.add_argument(
+        "--health-port", type=_port, metavar="PORT", help="tell how it stands by GET /healthz on loopback (default: no)"
+    )
 
 
-def _seconds(text: str) -> float:
+def _wait(text: str) -> float:
+    return _seconds(text, 0)
+
+
+def _interval(text: str) -> float:
+    return _seconds(text, 1)
+
+
+def _seconds(text: str, least: float) -> float:
     seconds = float(text)
-    if not 1 <= seconds <= _LONGEST_EVERY_S:
-        raise argparse.ArgumentTypeError(f"{text} s: allowed are 1 to {_LONGEST_EVERY_S:g}")
+    if not least <= seconds <= _LONGEST_S:
+        raise argparse.ArgumentTypeError(f"{text} s: allowed are {least:g} to {_LONGEST_S:g}")
     return seconds
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 1 <= port <= _LAST_PORT:
+        raise argparse.ArgumentTypeError(f"{text}: allowed are 1 to {_LAST_PORT}")
+    return port
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -80,13 +104,15 @@ def main(arguments: list[str] | None = None) -> int:
         return _run(options)
     except SettingsError as exc:
         print(exc, file=sys.stderr)
-        return 2
+        return _WRONG_USE
     except DbError as exc:
         print(exc, file=sys.stderr)
-        return 1
+        return _FAILURE
     except psycopg2.Error as exc:
         print(f"the database refused: {str(exc).strip()}", file=sys.stderr)
-        return 1
+        return _FAILURE
+    except KeyboardInterrupt:
+        return _INTERRUPTED
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -109,15 +135,21 @@ def _run(options: argparse.Namespace) -> int:
         case "maintain" if options.once:
             print("\n".join(maintain.once(dsn, options.wait)))
         case "maintain":
-            _maintain(dsn, options.every)
-    return 0
+            _maintain(dsn, options.every, options.health_port)
+    return _OK
 
 
-def _maintain(dsn: str, every_s: float) -> None:
+def _maintain(dsn: str, every_s: float, health_port: int | None) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    maintain.Maintainer(dsn, every_s).run(stop)
+    maintainer = maintain.Maintainer(dsn, every_s)
+    try:
+        health = nullcontext() if health_port is None else HealthServer(health_port, maintainer.health)
+    except OSError as exc:
+        raise DbError(f"--health-port {health_port} cannot be had: {exc.strerror}") from exc
+    with health:
+        maintainer.run(stop)
 
 
 def _required(variable: str, advice: str) -> str:
@@ -133,7 +165,7 @@ def _show(found: migrate.Status) -> int:
     for step in found.steps:
         print(f"  {'applied' if step.applied else 'pending'}  {step.name}")
     print("\n".join(found.report), end="\n" if found.report else "")
-    return 1 if found.pending else 0
+    return _FAILURE if found.pending else _OK
 
 
 if __name__ == "__main__":

@@ -23,21 +23,20 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# A piece: what a minute of a thousand batches or so notes, or some seconds of deleting.
-MOST_NOTES: Final = 10_000
+# A piece: some seconds of deleting.
 MOST_ROWS: Final = 10_000
 # What is kept is kept for days, so an hour more is nothing.
 _RETAIN_EVERY_S: Final = 3600.0
 
 _MAY: Final = """
 select coalesce(bool_and(has_function_privilege(to_regprocedure(name), 'execute')), false)
-from (values ('roll_up(int)'), ('retain_table(text, int)')) as needed (name)
+from (values ('roll_up(int, int)'), ('retain_table(text, int)')) as needed (name)
 """
 _WAITING: Final = "select count(*), coalesce(extract(epoch from now() - min(noted_at)), 0)::float8 from rollup_pending"
 _EXPIRED_CHUNKS: Final = """
 select r.table_name, count(*) from retention r
 join timescaledb_information.chunks c on c.hypertable_name = r.table_name and c.range_end <= now() - r.keep
-where current_setting('timescaledb.license') = 'apache'
+where current_setting('timescaledb.license') = 'apache' and c.chunk_creation_time < now() - interval '1 day'
 group by 1 order by 1
 """
 _PLAIN_TABLES: Final = """
@@ -111,10 +110,10 @@ def roll_up(opened: connection, stop: threading.Event | None = None) -> RolledUp
     total = RolledUp()
     with opened.cursor() as cursor:
         while not (stop and stop.is_set()):
-            cursor.execute("select * from roll_up(%s)", (MOST_NOTES,))
-            piece = RolledUp(*(cursor.fetchone() or ()))  # no row: another maintainer is at it
-            total += piece
-            if piece.notes < MOST_NOTES:
+            cursor.execute("select * from roll_up()")
+            *counts, more = cursor.fetchone() or (False,)  # no row: another maintainer is at it
+            total += RolledUp(*counts)
+            if not more:
                 break
     return total
 
@@ -150,6 +149,12 @@ class Maintainer:
         self._trouble = ""
         self._total = RolledUp()
         self._retained_at = -_RETAIN_EVERY_S
+        self._passes = 0
+        self._last_pass_at: int | None = None
+
+    def health(self) -> dict[str, object]:
+        """How it stands, for JSON: `last_pass_at` is when (UTC ms) all was last done, `trouble` why it is not now."""
+        return {"passes": self._passes, "last_pass_at": self._last_pass_at, "trouble": self._trouble or None}
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop`; raises MigrationError when the database is there, but not for us."""
@@ -177,6 +182,8 @@ class Maintainer:
             if self._trouble:
                 logger.info("maintained again: %s", self._total)
             self._trouble = ""
+            self._passes += 1
+            self._last_pass_at = time.time_ns() // 1_000_000
 
     def _pass(self, opened: connection, stop: threading.Event) -> None:
         self._total += roll_up(opened, stop)

@@ -179,8 +179,8 @@ begin
 end
 $$;
 
-create function roll_up(most_notes int default 10000)
-returns table (notes bigint, minutes bigint, hours bigint, days bigint)
+create function roll_up(most_notes int default 10000, most_minutes int default 100000)
+returns table (notes bigint, minutes bigint, hours bigint, days bigint, more boolean)
 language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
   ids int[];
@@ -191,13 +191,21 @@ begin
   end if;
   -- One snapshot takes the notes, and later ones read the readings: those of every note taken are seen. A note
   -- written meanwhile stays for the next time.
-  with taken as (
-    delete from rollup_pending where ctid = any (array(select ctid from rollup_pending limit most_notes))
-    returning minute, first_series, last_series),
-  runs as (select distinct date_bin('1 minute', minute, 'epoch') as minute, first_series, last_series from taken),
-  pairs as (select distinct id, minute from runs, generate_series(first_series, last_series) as id)
-  select (select count(*) from taken), coalesce(array_agg(id), '{}'), coalesce(array_agg(minute), '{}')
-  into notes, ids, buckets from pairs;
+  with waiting as (select ctid as note, minute, first_series, last_series from rollup_pending limit most_notes),
+  -- Notes of the same run are one piece of work; so_far counts that of the runs before.
+  runs as (
+    select date_bin('1 minute', minute, 'epoch') as minute, first_series, last_series, array_agg(note) as notes,
+           coalesce(sum(last_series - first_series + 1) over (
+             order by date_bin('1 minute', minute, 'epoch'), first_series, last_series
+             rows between unbounded preceding and 1 preceding), 0) as so_far
+    from waiting group by 1, 2, 3),
+  chosen as (select * from runs where so_far < most_minutes),
+  taken as (
+    delete from rollup_pending where ctid = any (array(select unnest(c.notes) from chosen c)) returning minute),
+  pairs as (select distinct id, c.minute from chosen c, generate_series(c.first_series, c.last_series) as id)
+  select (select count(*) from taken), (select count(*) from taken) < (select count(*) from waiting)
+           or (select count(*) from waiting) = most_notes, coalesce(array_agg(id), '{}'), coalesce(array_agg(minute), '{}')
+  into notes, more, ids, buckets from pairs;
   minutes := roll_up_level('reading', 'rollup_1m', '1 minute', ids, buckets);
   select coalesce(array_agg(p.id), '{}'), coalesce(array_agg(p.hour), '{}') into ids, buckets
   from (select distinct t.id, date_bin('1 hour', t.bucket, 'epoch') as hour from unnest(ids, buckets) as t (id, bucket)) p;
@@ -208,7 +216,8 @@ begin
   return next;
 end
 $$;
-comment on function roll_up is 'bring the roll-ups up to what was noted, at most so many notes; no row while another is at it';
+comment on function roll_up is
+  'bring the roll-ups up to what was noted: at most so many notes, and minutes of series; no row while another is at it';
 
 -- Locks `rollup_pending` before chunks of `reading`, in the ingest's order. Who waits for a chunk keeps others waiting:
 -- rather than that, it gives up (lock_timeout), and comes back.
@@ -217,6 +226,7 @@ returns bigint language plpgsql security definer
 set search_path = pg_catalog, public, pg_temp set lock_timeout = '2s' as $$
 declare
   rule retention;
+  oldest record;
   expired timestamptz;
   removed bigint;
   spared text;
@@ -231,21 +241,22 @@ begin
     if current_setting('timescaledb.license') <> 'apache' then
       return 0;  -- a policy's
     end if;
-    -- A few chunks at a time: each takes a lock of its own. Of `reading` one, since meanwhile the ingest waits.
-    select max(oldest.range_end) into expired from (
-      select range_end from timescaledb_information.chunks
-      where hypertable_name = kept_table and range_end <= expired order by range_end
-      limit case kept_table when 'reading' then 1 else 8 end) as oldest;
-    if expired is null then
+    -- One at a time, since of `reading` the ingest waits meanwhile. A chunk of today is of a device that was away and
+    -- has more to tell: without what came of a minute before, the rest of it could not be rolled up.
+    select range_start, range_end into oldest from timescaledb_information.chunks
+    where hypertable_name = kept_table and range_end <= expired and chunk_creation_time < now() - interval '1 day'
+    order by range_end limit 1;
+    if not found then
       return 0;
     end if;
     if kept_table = 'reading' then
       lock table rollup_pending in share row exclusive mode;
-      if exists (select from rollup_pending where minute < expired) then
+      if exists (select from rollup_pending where minute >= oldest.range_start and minute < oldest.range_end) then
         return 0;  -- rolled up first, dropped the next time
       end if;
     end if;
-    return (select count(*) from drop_chunks(kept_table::regclass, older_than => expired));
+    return (
+      select count(*) from drop_chunks(kept_table::regclass, older_than => oldest.range_end, newer_than => oldest.range_start));
   end if;
   spared := case
     -- What a device is now.

@@ -65,6 +65,17 @@ def run(connection: connection, statement: str, *values: Any) -> list[tuple[Any,
         return cursor.fetchall() if cursor.description else []
 
 
+def aged(connection: connection) -> None:
+    """As if the chunks had been made days ago: what is kept no longer goes only then."""
+    run(connection, "update _timescaledb_catalog.chunk set creation_time = now() - interval '2 days'")
+
+
+@pytest.fixture
+def age() -> Callable[[connection], None]:
+    """Makes all chunks older than they are."""
+    return aged
+
+
 @pytest.fixture
 def query() -> Callable[..., list[tuple[Any, ...]]]:
     """Runs a statement on a connection; what it returns."""

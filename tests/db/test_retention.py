@@ -19,13 +19,14 @@ OLD = "date_bin('1 day', now(), 'epoch') - interval '100 days'"
 
 
 @pytest.fixture
-def readings(opened: connection, query: Query) -> connection:
-    """Ten days of readings, five of them older than `reading` keeps, rolled up."""
+def readings(opened: connection, query: Query, age: Callable[[connection], None]) -> connection:
+    """Ten days of readings, four of them older than `reading` keeps, rolled up."""
     query(
         opened, f"insert into reading select 1, {OLD} + 2.5 * d * interval '1 day', d, 192 from generate_series(0, 9) d"
     )
     query(opened, "insert into rollup_pending (minute, first_series, last_series) select sampled_at, 1, 1 from reading")
     query(opened, "select roll_up()")
+    age(opened)
     return opened
 
 
@@ -45,6 +46,16 @@ def test_readings_that_are_not_rolled_up_yet_stay(readings: connection, query: Q
     assert query(readings, "select count(*) from reading") == [(10,)]
     query(readings, "select roll_up()")
     assert maintain.retain(readings) == ["4 rows or chunks of reading"]
+
+
+def test_a_device_that_was_away_tells_all_of_a_day_before_that_goes(opened: connection, query: Query) -> None:
+    note = f"insert into rollup_pending (minute, first_series, last_series) select {OLD}, 1, 1"
+    for second in (1, 2):
+        query(opened, note)
+        query(opened, f"insert into reading select 1, {OLD} + interval '{second} s', 5, 192")
+        query(opened, "select roll_up()")
+        assert maintain.retain(opened) == []
+    assert query(opened, "select n_good from reading_1m") == [(2,)]
 
 
 def test_a_late_reading_on_its_way_is_waited_for_or_left(readings: connection, rolling: str, query: Query) -> None:

@@ -174,7 +174,7 @@ def test_what_retention_took_is_not_rolled_up_anew(opened: connection, query: Qu
     before = [query(opened, f"select * from {view}") for view in WIDTHS]
     query(opened, "select drop_chunks('reading', older_than => %s::timestamptz)", START + timedelta(days=2))
     ingest(opened, [Reading(1, 500, 7.0)])
-    assert roll_up(opened) == (1, 0, 0, 0)
+    assert roll_up(opened) == (1, 0, 0, 0, False)
     assert [query(opened, f"select * from {view}") for view in WIDTHS] == before
     # A device that was away all the time is rolled up in full, in however many batches it comes.
     ingest(opened, [Reading(2, 500, 7.0)])
