@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from stack.demo import run_demo
 from stack.demo.layout import Ports
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from stack.server import Server
+
+_LAST_PORT: Final = 65_535
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,9 +72,8 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     run = commands.add_parser("run", help="start the three servers, print their addresses, stop on Ctrl-C")
-    run.add_argument("--mqtt-port", type=int, metavar="PORT", help="Mosquitto's port (default: a free one)")
-    run.add_argument("--kafka-port", type=int, metavar="PORT", help="Kafka's port (default: a free one)")
-    run.add_argument("--database-port", type=int, metavar="PORT", help="PostgreSQL's port (default: a free one)")
+    for option, whose in (("--mqtt-port", "Mosquitto"), ("--kafka-port", "Kafka"), ("--database-port", "PostgreSQL")):
+        run.add_argument(option, type=_port, metavar="PORT", help=f"{whose}'s port (default: a free one)")
     run.add_argument(
         "--directory",
         type=Path,
@@ -132,6 +133,13 @@ def _seconds(text: str) -> float:
     if not 0 < seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"{text}: allowed are more than 0 seconds")
     return seconds
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 1 <= port <= _LAST_PORT:
+        raise argparse.ArgumentTypeError(f"{text}: allowed are 1 to {_LAST_PORT}")
+    return port
 
 
 def _seed(text: str) -> int:

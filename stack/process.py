@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -58,6 +59,34 @@ class Command:
         if threading.current_thread() is threading.main_thread():
             launcher += ["--pdeathsig", self.stop_signal.name.removeprefix("SIG")]
         return [*launcher, "--", *self.argv] if len(launcher) > 1 else [*self.argv]
+
+
+def run_to_end(name: str, command: Command, *, timeout_s: float, failed: str, log_path: Path) -> None:
+    """Runs what prepares a server; raises ServerError, which says that it `failed`, with what it printed."""
+    try:
+        done = subprocess.run(  # noqa: S603  # our own commands
+            command.with_death_signal(),
+            check=False,
+            env={**os.environ, **command.env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout_s,
+            stdin=subprocess.DEVNULL,
+            cwd=command.cwd,
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise ServerError(name, f"{failed} in {timeout_s:g} s", log_path, "") from exc
+    if done.returncode != 0:
+        raise ServerError(name, failed, log_path, done.stdout)
+
+
+def kill_all(family: Sequence[psutil.Process]) -> None:
+    """SIGKILL for all of them that are still there; returns at once."""
+    for process in family:
+        # psutil compares start times: a process id that was given to somebody else counts as gone.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 class ManagedProcess:
@@ -174,12 +203,10 @@ class ManagedProcess:
 
     def _end(self, family: list[psutil.Process]) -> None:
         assert self._popen is not None
-        for process in family:
-            # psutil compares start times, so a process id that was given to somebody else is left alone.
-            if process.is_running():
-                process.kill()
+        kill_all(family)
         if self.running:
             self._popen.kill()
+        # Before psutil waits, which would take the exit status of a child away.
         self._popen.wait(10.0)
         psutil.wait_procs(family, timeout=10.0)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import psutil
 
-from stack.errors import PortTakenError
+from stack.errors import PortTakenError, StackError
 from stack.install import RUN_DIR
 from stack.process import Command, ManagedProcess
 
@@ -114,7 +114,7 @@ class Server(ABC):
     def start(self) -> None:
         """Starts it and waits until it serves.
 
-        Raises NotInstalledError, PortTakenError, or ServerError with the end of its log.
+        Raises NotInstalledError, PortTakenError, ServerError with the end of its log, or StackError for its directory.
         """
         self.launch()
         self.wait_ready()
@@ -128,7 +128,10 @@ class Server(ABC):
         for port in self._ports():
             if port_is_taken(port):
                 raise PortTakenError(self.name, port)
-        self.directory.mkdir(parents=True, exist_ok=True)
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise StackError(f"{self.name} cannot have its directory {self.directory}: {exc.strerror}") from exc
         self._prepare()
         self._process.command = self._command()
         self._process.start()
@@ -218,6 +221,34 @@ class Server(ABC):
 
     def _after_start(self) -> None:  # noqa: B027  # most servers need nothing here
         """What can only be made in a running server."""
+
+
+class Cluster:
+    """A context manager over servers that belong together; any of them may be killed and started again."""
+
+    def __init__(self, *members: Server) -> None:
+        self._members = members
+        self._running = contextlib.ExitStack()
+
+    def start(self) -> None:
+        """Starts all of them and waits until they serve; raises what `Server.start` raises."""
+        self._running.enter_context(together(*self._members))
+
+    def close(self) -> None:
+        """Stops them, the last first, and removes what was temporary."""
+        self._running.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
 def prune(directory: Path) -> None:

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from stack.install import Part, java
 from stack.process import Command
-from stack.server import LOOPBACK, Server, free_port, together
+from stack.server import LOOPBACK, Cluster, Server, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
-    from typing import Any, Self
+    from typing import Any
 
 _PACKAGE: Final = "org.apache.spark.deploy"
 _REQUEST_TIMEOUT_S: Final = 2.0
@@ -146,35 +144,15 @@ class SparkWorker(_Daemon):
             return False
 
 
-class SparkCluster:
-    """A context manager over a master and its workers; a worker may be killed and started again."""
+class SparkCluster(Cluster):
+    """A master and its workers."""
 
     def __init__(self, workers: int = 2, *, cores: int = 1, memory_mb: int = 1024) -> None:
         self.master = SparkMaster()
         self.workers = tuple(SparkWorker(self.master.url, cores=cores, memory_mb=memory_mb) for _ in range(workers))
-        self._running = ExitStack()
+        super().__init__(self.master, *self.workers)
 
     @property
     def url(self) -> str:
         """What `spark.master` says."""
         return self.master.url
-
-    def start(self) -> None:
-        """Starts all of them and waits until they serve; raises what `Server.start` raises."""
-        self._running.enter_context(together(self.master, *self.workers))
-
-    def close(self) -> None:
-        """Stops them, the workers first, and removes their files."""
-        self._running.close()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

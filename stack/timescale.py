@@ -8,7 +8,6 @@ import os
 import pwd
 import secrets
 import shutil
-import subprocess
 from pathlib import Path
 from signal import SIGINT
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -19,7 +18,7 @@ from psycopg2 import sql
 
 from stack.errors import ServerError
 from stack.install import CHECKOUT, Part, postgres_bin, timescaledb_control
-from stack.process import Command
+from stack.process import Command, kill_all, run_to_end
 from stack.server import LOOPBACK, Server, prune
 
 if TYPE_CHECKING:
@@ -142,8 +141,7 @@ class Timescale(Server):
         family = [process for process in psutil.process_iter() if _works_in(process, self.data_dir)]
         if postmaster in {process.pid for process in family}:
             return  # somebody else's server, and alive: the new one will say so
-        for process in family:
-            process.kill()
+        kill_all(family)
         psutil.wait_procs(family, timeout=10.0)
 
     def _initdb(self) -> None:
@@ -158,19 +156,18 @@ class Timescale(Server):
             # The first checkpoint writes it all the same; a machine that fails before that starts anew.
             "--no-sync",
         ]
-        done = subprocess.run(  # noqa: S603  # our own command
-            Command(argv, user=self._account).with_death_signal(),
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=_INITDB_TIMEOUT_S,
-            stdin=subprocess.DEVNULL,
-            cwd="/",
-        )
-        if done.returncode != 0:
+        try:
+            run_to_end(
+                self.name,
+                Command(argv, user=self._account, cwd=Path("/")),
+                timeout_s=_INITDB_TIMEOUT_S,
+                failed="could not make its cluster",
+                log_path=self.log_path,
+            )
+        except ServerError:
             shutil.rmtree(self.data_dir, ignore_errors=True)
             self.password_path.unlink()
-            raise ServerError(self.name, "could not make its cluster", self.log_path, done.stdout + done.stderr)
+            raise
 
     def _server_settings(self) -> dict[str, str]:
         return {

@@ -7,7 +7,6 @@ import contextlib
 import gc
 import secrets
 import shutil
-import subprocess
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.errors import KafkaError
 
-from stack.errors import ServerError
 from stack.install import KAFKA_LIB, Part, java
-from stack.process import Command
+from stack.process import Command, run_to_end
 from stack.server import LOOPBACK, Server, free_port, port_is_taken
 
 if TYPE_CHECKING:
@@ -174,13 +172,14 @@ class Kafka(Server):
     def _format(self) -> None:
         options = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
         tool = "kafka.tools.StorageTool", "format", "-t", self.seat.cluster_id, "-c", str(self.config_path)
-        argv = self._java(options, *tool)
         shutil.rmtree(self.data_dir, ignore_errors=True)
-        done = subprocess.run(  # noqa: S603  # our own command
-            argv, check=False, capture_output=True, text=True, timeout=_FORMAT_TIMEOUT_S, stdin=subprocess.DEVNULL
+        run_to_end(
+            self.name,
+            Command(self._java(options, *tool)),
+            timeout_s=_FORMAT_TIMEOUT_S,
+            failed="could not format its storage",
+            log_path=self.config_path,
         )
-        if done.returncode != 0:
-            raise ServerError(self.name, "could not format its storage", self.config_path, done.stdout + done.stderr)
 
     def _command(self) -> Command:
         heap = f"{self._limits.heap_mb}m"

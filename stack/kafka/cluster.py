@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from kafka.errors import KafkaError
@@ -11,21 +10,19 @@ from kafka.errors import KafkaError
 from stack.errors import ServerError
 from stack.kafka import BrokerLimits, Kafka, Seat, new_cluster_id
 from stack.process import wait_until
-from stack.server import free_port, together
+from stack.server import Cluster, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-    from types import TracebackType
-    from typing import Self
 
 _CLUSTER_ID = re.compile(r"^cluster\.id=(\S+)$", re.MULTILINE)
 # Three of them run beside a Spark, a database and everything else.
 _SMALL = BrokerLimits(heap_mb=320)
 
 
-class KafkaCluster:
-    """A context manager over brokers on loopback; any of them may be killed and started again.
+class KafkaCluster(Cluster):
+    """Brokers on loopback, one of which may be away at any time.
 
     Every broker is a controller, too. A topic's records are on `replicas` brokers, all of them unless told otherwise,
     and acknowledged (acks=all) when all but one have them: one may be lost at any time, and nothing stands still. With
@@ -53,20 +50,12 @@ class KafkaCluster:
             )
             for node in controllers
         )
-        self._running = ExitStack()
+        super().__init__(*self.brokers)
 
     @property
     def bootstrap_servers(self) -> list[str]:
         """The addresses of all brokers."""
         return [broker.address for broker in self.brokers]
-
-    def start(self) -> None:
-        """Starts all brokers and waits until they serve; raises what `Server.start` raises."""
-        self._running.enter_context(together(*self.brokers))
-
-    def close(self) -> None:
-        """Stops them, and removes what was temporary."""
-        self._running.close()
 
     def create_topic(self, name: str, partitions: int = 1, config: Mapping[str, str] | None = None) -> None:
         """Makes a topic with the cluster's replication and waits until it can be written to."""
@@ -89,18 +78,6 @@ class KafkaCluster:
 
     def _alive(self) -> Kafka:
         return next((broker for broker in self.brokers if broker.running), self.brokers[0])
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _kept_cluster_id(directory: Path | None) -> str | None:
