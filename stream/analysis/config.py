@@ -31,6 +31,11 @@ class AnalysisConfig(Config):
     silence_s: float = Field(
         60.0, ge=1, description="seconds for which a series is waited for while others of its node go on"
     )
+    gone_after_s: float = Field(
+        86_400.0,
+        ge=60,
+        description="seconds without any reading of a device after which incidents of it that last end as silent",
+    )
     max_series: int = Field(
         20_000, ge=1, le=30_000, description=f"series in each of {SHARDS} shards; what is beyond is counted, no more"
     )

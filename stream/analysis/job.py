@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from stream.analysis.blocks import blocks
 from stream.analysis.findings import Findings
+from stream.analysis.gone import Gone
 from stream.analysis.operator import found
 from stream.analysis.priority import own_workers
 from stream.ingest.sink import BatchKey
@@ -56,12 +57,19 @@ class Analysis:
         self._span = span
         self.checkpoint_dir = checkpoint_dir(config) if span is None else f"{checkpoint_dir(config)}-replay"
         self.trigger_interval_s = settings.trigger_interval_s
-        self.tell = writer.tell
+        # What a replay finds out is not of now.
+        self._gone = Gone(writer.dsn, settings.gone_after_s) if span is None else None
 
     @property
     def failure(self) -> FatalError | None:
         """Why it cannot go on."""
         return self._writer.failure
+
+    def tell(self) -> None:
+        """As `Query.tell`."""
+        self._writer.tell()
+        if self._gone is not None:
+            self._gone.look(self.progress)
 
     def rows(self) -> DataFrame:
         """The findings of each shard that had readings."""

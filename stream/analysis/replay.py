@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from contract.sparkplug import Quality
+from stream import turn
 from stream.analysis.arrivals import Arrivals
 from stream.analysis.detectors import Detectors
 from stream.analysis.findings import Counts, Ends, Findings, LateRows, SeriesRows, none
 from stream.analysis.kept import Kept
+from stream.analysis.lasting import Lasting
 from stream.analysis.marks import max_before
 from stream.analysis.registry import Registry
-from stream.analysis.sink import Ids, put
+from stream.analysis.sink import Analysed, Ids, put
 from stream.analysis.span import DAY_MS, HOUR_MS
 from stream.analysis.symbols import beside, word
 from stream.connection import connect, translated
@@ -126,6 +128,7 @@ class _Group:
         self._own_ms = np.zeros(len(wanted), np.int64)
         self._known = 0
         self._dropped_to_ms = 0
+        self._lasting = Lasting(span.now_ms)
 
     def run(self) -> None:
         begin_ms, last_ms = self._reach()
@@ -159,9 +162,9 @@ class _Group:
         """Readings of a piece of time, and what they tell; how many they were."""
         with self._opened.cursor() as cursor:
             readings = read(cursor, [(number, begin_ms, end_ms) for number in self._ids])
-            arrivals = self._arrivals(readings, end_ms)
-            self._write(cursor, self._advance(arrivals), end_ms)
-            self._opened.commit()
+        self._opened.commit()
+        arrivals = self._arrivals(readings, end_ms)
+        self._write(self._advance(arrivals), end_ms)
         self._made.readings += len(arrivals.slot)
         return len(arrivals.slot)
 
@@ -170,10 +173,13 @@ class _Group:
         none_came = np.empty(0, np.int64)
         marks_ms = np.full(len(self._registry), mark_ms, np.int64)
         arrivals = Arrivals(none_came.astype(np.int32), none_came, np.empty(0), none_came, marks_ms)
-        with self._opened.cursor() as cursor:
-            self._write(cursor, self._advance(arrivals), self._span.to_ms)
-            self._drop_late(cursor)
-            self._opened.commit()
+        self._write(self._advance(arrivals), self._span.to_ms)
+        turn.in_turn(self._opened, "analysis", self._settle)
+
+    def _settle(self, cursor: cursor) -> None:
+        names = self._registry.names(np.arange(len(self._registry), dtype=np.int32))
+        self._lasting.settle(cursor, dict(zip(names, self._own_ms.tolist(), strict=True)))
+        self._drop_late(cursor)
 
     def _drop_late(self, cursor: cursor) -> None:
         """Of symbols not for as long as the job has the widest bar open: when that is final, it lacks them again."""
@@ -205,7 +211,7 @@ class _Group:
         self._known = len(self._registry)
         return detected
 
-    def _write(self, cursor: cursor, detected: Detected, end_ms: int) -> None:
+    def _write(self, detected: Detected, end_ms: int) -> None:
         """Put what is of the span in place of what there was up to here."""
         names = np.array(self._registry.names(np.arange(len(self._registry), dtype=np.int32)), np.object_)
         series = SeriesRows(*names.reshape(-1, 4).T, self._registry.datatypes)  # type: ignore[call-arg]  # of four columns
@@ -215,10 +221,15 @@ class _Group:
         ids = Ids.of(self._series, found)
         # What began before the span and reaches into it goes first of all: it may not be told twice.
         last_ms = min(max(end_ms, self._span.from_ms), self._span.to_ms)
-        if last_ms > self._dropped_to_ms:
-            self._span.drop(cursor, self._ids, self._dropped_to_ms, last_ms)
-            self._dropped_to_ms = last_ms
-        counts = put(cursor, ids, found, "")
+
+        def write(cursor: cursor) -> Analysed:
+            if last_ms > self._dropped_to_ms:
+                self._lasting.gone(self._span.drop(cursor, self._ids, self._dropped_to_ms, last_ms))
+            return put(cursor, ids, found, "")
+
+        counts = turn.in_turn(self._opened, "analysis", write)
+        self._dropped_to_ms = max(self._dropped_to_ms, last_ms)
+        self._lasting.told(found)
         self._made.bars += counts.bars
         self._made.trends += counts.trends
         self._made.anomalies += counts.anomalies

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 from psycopg2.extras import execute_values
 
+from stream import turn
 from stream.analysis.staging import upsert
 from stream.analysis.trend import REGIMES
 from stream.connection import translated
@@ -43,7 +44,7 @@ insert into anomaly (group_id, node_id, device_id, metric, detector, place, star
                      threshold, evidence) values %s
 on conflict (group_id, node_id, device_id, metric, detector, place, started_at) do update
   set ended_at = excluded.ended_at, peak_at = excluded.peak_at, peak_score = excluded.peak_score,
-      threshold = excluded.threshold, evidence = excluded.evidence
+      threshold = excluded.threshold, evidence = excluded.evidence, end_reason = null
 """
 # A log that is read again from its beginning, by a new query, finds the same late readings again.
 _LATE: Final = """
@@ -85,6 +86,7 @@ def store(
     with translated(opened):
         ids = Ids.of(series, found)
         with opened.cursor() as cursor:
+            turn.take(cursor, "analysis")
             if not _enter(cursor, key, offsets):
                 opened.rollback()
                 return None

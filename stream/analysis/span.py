@@ -32,6 +32,10 @@ _ANOMALIES: Final = """
 delete from anomaly
 where place = 'cloud' and detector = any(%(detectors)s) and started_at >= %(after)s and started_at < %(last)s
 """
+_TAKEN_OUT: Final = """
+returning group_id, node_id, device_id, metric, detector, (extract(epoch from started_at) * 1000)::bigint,
+          (extract(epoch from ended_at) * 1000)::bigint
+"""
 _LATE: Final = """
 delete from late_reading where bucket_at >= %(hour)s and bucket_at < %(to)s and noted_at <= %(now)s
 """
@@ -79,8 +83,13 @@ class Span:
             late=_where(found.late, (bucket_ms >= self._hour_ms) & (bucket_ms < self.to_ms)),
         )
 
-    def drop(self, cursor: cursor, ids: list[int] | None = None, first_ms: int = 0, last_ms: int | None = None) -> None:
-        """Delete its bars, trends and anomalies, of some series or of all; of it only from `first_ms` to `last_ms`."""
+    def drop(
+        self, cursor: cursor, ids: list[int] | None = None, first_ms: int = 0, last_ms: int | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Delete its bars, trends and anomalies, of some series or of all; of it only from `first_ms` to `last_ms`.
+
+        What the anomalies were: group to detector, and in ms when each started and ended, None for one that lasts.
+        """
         times = {
             "first": first_ms,
             "after": max(first_ms, self.from_ms),
@@ -88,9 +97,11 @@ class Span:
             "from": self.from_ms,
         }
         given: dict[str, Any] = {"ids": ids, "detectors": [ROBUST, STUCK]}
-        for statement, of_series in ((_BARS, _OF_SERIES), (_TRENDS, _OF_SERIES), (_ANOMALIES, _OF_NAMES)):
-            whole = statement if ids is None else statement + of_series
-            cursor.execute(whole, given | {name: text_of(ms) for name, ms in times.items()})
+        given |= {name: text_of(ms) for name, ms in times.items()}
+        for statement in (_BARS, _TRENDS):
+            cursor.execute(statement if ids is None else statement + _OF_SERIES, given)
+        cursor.execute(_ANOMALIES + ("" if ids is None else _OF_NAMES) + _TAKEN_OUT, given)
+        return cursor.fetchall()
 
     def drop_late(self, cursor: cursor, ids: list[int] | None = None, last_ms: int | None = None) -> None:
         """Delete what was noted of late readings of it until now, or only of those before `last_ms`."""

@@ -51,7 +51,7 @@ class AnalysisWriter:
         max_series_per_node: int = MAX_PER_NODE,
     ) -> None:
         """`first` is done in the transaction of the first batch of a query."""
-        self._dsn = dsn
+        self.dsn = dsn
         self._topic = topic
         self._stop = stop
         self._first = first
@@ -90,7 +90,7 @@ class AnalysisWriter:
         offsets = {self._topic: {str(partition): end for partition, end in sorted(ends)}}
         try:
             if self._session is None:
-                opened = connect(self._dsn)
+                opened = connect(self.dsn)
                 self._session = _Session(opened, SeriesDictionary(opened, max_per_node=self._max_series_per_node))
             return store(self._session.opened, self._session.series, key, offsets, found, first)
         except BaseException:

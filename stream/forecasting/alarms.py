@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from contract.manifest import ANOMALY, CONTRIBUTION, SCORE
+from stream import turn
 from stream.forecasting import tables
 from stream.forecasting.edge import alarms, peak_of, shares_at
 from stream.forecasting.evidence import evidence
@@ -86,6 +87,7 @@ class Alarms:
             found[0] = (began if earlier is None or earlier >= from_ms else earlier, ended)
         new = [each for each in found if each not in known]
         rows = [_anomaly(cursor, bound, watched, each, to_ms) for each in new]
+        turn.take(cursor, "forecasting")
         starts = [text_of(began) for began, _ in found]
         cursor.execute(_SUPERSEDED, (*key, text_of(from_ms), text_of(to_ms), starts))
         tables.put_anomalies(cursor, rows)

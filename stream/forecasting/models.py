@@ -41,14 +41,19 @@ class Models:
         self._config = config
         self._progress = progress
         self._said: dict[str, str] = {}
+        self._are_waiting = False
 
-    def look(self) -> None:
-        """Look at the directory: what is new is tried, which takes seconds. Raises FatalError never."""
+    def look(self) -> bool:
+        """Look at the directory; whether more is to be tried. Raises FatalError never.
+
+        What is new is tried, one package in each look: that takes seconds, on a busy machine a minute.
+        """
         try:
-            news = self._catalogue.look()
+            news = self._catalogue.look(most=1)
         except ModelError as exc:
             self._say("directory", f"no model is served: {exc}")
-            return
+            return False
+        self._are_waiting = bool(news.waiting)
         self._well("directory", f"{self._config.models_dir} can be read again")
         for name, package in news.served.items():
             logger.info("%s is served (%s)", package.title, name)
@@ -59,6 +64,7 @@ class Models:
         for name in news.gone:
             logger.info("%s is gone", name)
             self._progress.refused.pop(name, None)
+        return self._are_waiting
 
     def bounds(self, cursor: cursor) -> list[Bound]:
         """Each package with its binding, and the series that these come to now."""
@@ -92,7 +98,7 @@ class Models:
             named = [each for model, each in by_model.items() if fnmatch.fnmatchcase(model, binding.model)]
             if named:
                 self._well(f"binding {binding.model}", f"{binding.model} is there now")
-            else:
+            elif not self._are_waiting:
                 self._say(f"binding {binding.model}", f"no model {binding.model} in {self._config.models_dir}")
             yield from ((binding, each) for each in named)
 

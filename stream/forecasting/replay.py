@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from contract.manifest import AnomalyOutput
+from stream import turn
 from stream.connection import connect, translated
 from stream.errors import FatalError, ModelError
 from stream.forecasting import cloud, scoring, tables
@@ -82,7 +83,8 @@ def replay(spark: SparkSession, config: ForecastingConfig, dsn: str, from_ms: in
     Raises DatabaseAway, and FatalError, also for a model that fails; it can then be done again.
     """
     models = Models(spark, config, ForecastingProgress())
-    models.look()
+    while models.look():
+        pass
     made = Replayed()
     with closing(connect(dsn)) as opened, translated(opened), opened.cursor() as cursor:
         bounds = models.bounds(cursor)
@@ -144,10 +146,15 @@ class _Replay:
     def _piece(self, ends: Mapping[Watched, range], now: dict[Watched, Done]) -> None:
         """Replace what there is of these windows, in a transaction."""
         rows = cloud.rows_of(self._spark, self._cursor, self._bound, ends, now)
-        self._drop(rows.seen, min(each[0] for each in ends.values()), max(each[-1] for each in ends.values()))
-        self._made.forecasts += tables.add_forecasts(self._cursor, self._forecasters, rows.forecasts)
-        tables.put_anomalies(self._cursor, rows.anomalies)
         self._cursor.connection.commit()
+
+        def write(cursor: cursor) -> int:
+            self._drop(rows.seen, min(each[0] for each in ends.values()), max(each[-1] for each in ends.values()))
+            tables.put_anomalies(cursor, rows.anomalies)
+            # Numbers that it adds are gone when this is broken off.
+            return tables.add_forecasts(cursor, tables.Forecasters(), rows.forecasts)
+
+        self._made.forecasts += turn.in_turn(self._cursor.connection, "forecasting", write)
         now.update(rows.now or {})
         self._made.windows += rows.windows
         self._made.incidents += len(rows.anomalies)

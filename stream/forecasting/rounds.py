@@ -50,6 +50,10 @@ class Pace:
         self._next = time.monotonic() + self._every_s
         return True
 
+    def hurry(self) -> None:
+        """It is due again."""
+        self._next = 0.0
+
 
 class Rounds:
     """Everything that is known of the database over one connection's life."""
@@ -84,7 +88,9 @@ class Rounds:
     def round(self, models: Models) -> bool:
         """Do what is due; whether anything ran in Spark. Raises psycopg2's errors, and StopRequested."""
         if self._watch.is_due():
-            models.look()
+            if models.look():
+                # What is served already is not held up by what is not.
+                self._watch.hurry()
             with self._opened.cursor() as cursor:
                 self._bounds = models.bounds(cursor)
             self._opened.commit()

@@ -12,6 +12,7 @@ from psycopg2.extras import execute_values
 from contract.manifest import ForecastOutput
 from contract.sparkplug import Quality
 from contract.windows import resampled
+from stream import turn
 from stream.forecasting.measures import is_covered, median_of, outcome, pinball, seasons
 from stream.forecasting.readings import read, text_of
 
@@ -142,7 +143,10 @@ def _score(cursor: cursor, bound: Bound, told: Mapping[int, Told], wanted: Seque
     for (_, _, levels), group in groups.items():
         series = np.array([watched.index(told[each.forecaster_id].watched) for each in group], np.int64)
         rows += _rows(bound, told[group[0].forecaster_id].target, group, levels, steps, series)
-    return len(execute_values(cursor, _SCORES, rows, page_size=_PAGE_ROWS, fetch=True)) if rows else 0
+    if not rows:
+        return 0
+    turn.take(cursor, "forecasting")
+    return len(execute_values(cursor, _SCORES, rows, page_size=_PAGE_ROWS, fetch=True))
 
 
 def furthest_ms(bound: Bound) -> int:

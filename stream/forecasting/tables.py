@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from psycopg2.extras import execute_values
 
+from stream import turn
 from stream.forecasting.incidents import Incident
 from stream.forecasting.readings import text_of
 from stream.forecasting.watched import Device, Watched
@@ -33,9 +34,9 @@ _ANOMALIES: Final = """
 insert into anomaly (group_id, node_id, device_id, metric, detector, place, started_at, ended_at, peak_at, peak_score,
                      threshold, model, version, evidence) values %s
 on conflict (group_id, node_id, device_id, metric, detector, place, started_at) do update set
-  (ended_at, peak_at, peak_score, threshold, model, version, evidence) =
+  (ended_at, peak_at, peak_score, threshold, model, version, evidence, end_reason) =
   (excluded.ended_at, excluded.peak_at, excluded.peak_score, excluded.threshold, excluded.model, excluded.version,
-   excluded.evidence)
+   excluded.evidence, null)
 """
 _PROGRESS: Final = """
 insert into model_progress (place, model, group_id, node_id, device_id, subject, done_to, incident) values %s
@@ -122,6 +123,7 @@ def add_forecasts(cursor: cursor, forecasters: Forecasters, made: Sequence[Forec
     """Insert those that are not there yet; how many."""
     if not made:
         return 0
+    turn.take(cursor, "forecasting")
     ids = forecasters.ids(cursor, {each.forecaster.key: each.forecaster for each in made}.values())
     rows = [_forecast_row(ids[each.forecaster.key], each) for each in made]
     return len(execute_values(cursor, _FORECASTS, rows, page_size=_PAGE_ROWS, fetch=True))
@@ -129,6 +131,7 @@ def add_forecasts(cursor: cursor, forecasters: Forecasters, made: Sequence[Forec
 
 def put_anomalies(cursor: cursor, found: Sequence[Anomaly]) -> None:
     """Insert incidents, or bring them up to date."""
+    turn.take(cursor, "forecasting")
     rows = [_anomaly_row(each) for each in found]
     execute_values(cursor, _ANOMALIES, rows, page_size=_PAGE_ROWS)
 

@@ -21,12 +21,14 @@ _Stamp: TypeAlias = tuple[object, ...]
 class News:
     """What a look has found that the look before had not, by the names of the directories.
 
-    `served` are packages that are new or other ones than before; `refused` says why one is not served.
+    `served` are packages that are new or other ones than before; `refused` says why one is not served; `waiting` are
+    left for the next look.
     """
 
     served: Mapping[str, Package]
     refused: Mapping[str, str]
     gone: tuple[str, ...]
+    waiting: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.served or self.refused or self.gone)
@@ -49,29 +51,35 @@ class Catalogue:
         self._check = check
         self._stamps: dict[str, _Stamp] = {}
 
-    def look(self) -> News:
-        """Reads what has changed since the last look; raises ModelError where there is no such directory."""
+    def look(self, most: int | None = None) -> News:
+        """Reads what has changed since the last look; raises ModelError where there is no such directory.
+
+        With `most`, `check` is asked about so many packages, which may take long, and the others wait.
+        """
         stamps = self._found()
-        gone = tuple(sorted(self._stamps.keys() - stamps.keys()))
+        gone = tuple(sorted((self._stamps.keys() | self.packages.keys()) - stamps.keys()))
         for name in gone:
             self.packages.pop(name, None)
         served, refused = {}, {}
+        waiting: list[str] = []
+        checked = 0
         for name in sorted(name for name, stamp in stamps.items() if self._stamps.get(name) != stamp):
+            if checked == most:
+                waiting.append(name)
+                continue
             try:
-                package = self._read(name)
+                package = read_package(self._directory / name, self._trusted_keys)
+                if self.packages.get(name) == package:
+                    continue
+                checked += 1
+                if self._check is not None:
+                    self._check(package)
+                served[name] = self.packages[name] = package
             except ModelError as exc:
                 refused[name] = str(exc)
-            else:
-                if self.packages.get(name) != package:
-                    served[name] = self.packages[name] = package
-        self._stamps = stamps
-        return News(served, refused, gone)
-
-    def _read(self, name: str) -> Package:
-        package = read_package(self._directory / name, self._trusted_keys)
-        if self._check is not None and self.packages.get(name) != package:
-            self._check(package)
-        return package
+        # A stamp that is missing is none that any package has.
+        self._stamps = {name: stamp for name, stamp in stamps.items() if name not in waiting}
+        return News(served, refused, gone, tuple(waiting))
 
     def _found(self) -> dict[str, _Stamp]:
         try:

@@ -262,6 +262,27 @@ def test_a_catalogue_asks_before_it_serves(tmp_path: Path, write_package: Callab
     assert catalogue.packages["a"].title == "tank 3"
 
 
+def test_a_catalogue_that_asks_about_one_at_a_time_leaves_the_others_for_the_next_look(
+    tmp_path: Path, write_package: Callable[..., Path]
+) -> None:
+    asked: list[str] = []
+    catalogue = Catalogue(tmp_path, check=lambda package: asked.append(package.title))
+    for name, version in (("b", "1"), ("c", "2"), ("d", "3")):
+        write_package(tmp_path / name, "forecast", version=version)
+    (write_package(tmp_path / "a", "forecast") / "model.keras").write_bytes(b"x")
+    news = catalogue.look(most=1)
+    assert (list(news.refused), list(news.served), news.waiting) == (["a"], ["b"], ("c", "d"))
+    (tmp_path / "c" / "manifest.json").unlink()
+    news = catalogue.look(most=1)
+    assert (list(news.refused), list(news.served), news.waiting, news.gone) == ([], ["d"], (), ())
+    write_package(tmp_path / "b", "forecast", version="4")
+    write_package(tmp_path / "d", "forecast", version="5")
+    assert catalogue.look(most=1).waiting == ("d",)
+    (tmp_path / "d" / "manifest.json").unlink()
+    assert catalogue.look(most=1).gone == ("d",), "it was served"
+    assert asked == ["tank 1", "tank 3", "tank 4"]
+
+
 def test_whoever_only_reads_packages_does_not_pay_for_tensorflow(
     tmp_path: Path, write_package: Callable[..., Path]
 ) -> None:

@@ -116,6 +116,29 @@ def test_what_is_refused_is_told_once_and_the_others_go_on(
     ]
 
 
+def test_the_first_model_serves_before_the_next_one_is_tried(
+    plant: Any,
+    rounds: Any,
+    package: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    package("forecast")
+    package("forecast", "other")
+    store(plant, range(20))
+    served: list[list[Any]] = []
+    monkeypatch.setattr(
+        "stream.forecasting.models.trial",
+        lambda _spark, _package: served.append(plant.rows("select distinct model from forecaster order by 1")),
+    )
+    once = rounds([TANK, {**TANK, "model": "other"}], watch_s=3600)
+    once()
+    once()
+    assert served == [[], [("other",)]]
+    assert plant.rows("select distinct model from forecaster order by 1") == [("other",), ("tank",)]
+    assert "no model" not in caplog.text, "it waits to be tried"
+
+
 def test_a_model_that_fails_rests_and_its_windows_are_made_up_for(
     plant: Any,
     rounds: Any,
@@ -128,6 +151,7 @@ def test_a_model_that_fails_rests_and_its_windows_are_made_up_for(
     store(plant, range(20))
     once = rounds([TANK, {**TANK, "model": "other"}])
     once()
+    once()  # a package in each round
     told_before = cloud.told
 
     def told(spark: Any, package: Any, *rest: Any) -> Any:
@@ -143,7 +167,9 @@ def test_a_model_that_fails_rests_and_its_windows_are_made_up_for(
     assert once().models["other 3"].windows == 3
     assert caplog.text.count("it is broken; tried again each minute, the others go on") == 1
     monkeypatch.setattr(cloud, "told", told_before)
-    rounds([TANK])()
+    after = rounds([TANK])
+    after()
+    after()
     assert plant.rows(
         f"select distinct {plant.second('made_at')} from forecast join forecaster using (forecaster_id) "
         "where model = 'tank' order by 1"
