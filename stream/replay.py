@@ -21,6 +21,7 @@ from stream.connection import check_tables, connect, translated
 from stream.errors import FatalError
 from stream.ingest.columns import SeriesName
 from stream.progress import Progress
+from stream.replay_order import wait_for_ingest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -85,6 +86,9 @@ def run(options: argparse.Namespace, config: StreamConfig, tell: Callable[[str],
     if options.source == "kafka":
         return _from_kafka(config, settings, dsn, span, tell, dry_run=options.dry_run)
     stored = stored_series(dsn, options.series or "*", settings)
+    if options.late:
+        # Before it is looked what is noted: what is noted later is for the next time.
+        wait_for_ingest(dsn, config.topics.payloads, tell)
     work = _late(dsn, stored, span, settings) if options.late else [(span, stored)]
     for each, series in work:
         tell(f"{_text(each.from_ms)} to {_text(each.to_ms)}: {len(series)} series")
