@@ -68,7 +68,10 @@ def _add_maintain(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--once", action="store_true", help="one pass, which prints what it did")
     how.add_argument("--dry-run", action="store_true", help="only print what there is to do")
     parser.add_argument(
-        "--health-port", type=_port, metavar="PORT", help="tell how it stands by GET /healthz on loopback (default: no)"
+        "--health-port",
+        type=_port,
+        metavar="PORT",
+        help="tell how it stands by GET /healthz on loopback; 0: any free one (default: none)",
     )
 
 
@@ -89,8 +92,8 @@ def _seconds(text: str, least: float) -> float:
 
 def _port(text: str) -> int:
     port = int(text)
-    if not 1 <= port <= _LAST_PORT:
-        raise argparse.ArgumentTypeError(f"{text}: allowed are 1 to {_LAST_PORT}")
+    if not 0 <= port <= _LAST_PORT:
+        raise argparse.ArgumentTypeError(f"{text}: allowed are 0 to {_LAST_PORT}")
     return port
 
 

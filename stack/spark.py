@@ -137,9 +137,9 @@ class SparkWorker(_Daemon):
         return self._run(f"{_PACKAGE}.worker.Worker", *size, "--work-dir", str(self.data_dir), self._master)
 
     def _probe(self) -> bool:
-        """Whether it serves; `SparkMaster.workers` says whether the master knows it."""
+        """Whether its master knows it: one that was asked too early is asked again only seconds later."""
         try:
-            return bool(self.state())
+            return bool(self.state()["masterurl"])
         except OSError:
             return False
 
