@@ -16,44 +16,23 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.exception import MalformedPacket
 
-from bridge.packets import PUBACK, PUBLISH, TYPE_BITS, MalformedError, packet_bounds, pubacks, read_publish
+from bridge.packets import PUBACK, MalformedError, Publish, packet_bounds, pubacks, read_packets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-    from bridge.packets import Publish
+    from bridge.packets import Packet
 
 _READ_BYTES: Final = 1 << 17
-_QOS_2: Final = 2
-
-
-class UserProperties:
-    """What we look at of a message's properties, under paho's name."""
-
-    __slots__ = ("UserProperty",)
-
-    def __init__(self, pairs: list[tuple[str, str]]) -> None:
-        self.UserProperty = pairs
-
-
-class ReceivedMessage(paho.MQTTMessage):
-    """paho's message without what only a sent one needs: a condition variable, which takes longer than all the rest."""
-
-    def __init__(self, packet: Publish) -> None:
-        self._topic = packet.topic
-        self.mid = packet.message_id
-        self.qos = packet.qos
-        self.retain = bool(packet.header & 1)
-        self.payload = packet.payload
-        self.properties: Any = UserProperties(packet.user_properties)
 
 
 class SturdyClient(paho.Client):
-    """Reads all that has come at once, and hands each PUBLISH to on_message; of properties only the users'."""
+    """Reads all that has come at once, and hands the PUBLISHes among it to `on_publishes`, in their order."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - paho's own
         super().__init__(*arguments, **options)
         self._unread = bytearray()
+        self.on_publishes: Callable[[list[Publish]], None] = lambda _publishes: None
 
     def acknowledge(self, message_ids: Iterable[int]) -> None:
         """Send PUBACKs, in this order and in one piece."""
@@ -83,30 +62,37 @@ class SturdyClient(paho.Client):
             return MQTTErrorCode.MQTT_ERR_PROTOCOL
 
     def _take_packets(self) -> MQTTErrorCode:
-        unread, begin, result = self._unread, 0, MQTTErrorCode.MQTT_ERR_SUCCESS
-        while result == MQTTErrorCode.MQTT_ERR_SUCCESS and (bounds := packet_bounds(unread, begin)) is not None:
-            with memoryview(unread) as view:
-                body = view[bounds[0] : bounds[1]].tobytes()
-            header, begin = unread[begin], bounds[1]
-            result = self._take_packet(header, body)
-            if self._sock is None:
-                # It was the last word on this connection.
-                break
-        del unread[:begin]
-        return result
-
-    def _take_packet(self, header: int, body: bytes) -> MQTTErrorCode:
-        if header & TYPE_BITS == PUBLISH and not header >> 1 & _QOS_2:
-            if (on_message := self.on_message) is not None:
-                on_message(self, self._userdata, ReceivedMessage(read_publish(header, body)))
+        if packet_bounds(self._unread, 0) is None:
+            # A large packet comes in many pieces, which are not to be copied each time.
             return MQTTErrorCode.MQTT_ERR_SUCCESS
+        packets, end = read_packets(bytes(self._unread))
+        del self._unread[:end]
+        publishes: list[Publish] = []
+        for packet in packets:
+            if isinstance(packet, Publish):
+                publishes.append(packet)
+                continue
+            self._hand_on(publishes)
+            publishes = []
+            result = self._take_packet(packet)
+            if result != MQTTErrorCode.MQTT_ERR_SUCCESS or self._sock is None:
+                # It was the last word on this connection.
+                return result
+        self._hand_on(publishes)
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def _hand_on(self, publishes: list[Publish]) -> None:
+        if publishes:
+            self.on_publishes(publishes)
+
+    def _take_packet(self, packet: Packet) -> MQTTErrorCode:
         self._in_packet = {
-            "command": header,
+            "command": packet.header,
             "have_remaining": 1,
             "remaining_count": [],
             "remaining_mult": 1,
-            "remaining_length": len(body),
-            "packet": bytearray(body),
+            "remaining_length": len(packet.body),
+            "packet": bytearray(packet.body),
             "to_process": 0,
             "pos": 0,
         }

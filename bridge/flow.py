@@ -21,11 +21,11 @@ from bridge.errors import BridgeError
 from bridge.foreign import ForeignNodes
 from bridge.gate import Gate
 from bridge.marks import DurableMarks
-from bridge.mqtt import MqttLink
+from bridge.mqtt import Arrival, MqttLink
 from bridge.outbox import Answer, Outbox, Shipment
 from bridge.presence import Presence
 from bridge.producer import Producer
-from bridge.triage import Message, triage
+from bridge.triage import triage
 from contract.datatypes import DataType
 from contract.sparkplug import REBIRTH, Metric, Payload
 from contract.topics import MessageType
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from bridge.config import BridgeConfig
     from bridge.foreign_node import Outcome
     from bridge.marks import NodeId
+    from bridge.packets import Publish
+    from bridge.triage import Letter
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ _DISCONNECT_TIMEOUT_S: Final = 3.0
 _ACKNOWLEDGED_AT_ONCE: Final = 100  # a broker that waits for room gets it while the rest is still on its way
 _NARROW_FOR_S: Final = 60.0  # after too much at once, so long fewer messages at a time
 
-Event = Message | Answer | BridgeError | None  # None only wakes the loop
+Event = Arrival | Answer | BridgeError | None  # None only wakes the loop
 
 
 @dataclass(slots=True)
@@ -69,13 +71,16 @@ class Bridge:
         self._births = Births()
         self._foreign = ForeignNodes(config.host, limits)
         self._outbox = Outbox(
-            lambda: Producer(config.kafka, limits.max_payload_bytes), self._events.put, config.kafka.delivery_timeout_s
+            lambda done: Producer(config.kafka, limits.max_payload_bytes, done),
+            self._events.put,
+            config.kafka.delivery_timeout_s,
+            config.kafka.linger_ms / 1000,
         )
         presence = Presence(config.host_id, config.host.offline_after_s)
         self._link = MqttLink(
             config.mqtt, config.groups, config.former_groups, presence, self._gate.admit, self._events.put
         )
-        self._packed: deque[Message] = deque()  # let in, and not looked at yet
+        self._packed: deque[Arrival] = deque()  # let in, and not looked at yet
         self._linked = False
         self._narrow_until: float | None = None
         self._counts = Counts()
@@ -140,26 +145,35 @@ class Bridge:
     def _work(self, for_s: float) -> None:
         """Handle events for so long; sooner when one wakes the loop."""
         until = time.monotonic() + for_s
-        while (left_s := until - time.monotonic()) > 0:
+        while (now_s := time.monotonic()) < until:
+            if now_s >= self._outbox.flush_at:
+                self._outbox.flush()
             try:
-                event = self._events.get(timeout=left_s)
+                event = self._events.get(timeout=max(0.0, min(until, self._outbox.flush_at) - now_s))
             except queue.Empty:
-                return
+                continue
             match event:
-                case Message():
+                case Arrival():
                     self._packed.append(event)
                 case Answer():
-                    if (shipment := self._outbox.settle(event)) is not None:
-                        self._delivered(shipment)
+                    self._delivered(self._outbox.settle(event))
                 case BridgeError():
                     raise event
                 case None:
                     return
-            # Unpacked or written out, what was let in can be larger: so much of it at a time.
-            while self._packed and self._outbox.bytes <= self._config.limits.max_in_flight_bytes:
-                self._received(self._packed.popleft())
+            self._take_in()
             if len(self._released) >= _ACKNOWLEDGED_AT_ONCE or self._events.empty():
                 self._send_acknowledgements()
+
+    def _take_in(self) -> None:
+        """Look at what was let in: unpacked or written out it can be larger, so at so much of it at a time."""
+        while self._packed:
+            generation, received_at_ms, messages = self._packed[0]
+            while messages:
+                if self._outbox.bytes > self._config.limits.max_in_flight_bytes:
+                    return
+                self._received(messages.popleft(), generation, received_at_ms)
+            self._packed.popleft()
 
     def _tick(self) -> None:
         self._send_acknowledgements()
@@ -184,22 +198,22 @@ class Bridge:
         self._link.stop(_DISCONNECT_TIMEOUT_S, soon_back=True)
         self._link.start(room)
 
-    def _received(self, message: Message) -> None:
+    def _received(self, message: Publish, generation: int, received_at_ms: int) -> None:
         self._counts.received += 1
-        slot = self._acks.receive(message.generation, message.message_id) if message.qos else None
-        letter = triage(message, self._config.limits.max_payload_bytes)
-        shipment = Shipment(letter, len(message.payload), slot) if letter else None
-        if letter is None or shipment is None:
-            self._gate.release(len(message.payload))
+        slot = self._acks.receive(generation, message.message_id) if message.qos else None
+        letter = triage(message, received_at_ms, self._config.limits.max_payload_bytes)
+        if letter is None:
+            self._gate.release(1, message.size_bytes, again=slot is not None)
             if slot is not None:
-                self._acknowledge(slot)
+                self._acknowledge([slot])
             return
-        if letter.node is None or letter.is_dead:
+        shipment, node = Shipment(letter, message.size_bytes, slot), letter.node
+        if node is None or letter.reason is not None:
             self._outbox.ship(shipment)
         elif letter.stamp is None:
-            self._received_foreign(letter.node, shipment, message.generation)
+            self._received_foreign(node, shipment, generation)
         else:
-            self._watch_births(letter.node)
+            self._watch_births(node)
             self._outbox.ship(shipment)
 
     def _watch_births(self, node: NodeId) -> None:
@@ -213,13 +227,13 @@ class Bridge:
     def _received_foreign(self, node: NodeId, shipment: Shipment, generation: int) -> None:
         if shipment.letter.message_type is MessageType.NBIRTH:
             self._births.born(node)
-        self._gate.release(shipment.size_bytes)
+        self._gate.release(1, shipment.size_bytes, again=shipment.slot is not None)
         self._ship_held(self._foreign.take(node, shipment, generation, time.monotonic()))
 
     def _ship_held(self, outcomes: dict[NodeId, Outcome]) -> None:
         for node, outcome in outcomes.items():
             for shipment in outcome.ship:
-                self._gate.readmit(shipment.size_bytes)
+                self._gate.readmit(shipment.size_bytes, again=shipment.slot is not None)
                 self._outbox.ship(shipment)
             if outcome.ask is not None:
                 self._ask_births(node, outcome.ask)
@@ -229,25 +243,34 @@ class Bridge:
         now_ms = time.time_ns() // 1_000_000
         self._link.command(node, Payload(now_ms, (Metric(REBIRTH, DataType.BOOLEAN, value=True, timestamp_ms=now_ms),)))
 
-    def _delivered(self, shipment: Shipment) -> None:
-        letter = shipment.letter
-        self._counts.produced += 1
-        self._counts.dead_letters += letter.is_dead
-        if letter.is_dead and self._counts.dead_letters == self._logged.dead_letters + 1:
-            why = letter.headers.topic, letter.headers.reason
-            logger.warning("set aside a message on %s: %s; more are only counted until the next status line", *why)
-        if letter.node is not None and letter.stamp is not None:
-            self._marks.acknowledged(letter.node, letter.stamp)
-        self._gate.release(shipment.size_bytes)
-        if shipment.slot is not None:
-            self._acknowledge(shipment.slot)
+    def _delivered(self, shipments: list[Shipment]) -> None:
+        self._counts.produced += len(shipments)
+        for letter in (shipment.letter for shipment in shipments):
+            if letter.reason is not None:
+                self._set_aside(letter)
+            if letter.stamp is not None and letter.node is not None:
+                self._marks.acknowledged(letter.node, letter.stamp)
+        for again in (True, False):
+            sizes = [shipment.size_bytes for shipment in shipments if (shipment.slot is not None) is again]
+            if sizes:
+                self._gate.release(len(sizes), sum(sizes), again=again)
+        self._acknowledge([shipment.slot for shipment in shipments if shipment.slot is not None])
 
-    def _acknowledge(self, slot: Slot) -> None:
+    def _set_aside(self, letter: Letter) -> None:
+        self._counts.dead_letters += 1
+        if self._counts.dead_letters == self._logged.dead_letters + 1:
+            why = letter.route.topic, letter.reason
+            logger.warning("set aside a message on %s: %s; more are only counted until the next status line", *why)
+
+    def _acknowledge(self, slots: list[Slot]) -> None:
         """Note what may be acknowledged now; it is sent with others, at once when nothing else is at hand."""
-        if slot.generation != self._released_of:
-            self._send_acknowledgements()
-            self._released_of = slot.generation
-        self._released += self._acks.complete(slot)
+        released = self._acks.complete(slots)
+        if released:
+            # Whatever is released is of the newest connection.
+            if self._acks.generation != self._released_of:
+                self._released.clear()
+                self._released_of = self._acks.generation
+            self._released += released
 
     def _send_acknowledgements(self) -> None:
         if self._released:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final
 from bridge.births import ASK_AGAIN_AFTER_S
 from bridge.names import NODE, NodeNames
 from bridge.order import SeqOrder
-from bridge.parcel import Parcel
+from bridge.parcel import Parcel, opened
 from bridge.triage import DATA
-from contract.aliases import WrittenOut, birth_number, parse, sequence_number
+from contract.aliases import WrittenOut, birth_number, sequence_number
 from contract.topics import MessageType
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class ForeignNode:
         if generation != self._generation:
             self._reconnected(generation, now_s, outcome)
         letter = shipment.letter
-        parcel = Parcel(shipment, letter.device or NODE, parse(letter.value))
+        parcel = Parcel(shipment, letter.device or NODE, opened(letter.value, self._limits))
         self.held_bytes += parcel.size_bytes
         match letter.message_type:
             case MessageType.NBIRTH:
@@ -181,7 +181,7 @@ class ForeignNode:
     def _in_order(self, parcel: Parcel, now_s: float, outcome: Outcome) -> None:
         match parcel.shipment.letter.message_type:
             case MessageType.DBIRTH:
-                parcel.payload = parcel.payload or parse(parcel.shipment.letter.value)
+                parcel.payload = parcel.payload or opened(parcel.shipment.letter.value, self._limits)
                 self._device_born(parcel, outcome)
             case MessageType.DDEATH:
                 self._device_died(parcel, outcome)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from contract.delivery import DurableMark
 
 if TYPE_CHECKING:
-    from contract.delivery import BatchStamp
+    from bridge.stamp import Stamp
 
 NodeId = tuple[str, str]  # group, node
 
@@ -41,12 +41,16 @@ class Durable:
 
     def skip_below(self, oldest: int) -> None:
         """Take note that the node keeps nothing below `oldest`."""
-        self.through = max(self.through, oldest - 1)
-        self._absorb()
+        if oldest - 1 > self.through:
+            self.through = oldest - 1
+            self._absorb()
 
     def add(self, batch_no: int) -> None:
         """Take note that Kafka has a batch."""
         if batch_no <= self.through:
+            return
+        if batch_no == self.through + 1 and not self._beyond:
+            self.through = batch_no
             return
         at = bisect_left(self._beyond, (batch_no, batch_no))
         first = last = batch_no
@@ -86,25 +90,29 @@ class DurableMarks:
         self._nodes: OrderedDict[NodeId, OrderedDict[int, Durable]] = OrderedDict()
         self._news: dict[tuple[NodeId, int], int] = {}
 
-    def acknowledged(self, node: NodeId, stamp: BatchStamp) -> None:
+    def acknowledged(self, node: NodeId, stamp: Stamp) -> None:
         """Take note that Kafka has a stamped message.
 
         It is news to the node when the mark covers the batch: also one that was covered before, for a node
         sends again only what it has not heard of.
         """
-        durable = self._durable(node, stamp)
-        durable.skip_below(stamp.oldest)
-        durable.add(stamp.batch.batch_no)
-        if stamp.batch.batch_no <= durable.through:
-            self._news[node, stamp.batch.epoch] = durable.through
+        epoch, batch_no, oldest = stamp
+        durable = self._durable(node, epoch, oldest)
+        durable.skip_below(oldest)
+        durable.add(batch_no)
+        if batch_no <= durable.through:
+            self._news[node, epoch] = durable.through
 
-    def _durable(self, node: NodeId, stamp: BatchStamp) -> Durable:
-        epochs = self._nodes.setdefault(node, OrderedDict())
+    def _durable(self, node: NodeId, epoch: int, oldest: int) -> Durable:
+        epochs = self._nodes.get(node)
+        if epochs is None:
+            epochs = self._nodes[node] = OrderedDict()
         self._nodes.move_to_end(node)
         if len(self._nodes) > self._max_nodes:
             self._nodes.popitem(last=False)
-        epoch = stamp.batch.epoch
-        durable = epochs.setdefault(epoch, Durable(stamp.oldest - 1, self._max_intervals))
+        durable = epochs.get(epoch)
+        if durable is None:
+            durable = epochs[epoch] = Durable(oldest - 1, self._max_intervals)
         epochs.move_to_end(epoch)
         if len(epochs) > self._max_epochs:
             epochs.popitem(last=False)

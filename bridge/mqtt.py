@@ -12,7 +12,9 @@ import logging
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -24,8 +26,6 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from bridge.client import SturdyClient
 from bridge.config import ALL_GROUPS
 from bridge.errors import BridgeError
-from bridge.triage import Message
-from contract.delivery import BATCH_PROPERTY, EPOCH_PROPERTY, OLDEST_PROPERTY
 from contract.sparkplug import encode
 from contract.topics import NAMESPACE, MessageType, Topic
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from bridge.config import MqttConfig
     from bridge.marks import NodeId
+    from bridge.packets import Publish
     from bridge.presence import Presence
     from contract.hoststate import HostState
     from contract.sparkplug import Payload
@@ -44,15 +45,22 @@ _RECONNECT_MAX_S: Final = 5
 _CLOSE_POLL_S: Final = 0.01
 _SESSION_TAKEN_OVER: Final = 142
 _DISCONNECT_WITH_WILL: Final = ReasonCode(PacketTypes.DISCONNECT, identifier=4)
-_STAMP: Final = frozenset({EPOCH_PROPERTY, BATCH_PROPERTY, OLDEST_PROPERTY})
+
+
+class Arrival(NamedTuple):
+    """Messages that came at once: on which connection, and when (UTC ms)."""
+
+    generation: int
+    received_at_ms: int
+    messages: deque[Publish]
 
 
 class MqttLink:
     """The connection to the broker.
 
     `presence` is what we say of ourselves (STATE); paho's thread tells it, so that it is true of the connection.
-    `admit(generation, size_bytes, again=...)` decides in paho's thread whether a message is taken; `report` takes what
-    came in: messages, and a BridgeError that ends the bridge. Both must return at once.
+    `admit(generation, messages)` decides in paho's thread which are taken; `report` takes what came in: messages, and a
+    BridgeError that ends the bridge. Both must return at once.
     """
 
     def __init__(
@@ -61,11 +69,12 @@ class MqttLink:
         groups: Collection[str],
         former_groups: Collection[str],
         presence: Presence,
-        admit: Callable[..., bool],
-        report: Callable[[Message | BridgeError], None],
+        admit: Callable[[int, list[Publish]], list[Publish]],
+        report: Callable[[Arrival | BridgeError], None],
     ) -> None:
         self._config = config
         self._presence = presence
+        self._presence_topic = presence.topic.encode()
         self._filters = [f"{NAMESPACE}/{group}/#" for group in groups]
         self._former_filters = [f"{NAMESPACE}/{group}/#" for group in former_groups]
         if ALL_GROUPS not in groups:
@@ -154,7 +163,7 @@ class MqttLink:
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
-        client.on_message = self._on_message
+        client.on_publishes = partial(self._on_publishes, client)
         return client
 
     def _end_generation(self) -> None:
@@ -233,31 +242,18 @@ class MqttLink:
             logger.warning("MQTT: %s; trying again every %d s at most", what, _RECONNECT_MAX_S)
         self._told_away = True
 
-    def _on_message(self, client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
+    def _on_publishes(self, client: paho.Client, publishes: list[Publish]) -> None:
         generation = self._generation
-        if not self._admit(generation, len(message.payload), again=message.qos > 0):
+        taken = self._admit(generation, publishes)
+        if not taken:
             return
-        try:
-            topic = message.topic
-        except UnicodeDecodeError as exc:
-            topic = exc.object.decode(errors="replace")
-        # What is retained there may be our own word of before.
-        if topic == self._presence.topic and not message.retain:
-            answer = self._presence.contradict(bytes(message.payload))
-            if answer is not None:
-                self._tell_state(client, answer)
-        self._report(
-            Message(
-                generation=generation,
-                message_id=message.mid,
-                qos=message.qos,
-                topic=topic,
-                payload=bytes(message.payload),
-                # The gate counts payloads only, so nothing else of a sender's choosing may be kept.
-                properties=tuple(p for p in getattr(message.properties, "UserProperty", ()) if p[0] in _STAMP),
-                received_at_ms=_now_ms(),
-            )
-        )
+        for message in taken:
+            # What is retained there may be our own word of before.
+            if message.topic == self._presence_topic and not message.is_retained:
+                answer = self._presence.contradict(message.payload)
+                if answer is not None:
+                    self._tell_state(client, answer)
+        self._report(Arrival(generation, _now_ms(), deque(taken)))
 
 
 def _now_ms() -> int:

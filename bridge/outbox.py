@@ -7,18 +7,17 @@ sent again in the order of receipt. One thread only calls this; answers come to 
 from __future__ import annotations
 
 import logging
+import math
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from bridge.errors import BridgeError, KafkaNotReady
-from bridge.producer import Meaning, RecordTooLarge, meaning
+from bridge.producer import RecordTooLarge, is_fatal
 from bridge.triage import refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from bridge.acks import Slot
     from bridge.triage import Letter
 
@@ -33,40 +32,56 @@ _BACKOFF_MAX_S: Final = 5.0
 class Sender(Protocol):
     """What the outbox needs of a producer."""
 
-    def send(self, letter: Letter, done: Callable[[BaseException | None], None]) -> Exception | None:
-        """Send; `done` hears of success (None) or the error, unless an error is the result."""
+    def send(self, number: int, letter: Letter) -> Exception | None:
+        """Take a letter; what becomes of it is reported by this number, unless an error is the result."""
+
+    def flush(self) -> Exception | None:
+        """Let nothing wait for company any longer."""
 
     def close(self, timeout_s: float) -> None:
         """Finish or drop what waits."""
 
 
-@dataclass(slots=True, eq=False)
 class Shipment:
-    """A letter on its way; `slot` is None at QoS 0, where nobody waits for an acknowledgement."""
+    """A letter on its way; `slot` is None at QoS 0, where nobody waits for an acknowledgement.
 
-    letter: Letter
-    size_bytes: int
-    slot: Slot | None
-    number: int = 0
-    sent_at: float = 0.0  # monotonic seconds, of the last attempt
+    `size_bytes` is that of the message; `sent_at` monotonic seconds, of the last attempt.
+    """
+
+    __slots__ = ("letter", "number", "sent_at", "size_bytes", "slot")
+
+    def __init__(self, letter: Letter, size_bytes: int, slot: Slot | None) -> None:
+        self.letter = letter
+        self.size_bytes = size_bytes
+        self.slot = slot
+        self.number = 0
+        self.sent_at = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the producer of some attempt said of a shipment; `error` None: Kafka has it."""
+class Answer(NamedTuple):
+    """What the producer of some attempt said of shipments; `error` None: Kafka has them."""
 
-    number: int
     attempt: int
+    numbers: list[int]
     error: BaseException | None
+
+
+Report = Callable[[list[int], "BaseException | None"], None]
 
 
 class Outbox:
     """Shipments in order of receipt, and the producer that carries them."""
 
     def __init__(
-        self, open_sender: Callable[[], Sender], report: Callable[[Answer], None], delivery_timeout_s: float
+        self,
+        open_sender: Callable[[Report], Sender],
+        report: Callable[[Answer], None],
+        delivery_timeout_s: float,
+        linger_s: float,
     ) -> None:
         self._open_sender = open_sender
+        self._linger_s = linger_s
+        self.flush_at = math.inf  # monotonic seconds
         self._report = report
         self._stall_s = delivery_timeout_s + _STALL_MARGIN_S
         self._sender: Sender | None = None
@@ -100,21 +115,27 @@ class Outbox:
         self.bytes += len(shipment.letter.value)
         self._send(shipment)
 
-    def settle(self, answer: Answer) -> Shipment | None:
-        """The shipment that is safe in Kafka by this answer, None where none is.
+    def flush(self) -> None:
+        """Let nothing wait for company any longer; to be called at `flush_at`."""
+        self.flush_at = math.inf
+        if self._sender is not None and (error := self._sender.flush()) is not None:
+            self._failed(error)
+
+    def settle(self, answer: Answer) -> list[Shipment]:
+        """The shipments that are safe in Kafka by this answer.
 
         Raises BridgeError when the answer leaves nothing to try.
         """
-        shipment = self._waiting.get(answer.number)
-        if shipment is None:
-            return None
-        if answer.error is None:
+        shipments = [self._waiting[number] for number in answer.numbers if number in self._waiting]
+        if answer.error is not None:
+            if shipments and answer.attempt == self._attempt:
+                self._failed(answer.error)
+            return []
+        for shipment in shipments:
             self._drop(shipment)
+        if shipments:
             self._heard()
-            return shipment
-        if answer.attempt == self._attempt:
-            self._failed(shipment, answer.error)
-        return None
+        return shipments
 
     def tick(self) -> None:
         """Notice silence, and open a producer when there is none and it is time."""
@@ -138,29 +159,32 @@ class Outbox:
         self.bytes -= len(shipment.letter.value)
 
     def _send(self, shipment: Shipment) -> None:
-        shipment.sent_at = time.monotonic()
+        shipment.sent_at = now = time.monotonic()
         if self._sender is None:
             return
-        error = self._sender.send(shipment.letter, partial(self._answered, shipment.number, self._attempt))
-        if error is not None:
-            self._failed(shipment, error)
+        error = self._sender.send(shipment.number, shipment.letter)
+        if error is None:
+            self.flush_at = min(self.flush_at, now + self._linger_s)
+        elif isinstance(error, RecordTooLarge):
+            self._refused(shipment, str(error))
+        else:
+            self._failed(error)
 
-    def _answered(self, number: int, attempt: int, error: BaseException | None) -> None:
-        self._report(Answer(number, attempt, error))
+    def _answered(self, attempt: int, numbers: list[int], error: BaseException | None) -> None:
+        self._report(Answer(attempt, numbers, error))
 
-    def _failed(self, shipment: Shipment, error: BaseException) -> None:
-        what = str(error) if isinstance(error, RecordTooLarge) else f"{type(error).__name__}: {error}"
-        match meaning(error):
-            case Meaning.FATAL:
-                raise BridgeError(f"Kafka: {what}")
-            case Meaning.REFUSED if shipment.letter.is_dead and not shipment.letter.value:
-                raise BridgeError(f"Kafka: the dead-letter topic refuses a record without payload: {what}")
-            case Meaning.REFUSED:
-                self._drop(shipment)
-                shipment.letter = refused(shipment.letter, what)
-                self.ship(shipment)
-            case Meaning.AGAIN:
-                self._give_up(what)
+    def _refused(self, shipment: Shipment, why: str) -> None:
+        if shipment.letter.is_dead and not shipment.letter.value:
+            raise BridgeError(f"Kafka: the dead-letter topic refuses a record without payload: {why}")
+        self._drop(shipment)
+        shipment.letter = refused(shipment.letter, why)
+        self.ship(shipment)
+
+    def _failed(self, error: BaseException) -> None:
+        what = f"{type(error).__name__}: {error}"
+        if is_fatal(error):
+            raise BridgeError(f"Kafka: {what}")
+        self._give_up(what)
 
     def _give_up(self, why: str) -> None:
         self._fell_silent(why)
@@ -169,13 +193,14 @@ class Outbox:
         self._put_off()
 
     def _open(self) -> None:
+        attempt = self._attempt + 1
         try:
-            self._sender = self._open_sender()
+            self._sender = self._open_sender(partial(self._answered, attempt))
         except KafkaNotReady as exc:
             self._fell_silent(str(exc))
             self._put_off()
             return
-        self._attempt += 1
+        self._attempt = attempt
         logger.info("Kafka: connected")
         if self._waiting:
             logger.info("Kafka: sending %d messages again", len(self._waiting))
@@ -183,6 +208,7 @@ class Outbox:
             self._heard()
         for shipment in list(self._waiting.values()):
             self._send(shipment)
+        self.flush()
 
     def _put_off(self) -> None:
         self._open_at = time.monotonic() + self._backoff_s

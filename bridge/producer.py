@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import gc
-from enum import Enum
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final
 
 import kafka.errors as kafka_errors
-from kafka import KafkaProducer
+from kafka import KafkaProducer, TopicPartition
+from kafka.partitioner.default import murmur2
 
 from bridge.cluster import MAX_REQUEST_TIMEOUT_S, connection_options, record_limits
 from bridge.errors import BridgeError, KafkaNotReady
+from bridge.handover import hand_over, never_split, wake
+from bridge.records import BATCH_OVERHEAD_BYTES, RECORD_OVERHEAD_BYTES, RecordBatch, packed_headers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from bridge.config import KafkaConfig
     from bridge.triage import Letter
@@ -21,22 +24,11 @@ if TYPE_CHECKING:
 _METADATA_TIMEOUT_S: Final = 3
 _BATCH_BYTES: Final = 256 * 1024
 # Room beside the payload for key, headers and the batch's own fields: an MQTT topic may have 64 KiB, twice in a record.
-RECORD_OVERHEAD_BYTES: Final = 192 * 1024
-# What a batch of one record has beside its key, value and headers, and what lz4 adds where it can save nothing.
-_FRAME_BYTES: Final = 1024
-_LZ4_EXPANSION: Final = 255
+_ROOM_FOR_NAMES_BYTES: Final = 192 * 1024
 
 
 class RecordTooLarge(Exception):  # noqa: N818 - the record's state; named as Kafka names it
     """A record that its topic does not take, found before it was given to the producer."""
-
-
-class Meaning(Enum):
-    """What an error of a send asks of us."""
-
-    REFUSED = "the record is at fault: set it aside"
-    AGAIN = "send again, by a new producer"
-    FATAL = "nobody but the operator can mend it"
 
 
 _FATAL: Final = (
@@ -56,37 +48,66 @@ _FATAL: Final = (
 )
 
 
-def meaning(error: BaseException) -> Meaning:
-    """What to do about a failed send.
+def is_fatal(error: BaseException) -> bool:
+    """Whether nobody but the operator can mend what a failed send says; else it is worth a new producer.
 
     Time-outs, a lost leader, and all that idempotence can stumble over (an epoch bump fails what was in flight, a
-    broker that forgot our producer id) mean AGAIN: the record may then be there twice, which the database's key drops.
-    So does the broker's own "too large": kafka-python fails every record in flight with it, the innocent too. It can
-    come only when a topic's limit was lowered, and the new producer knows the new limit.
+    broker that forgot our producer id) are no more than that: the record may then be there twice, which the database's
+    key drops. So is the broker's own "too large", of a whole batch, the innocent in it too: it can come only when a
+    topic's limit was lowered, and the new producer knows the new limit.
     """
-    if isinstance(error, RecordTooLarge):
-        return Meaning.REFUSED
-    return Meaning.FATAL if isinstance(error, _FATAL) else Meaning.AGAIN
+    return isinstance(error, _FATAL)
+
+
+class Batch:
+    """Records of one partition that wait for company; `numbers` are the caller's for them."""
+
+    __slots__ = ("numbers", "records")
+
+    def __init__(self) -> None:
+        self.records = RecordBatch()
+        self.numbers: list[int] = []
+
+
+class Lane:
+    """A topic: its partitions, and the largest batch that it takes."""
+
+    __slots__ = ("max_bytes", "places")
+
+    def __init__(self, topic: str, partitions: Iterable[int], max_bytes: int) -> None:
+        self.places = [TopicPartition(topic, number) for number in sorted(partitions)]
+        self.max_bytes = max_bytes
+
+    def place(self, key: bytes) -> TopicPartition:
+        """The partition of a key: where Kafka's own clients put it, too."""
+        return self.places[_hash(key) % len(self.places)]
+
+
+@lru_cache(maxsize=16_384)
+def _hash(key: bytes) -> int:
+    return int(murmur2(key)) & 0x7FFFFFFF
 
 
 class Producer:
-    """An idempotent producer to existing topics.
+    """An idempotent producer to existing topics, with the partitions that they have when it is opened.
 
     Opening blocks for some seconds at most; raises KafkaNotReady where another try may help, else BridgeError.
+    `done(numbers, error)` hears in another thread what became of the letters of these numbers; None: Kafka has them.
     """
 
-    def __init__(self, config: KafkaConfig, max_payload_bytes: int) -> None:
-        self._topics = config.topics
-        wanted_bytes = max_payload_bytes + RECORD_OVERHEAD_BYTES
+    def __init__(
+        self, config: KafkaConfig, max_payload_bytes: int, done: Callable[[list[int], BaseException | None], None]
+    ) -> None:
+        self._done = done
+        self._waiting: dict[TopicPartition, Batch] = {}
+        wanted_bytes = max_payload_bytes + _ROOM_FOR_NAMES_BYTES
         try:
             self._producer = KafkaProducer(
                 **connection_options(config),
                 enable_idempotence=True,
                 acks="all",
-                compression_type="lz4",
-                linger_ms=config.linger_ms,
-                batch_size=_BATCH_BYTES,
-                # `send` knows each topic's own limit.
+                # A batch is full when it is handed over, and `send` knows each topic's own limit.
+                linger_ms=0,
                 max_request_size=max(wanted_bytes, 2 * _BATCH_BYTES),
                 max_block_ms=_METADATA_TIMEOUT_S * 1000,
                 delivery_timeout_ms=int(config.delivery_timeout_s * 1000),
@@ -98,9 +119,12 @@ class Producer:
             gc.collect()
             raise _translated(exc, ", ".join(config.bootstrap_servers)) from exc
         try:
-            self._limits = record_limits(config, wanted_bytes)
-            for topic in self._limits:
-                self._producer.partitions_for(topic)  # so that no send has to wait for it
+            never_split(self._producer)
+            limits = record_limits(config, wanted_bytes)
+            self._payloads, self._dead_letters = (
+                Lane(topic, self._producer.partitions_for(topic), limits[topic])
+                for topic in (config.topics.payloads, config.topics.dead_letters)
+            )
         except kafka_errors.KafkaError as exc:
             self.close(0)
             raise _translated(exc, "its topics") from exc
@@ -108,22 +132,38 @@ class Producer:
             self.close(0)
             raise
 
-    def send(self, letter: Letter, done: Callable[[BaseException | None], None]) -> Exception | None:
-        """Send a letter; `done` hears in another thread of success (None) or the error.
+    def send(self, number: int, letter: Letter) -> Exception | None:
+        """Take a letter; it waits for company until its batch is full, or for `flush`.
 
-        An error that is found at once is the result, and `done` hears nothing.
+        An error that is found at once is the result, and `done` hears nothing of it.
         """
-        topic = self._topics.dead_letters if letter.is_dead else self._topics.payloads
-        headers = letter.headers.to_kafka()
-        size = len(letter.key) + len(letter.value) + sum(len(name) + len(value) for name, value in headers)
-        if size + _FRAME_BYTES + size // _LZ4_EXPANSION > self._limits[topic]:
-            return RecordTooLarge(f"topic {topic} takes records of {self._limits[topic]} bytes")
+        lane = self._payloads if letter.reason is None else self._dead_letters
+        key, value, headers = letter.route.key, letter.value, packed_headers(letter)
+        size = len(key) + len(value) + len(headers) + RECORD_OVERHEAD_BYTES
+        if size + BATCH_OVERHEAD_BYTES > lane.max_bytes:
+            return RecordTooLarge(f"topic {lane.places[0].topic} takes records of {lane.max_bytes} bytes")
+        place = lane.place(key)
+        batch = self._waiting.get(place)
+        if batch is not None and batch.records.size_bytes + size > min(lane.max_bytes, _BATCH_BYTES):
+            if (error := self.flush()) is not None:
+                return error
+            batch = None
+        if batch is None:
+            batch = self._waiting[place] = Batch()
+        batch.records.append(key, value, headers)
+        batch.numbers.append(number)
+        return None
+
+    def flush(self) -> Exception | None:
+        """Send what waits; an error says that this producer sends no more."""
+        waiting, self._waiting = self._waiting, {}
         try:
-            future = self._producer.send(topic, letter.value, letter.key, headers)
-        except (kafka_errors.KafkaError, ValueError) as exc:  # ValueError: the topic has gone meanwhile
+            for place, batch in waiting.items():
+                hand_over(self._producer, place, batch.records, partial(self._done, batch.numbers))
+            if waiting:
+                wake(self._producer)
+        except (kafka_errors.IllegalStateError, OSError) as exc:  # it is closed
             return exc
-        future.add_callback(lambda _metadata: done(None))
-        future.add_errback(done)
         return None
 
     def close(self, timeout_s: float) -> None:
@@ -140,6 +180,6 @@ class Producer:
 
 def _translated(error: Exception, what: str) -> BridgeError:
     name = type(error).__name__
-    if isinstance(error, ValueError) or meaning(error) is Meaning.FATAL:
+    if isinstance(error, ValueError) or is_fatal(error):
         return BridgeError(f"Kafka: {what}: {name}: {error}")
     return KafkaNotReady(f"{what} cannot be reached ({name})")

@@ -24,7 +24,7 @@ def test_acknowledges_the_longest_confirmed_prefix_of_the_current_connection_onl
             count = sum(slot.generation == generation for slot in slots)
             slots.append(order.receive(generation, count + 1))
         elif isinstance(step, int) and step < len(slots):
-            released = order.complete(slots[step])
+            released = order.complete([slots[step]])
             confirmed.add(step)
             acknowledged.setdefault(slots[step].generation, []).extend(released)
             newest = max(slot.generation for slot in slots)
@@ -40,12 +40,19 @@ def test_a_confirmation_from_a_lost_connection_does_not_acknowledge_its_namesake
     order = AckOrder()
     old = order.receive(1, 7)
     new = order.receive(2, 7)
-    assert order.complete(old) == []
-    assert order.complete(new) == [7]
+    assert order.complete([old]) == []
+    assert order.complete([new]) == [7]
 
 
 def test_confirming_twice_acknowledges_once() -> None:
     order = AckOrder()
     slot = order.receive(1, 1)
-    assert order.complete(slot) == [1]
-    assert order.complete(slot) == []
+    assert order.complete([slot]) == [1]
+    assert order.complete([slot]) == []
+
+
+def test_many_at_once_are_released_in_order_of_receipt_whatever_order_they_come_in() -> None:
+    order = AckOrder()
+    slots = [order.receive(1, message_id) for message_id in range(1, 6)]
+    assert order.complete([slots[3], slots[1]]) == []
+    assert order.complete([slots[2], slots[0]]) == [1, 2, 3, 4]

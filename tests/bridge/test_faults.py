@@ -10,9 +10,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from bridge.config import MqttConfig
-from bridge.mqtt import MqttLink
+from bridge.mqtt import Arrival, MqttLink
 from bridge.presence import Presence
-from bridge.triage import Message
 from contract.delivery import BatchId, BatchStamp
 from stack import Kafka, Mosquitto, free_port
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bridge.errors import BridgeError
+    from bridge.packets import Publish
     from tests.bridge.conftest import Record, World
 
     NewWorld = Callable[[Mosquitto, Kafka], World]
@@ -121,19 +121,27 @@ class Catcher:
     """An MqttLink by itself, and what it has caught."""
 
     def __init__(self, port: int, group: str = "stale") -> None:
-        self.messages: list[Message] = []
+        self.arrivals: list[Arrival] = []
         config = MqttConfig(host="127.0.0.1", port=port, client_id=f"catcher-{group}")
         self.link = MqttLink(
-            config, [group], [], Presence(f"catcher-{group}", 0), lambda *_args, **_more: True, self._report
+            config, [group], [], Presence(f"catcher-{group}", 0), lambda _generation, offered: offered, self._report
         )
         self.link.start(100)
 
-    def _report(self, event: Message | BridgeError) -> None:
-        assert isinstance(event, Message)
-        self.messages.append(event)
+    def _report(self, event: Arrival | BridgeError) -> None:
+        assert isinstance(event, Arrival)
+        self.arrivals.append(event)
 
-    def of(self, generation: int) -> list[Message]:
-        return [message for message in self.messages if message.generation == generation]
+    @property
+    def messages(self) -> list[Publish]:
+        return [message for arrival in self.arrivals for message in arrival.messages]
+
+    @property
+    def generations(self) -> set[int]:
+        return {arrival.generation for arrival in self.arrivals}
+
+    def of(self, generation: int) -> list[Publish]:
+        return [message for a in self.arrivals if a.generation == generation for message in a.messages]
 
 
 def test_an_acknowledgement_from_before_a_lost_session_acknowledges_nothing(
@@ -148,11 +156,11 @@ def test_an_acknowledgement_from_before_a_lost_session_acknowledges_nothing(
         for batch_no in range(1, 6):
             node.data(batch_no)
         assert until(lambda: len(catcher.messages) == 5)
-        old = list(catcher.messages)
+        old, old_generation = catcher.messages, max(catcher.generations)
         mosquitto.kill()
         mosquitto.wipe()
         mosquitto.start()
-        assert until(lambda: catcher.link.connected and catcher.link.generation > old[0].generation)
+        assert until(lambda: catcher.link.connected and catcher.link.generation > old_generation)
         assert until(node.client.is_connected)
         node.flush()
         for batch_no in range(6, 11):
@@ -160,11 +168,11 @@ def test_an_acknowledgement_from_before_a_lost_session_acknowledges_nothing(
         assert until(
             lambda: {m.payload for m in catcher.of(catcher.link.generation)} >= {b"6", b"7", b"8", b"9", b"10"}
         )
-        new = catcher.of(catcher.link.generation)
+        new, generation = catcher.of(catcher.link.generation), catcher.link.generation
         assert {m.message_id for m in old} & {m.message_id for m in new}, "the broker counts its ids anew"
 
-        catcher.link.acknowledge(old[0].generation, [m.message_id for m in old])
-        catcher.link.acknowledge(new[0].generation, [new[0].message_id])
+        catcher.link.acknowledge(old_generation, [m.message_id for m in old])
+        catcher.link.acknowledge(generation, [new[0].message_id])
         catcher.link.stop(5)
         again = Catcher(mosquitto.port)
         assert until(lambda: len(again.messages) >= len(new) - 1)
@@ -185,8 +193,8 @@ def test_properties_that_paho_would_end_the_connection_over_are_read_or_left_out
         properties.UserProperty = pairs
         node.client.publish(topic, b"%d" % number, qos=1, properties=properties)
     assert until(lambda: len(catcher.messages) == 3)
-    assert [(m.payload, len(m.properties)) for m in catcher.messages] == [(b"0", 1), (b"1", 0), (b"2", 3)]
-    assert {m.generation for m in catcher.messages} == {catcher.link.generation}, "on one connection"
+    assert [(m.payload, len(m.user_properties)) for m in catcher.messages] == [(b"0", 1), (b"1", 0), (b"2", 3)]
+    assert catcher.generations == {catcher.link.generation}, "on one connection"
     catcher.link.acknowledge(catcher.link.generation, [m.message_id for m in catcher.messages])
     catcher.link.stop(5)
 

@@ -1,20 +1,31 @@
 from __future__ import annotations
 
+import random
 import zlib
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from bridge.cluster import topic_settings
 from bridge.config import BridgeConfig, KafkaConfig, TopicsConfig
 from bridge.flow import Bridge
-from bridge.triage import Message
+from bridge.mqtt import Arrival
+from bridge.packets import PUBLISH, Publish
 from contract import sparkplug_b_pb2 as pb
 from contract.compression import COMPRESSED
 from contract.delivery import BatchId, BatchStamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from bridge.triage import Letter
+
+
+def publish(topic: str, payload: bytes, properties: bytes = b"", message_id: int = 0) -> Publish:
+    size_bytes = len(topic) + len(properties) + len(payload)
+    return Publish(PUBLISH | (2 if message_id else 0), topic.encode(), message_id, properties, payload, size_bytes)
+
+
+def arrive(bridge: Bridge, *messages: Publish) -> None:
+    assert bridge._gate.admit(1, messages) == [*messages]
+    bridge._events.put(Arrival(1, 1, deque(messages)))
 
 
 class FakeLink:
@@ -45,10 +56,9 @@ def test_after_too_much_at_once_the_room_is_narrow_for_a_while_only() -> None:
     bridge = Bridge(BridgeConfig.model_validate({"mqtt": mqtt, "kafka": kafka}))
     link: Any = FakeLink()
     bridge._link = link
-    huge = bridge._config.limits.max_in_flight_bytes
-    assert bridge._gate.admit(1, huge, again=True)
-    assert not bridge._gate.admit(1, huge, again=True)
-    bridge._gate.release(huge)
+    huge = publish("t", bytes(bridge._config.limits.max_in_flight_bytes), message_id=1)
+    assert bridge._gate.admit(1, [huge, huge]) == [huge]
+    bridge._gate.release(1, huge.size_bytes, again=True)
     for now_s in (0.0, 1.0, 59.0):
         bridge._fit_room(now_s)
     assert link.started == [1]
@@ -61,10 +71,17 @@ class SlowSender:
     """Answers nothing until it is asked to."""
 
     def __init__(self) -> None:
-        self.unanswered: list[Callable[[None], None]] = []
+        self.unanswered: list[int] = []
 
-    def send(self, _letter: Letter, done: Callable[[None], None]) -> None:
-        self.unanswered.append(done)
+    def send(self, number: int, _letter: Letter) -> None:
+        self.unanswered.append(number)
+
+    def flush(self) -> None:
+        pass
+
+    def answer(self, bridge: Bridge, count: int) -> None:
+        numbers, self.unanswered = self.unanswered[:count], self.unanswered[count:]
+        bridge._outbox._answered(0, numbers, None)
 
     def close(self, _timeout_s: float) -> None:
         pass
@@ -77,15 +94,15 @@ def test_small_payloads_that_hold_large_ones_are_unpacked_a_few_at_a_time() -> N
     sender: Any = SlowSender()
     link: Any = FakeLink()
     bridge._outbox._sender, bridge._link = sender, link
-    large = pb.Payload(body=bytes(1_000_000)).SerializeToString()
+    # Random, or a hundred times as much is in it as may be.
+    large = pb.Payload(body=random.Random(1).randbytes(20_000) * 50).SerializeToString()
     packed = pb.Payload(uuid=COMPRESSED, body=zlib.compress(large)).SerializeToString()
-    for _ in range(50):
-        assert bridge._gate.admit(1, len(packed), again=False)
-        bridge._events.put(Message(1, 1, 0, "spBv1.0/g/NBIRTH/n", packed, (), 1))
+    for _ in range(10):
+        arrive(bridge, *[publish("spBv1.0/g/NBIRTH/n", packed)] * 5)
     while bridge._counts.produced < 50:
         bridge._work(0.01)
         assert 0 < bridge._outbox.bytes <= (5 << 20)
-        sender.unanswered.pop(0)(None)
+        sender.answer(bridge, 1)
         bridge._work(0.01)
     assert bridge._gate.messages == bridge._outbox.bytes == 0
 
@@ -103,13 +120,17 @@ def test_a_node_that_no_birth_explains_keeps_nobodys_acknowledgement_back() -> N
     link: Any = FakeLink()
     bridge._outbox._sender, bridge._link = sender, link
     unexplained = pb.Payload(metrics=[pb.Metric(alias=1, double_value=1.0)]).SerializeToString()
-    stamp = tuple(BatchStamp(BatchId(1, 1), 1).to_properties())
-    for message_id, (node, body, properties) in enumerate([("foreign", unexplained, ()), ("ours", b"1", stamp)], 1):
-        assert bridge._gate.admit(1, len(body), again=True)
-        bridge._events.put(Message(1, message_id, 1, f"spBv1.0/g/NDATA/{node}", body, properties, 1))
+    stamp = b"".join(
+        b"\x26" + b"".join(len(text).to_bytes(2) + text.encode() for text in pair)
+        for pair in BatchStamp(BatchId(1, 1), 1).to_properties()
+    )
+    arrive(
+        bridge,
+        publish("spBv1.0/g/NDATA/foreign", unexplained, message_id=1),
+        publish("spBv1.0/g/NDATA/ours", b"1", stamp, message_id=2),
+    )
     bridge._work(0.01)
     assert (bridge._foreign.health()["held"], link.acknowledged, len(sender.unanswered)) == (1, [], 2)
-    for done in sender.unanswered:
-        done(None)
+    sender.answer(bridge, 2)
     bridge._work(0.01)
     assert (bridge._foreign.health()["held"], link.acknowledged, bridge._gate.messages) == (1, [1, 2], 0)

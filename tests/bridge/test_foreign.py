@@ -14,8 +14,9 @@ from bridge.acks import Slot
 from bridge.config import HostConfig, LimitsConfig
 from bridge.foreign import ForeignNodes
 from bridge.outbox import Shipment
-from bridge.parcel import HELD_COPY
-from bridge.triage import Message, triage
+from bridge.packets import PUBLISH, Publish
+from bridge.parcel import HELD_COPY, opened
+from bridge.triage import triage
 from contract import sparkplug_b_pb2 as pb
 from contract.sparkplug import decode
 
@@ -61,8 +62,9 @@ class Nodes:
 
     def send(self, topic: str, encoded: bytes, node: str = "n", qos: int = 0) -> Nodes:
         kind, _, device = topic.partition("/")
-        full = "/".join(filter(None, ["spBv1.0", "g", kind, node, device]))
-        letter = triage(Message(self.generation, 1, qos, full, encoded, (), 1), self.limits.max_payload_bytes)
+        full = "/".join(filter(None, ["spBv1.0", "g", kind, node, device])).encode()
+        message = Publish(PUBLISH | qos << 1, full, 1, b"", encoded, len(full + encoded))
+        letter = triage(message, 1, self.limits.max_payload_bytes)
         assert letter is not None
         shipment = Shipment(letter, len(encoded), Slot(self.generation, 1) if qos else None)
         self._note(self.nodes.take(("g", node), shipment, self.generation, self.now_s))
@@ -276,7 +278,15 @@ def test_a_copy_of_what_is_held_at_qos_1_is_acknowledged_in_its_place() -> None:
 
 def test_data_of_too_many_metrics_is_set_aside_at_once() -> None:
     nodes = Nodes(limits=LimitsConfig(max_metrics_per_node=3)).send("NDATA", payload(*[valued(1, 1)] * 4))
-    assert nodes.log == ["dead: 4 metrics: allowed are at most 3"]
+    assert nodes.log == ["dead: more than the 3 metrics that are allowed"]
+
+
+def test_of_a_birth_of_half_a_million_metrics_only_so_many_are_looked_at() -> None:
+    limits = LimitsConfig(max_metrics_per_node=3)
+    found = opened(payload(bd_seq(7), *[told("a", 1)] * 50, seq=9), limits)
+    assert found is not None
+    assert (len(found.metrics), found.seq) == (4, 9)
+    assert opened(b"\xff", limits) is None
 
 
 def test_what_is_held_of_a_node_is_bounded() -> None:

@@ -4,14 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.marks import MAX_EPOCHS, MAX_INTERVALS, Durable, DurableMarks
-from contract.delivery import BatchId, BatchStamp, DurableMark
+from bridge.stamp import Stamp
+from contract.delivery import DurableMark
 
 NODE = ("plant", "edge-1")
 BATCHES = st.integers(1, 40)
 
 
-def stamp(batch_no: int, oldest: int = 1, epoch: int = 1) -> BatchStamp:
-    return BatchStamp(BatchId(epoch, batch_no), oldest)
+def stamp(batch_no: int, oldest: int = 1, epoch: int = 1) -> Stamp:
+    return Stamp(epoch, batch_no, oldest)
 
 
 def highest_without_holes(batches: set[int], base: int) -> int:

@@ -10,23 +10,33 @@ import pytest
 from bridge.errors import BridgeError, KafkaNotReady
 from bridge.outbox import Answer, Outbox, Shipment
 from bridge.producer import RecordTooLarge
-from bridge.triage import Letter
-from contract.records import RecordHeaders
+from bridge.triage import Letter, Route
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from bridge.outbox import Report
 
     Done = Callable[[BaseException | None], None]
 
 
 class ObedientSender:
-    def __init__(self) -> None:
+    def __init__(self, report: Report) -> None:
+        self._report = report
         self.sent: list[tuple[Letter, Done]] = []
         self.closed = False
+        self.flushed = 0
         self.at_once: Exception | None = None
 
-    def send(self, letter: Letter, done: Done) -> Exception | None:
-        self.sent.append((letter, done))
+    def send(self, number: int, letter: Letter) -> Exception | None:
+        self.sent.append((letter, lambda error: self._report([number], error)))
+        return self.at_once
+
+    def answer_all(self, numbers: list[int], error: BaseException | None) -> None:
+        self._report(numbers, error)
+
+    def flush(self) -> Exception | None:
+        self.flushed += 1
         return self.at_once
 
     def close(self, timeout_s: float) -> None:
@@ -47,22 +57,22 @@ class Bench:
         self.senders: list[ObedientSender] = []
         self.kafka_there = True
         self.answers: list[Answer] = []
-        self.outbox = Outbox(self._open, self.answers.append, delivery_timeout_s=30)
+        self.outbox = Outbox(self._open, self.answers.append, delivery_timeout_s=30, linger_s=0.005)
 
-    def _open(self) -> ObedientSender:
+    def _open(self, report: Report) -> ObedientSender:
         if not self.kafka_there:
             raise KafkaNotReady("nobody there")
-        self.senders.append(ObedientSender())
+        self.senders.append(ObedientSender(report))
         return self.senders[-1]
 
     def ship(self, *values: bytes) -> None:
         for value in values:
-            self.outbox.ship(Shipment(Letter(b"g/n", value, RecordHeaders("t", 1)), len(value), None))
+            self.outbox.ship(Shipment(Letter(Route("t", b"t", b"g/n"), value, 1), len(value), None))
 
     def settle(self) -> list[bytes]:
         settled = [self.outbox.settle(answer) for answer in self.answers]
         self.answers.clear()
-        return [shipment.letter.value for shipment in settled if shipment]
+        return [shipment.letter.value for shipments in settled for shipment in shipments]
 
 
 @pytest.fixture
@@ -108,6 +118,33 @@ def test_a_failure_sends_all_that_is_unconfirmed_again_in_order(bench: Bench, er
         done(None)
     assert bench.settle() == [b"1", b"3", b"4"]
     assert bench.outbox.connected
+
+
+def test_one_answer_settles_a_whole_batch_and_what_left_before_is_not_settled_twice(bench: Bench) -> None:
+    bench.ship(b"1", b"2", b"3")
+    bench.senders[0].sent[1][1](None)
+    bench.senders[0].answer_all([1, 2, 3], None)
+    assert bench.settle() == [b"2", b"1", b"3"]
+    assert len(bench.outbox) == bench.outbox.bytes == 0
+
+
+def test_what_waits_for_company_is_sent_in_time_and_a_failure_of_that_is_a_failed_send(bench: Bench) -> None:
+    assert bench.outbox.flush_at > 1e9
+    bench.ship(b"1")
+    bench.now += 0.001
+    bench.ship(b"2")
+    assert bench.outbox.flush_at == pytest.approx(1000.005), "as long as the oldest may wait"
+    before = bench.senders[0].flushed
+    bench.outbox.flush()
+    assert (bench.senders[0].flushed, bench.outbox.flush_at > 1e9) == (before + 1, True)
+    bench.ship(b"3")
+    bench.senders[0].at_once = kafka_errors.IllegalStateError("closed")
+    bench.outbox.flush()
+    assert bench.senders[0].closed
+    bench.now += 1
+    bench.outbox.tick()
+    assert bench.senders[1].values == [b"1", b"2", b"3"]
+    assert bench.senders[1].flushed == 1, "what is sent again waits for nothing"
 
 
 def test_a_late_success_of_the_old_producer_counts_and_its_late_failure_does_not(bench: Bench) -> None:

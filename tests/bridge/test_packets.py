@@ -14,8 +14,10 @@ from bridge.packets import (
     MAX_PROPERTY_BYTES,
     PUBLISH,
     MalformedError,
+    Publish,
     packet_bounds,
     pubacks,
+    read_packets,
     read_publish,
     read_user_properties,
 )
@@ -69,7 +71,10 @@ def test_a_publish_is_read_as_paho_reads_it(
 ) -> None:
     header = PUBLISH | qos << 1
     body = publish_of(topic, message_id, properties_of(pairs, others), payload, qos)
-    ours, theirs = read_publish(header, body), _packet.decode_publish(header, body, MQTTProtocolVersion.MQTTv5)
+    ours, theirs = (
+        read_publish(header, body, 0, len(body)),
+        _packet.decode_publish(header, body, MQTTProtocolVersion.MQTTv5),
+    )
     assert (ours.topic, ours.message_id, ours.payload, ours.qos) == (
         theirs.topic,
         theirs.mid,
@@ -100,11 +105,40 @@ def length_of(size: int) -> bytes:
     return bytes([*digits, size])
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from([PUBLISH, PUBLISH | 2, PUBLISH | 4, 0x90]), st.binary(max_size=200))), st.data()
+)
+def test_many_packets_are_read_at_once_up_to_the_first_that_is_not_whole(
+    packets: list[tuple[int, bytes]], data: st.DataObject
+) -> None:
+    bodies = [(h, publish_of("t", 7, b"\0", b, h & 2) if h <= PUBLISH | 2 else b) for h, b in packets]
+    whole = [bytes([header]) + length_of(len(body)) + body for header, body in bodies]
+    sent = b"".join(whole)
+    cut = data.draw(st.integers(0, len(sent)))
+    found, end = read_packets(sent[:cut])
+    assert sent[:end] == b"".join(whole[: len(found)])
+    assert len(found) == len(whole) or cut < end + len(whole[len(found)]), "all that is whole"
+    for packet, (header, payload), (_, body) in zip(found, packets, bodies, strict=False):
+        assert packet.header == header
+        if isinstance(packet, Publish):
+            assert (packet.payload, packet.size_bytes, packet.qos) == (payload, len(body), header >> 1 & 3)
+        else:
+            assert (packet.body, header) in ((body, PUBLISH | 4), (body, 0x90))
+
+
+def test_a_publish_that_is_longer_than_its_packet_is_none() -> None:
+    body = publish_of("t", 7, b"\0", b"")
+    for short in range(len(body)):
+        following = bytes([PUBLISH, 5]) + bytes(5)
+        with pytest.raises(MalformedError):
+            read_packets(bytes([PUBLISH | 2, short]) + body[:short] + following)
+
+
 @given(st.binary(max_size=60))
 def test_no_bytes_surprise_it(body: bytes) -> None:
     for header in (PUBLISH, PUBLISH | 2):
         try:
-            found = read_publish(header, body)
+            found = read_publish(header, body, 0, len(body))
         except MalformedError:
             continue
         assert len(found.payload) < max(len(body), 1)
@@ -116,7 +150,8 @@ def test_properties_that_are_too_long_or_none_are_left_out_and_the_payload_is_ke
     unknown = bytes([3, 0x7F, 0, 0])
     not_utf8 = bytes([7, 0x26, 0, 1, 0xFF, 0, 1, 0x61])
     for properties in (long, unknown, not_utf8):
-        found = read_publish(PUBLISH | 2, publish_of("t", 7, properties, b"payload"))
+        body = publish_of("t", 7, properties, b"payload")
+        found = read_publish(PUBLISH | 2, body, 0, len(body))
         assert (found.user_properties, found.payload) == ([], b"payload")
 
 
@@ -124,7 +159,7 @@ def test_a_length_of_five_bytes_ends_the_connection() -> None:
     with pytest.raises(MalformedError):
         packet_bounds(bytes([PUBLISH, 0x80, 0x80, 0x80, 0x80, 1]), 0)
     with pytest.raises(MalformedError):
-        read_publish(PUBLISH | 2, bytes([0, 5, 0x61]))
+        read_publish(PUBLISH | 2, bytes([0, 5, 0x61]), 0, 3)
 
 
 def test_pubacks_are_what_paho_would_send() -> None:

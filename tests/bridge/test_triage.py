@@ -6,23 +6,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.triage import DEAD_LETTER_BYTES, Letter, Message, _parse, refused, triage
+from bridge.packets import PUBLISH, Publish
+from bridge.stamp import Stamp
+from bridge.triage import DEAD_LETTER_BYTES, Letter, _route, refused, triage
 from contract.delivery import BatchId, BatchStamp
 from contract.topics import MessageType
 
 LIMIT = 100_000
 STAMP = BatchStamp(BatchId(7, 3), 2)
+READ = Stamp(7, 3, 2)
 
 
 def judged(topic: str, payload: bytes = b"x", properties: list[tuple[str, str]] | None = None) -> Letter | None:
-    return triage(Message(1, 1, 1, topic, payload, tuple(properties or ()), 1_700_000_000_000), LIMIT)
+    name, packed = topic.encode(), b"".join(user_property(*pair) for pair in properties or ())
+    message = Publish(PUBLISH | 2, name, 1, packed, payload, len(name + packed + payload))
+    return triage(message, 1_700_000_000_000, LIMIT)
+
+
+def user_property(*pair: str) -> bytes:
+    return b"\x26" + b"".join(len(text.encode()).to_bytes(2) + text.encode() for text in pair)
 
 
 def reason(letter: Letter | None) -> str:
     assert letter is not None
     assert letter.is_dead
-    assert letter.headers.reason is not None
-    return letter.headers.reason
+    assert letter.reason is not None
+    assert letter.headers.reason == letter.reason
+    return letter.reason
 
 
 def test_data_becomes_a_record_with_its_bytes_key_and_stamp() -> None:
@@ -30,7 +40,7 @@ def test_data_becomes_a_record_with_its_bytes_key_and_stamp() -> None:
     assert letter is not None
     assert not letter.is_dead
     assert (letter.key, letter.value, letter.node) == (b"g/n", b"\x00\xffbytes", ("g", "n"))
-    assert (letter.stamp, letter.headers.batch) == (STAMP, STAMP.batch)
+    assert (letter.stamp, letter.headers.batch, letter.headers.oldest) == (READ, STAMP.batch, STAMP.oldest)
     assert letter.headers.topic == "spBv1.0/g/DDATA/n/d"
     assert letter.headers.received_at_ms == 1_700_000_000_000
 
@@ -64,7 +74,7 @@ def test_a_payload_above_the_limit_is_cut_and_its_stamp_kept() -> None:
     assert reason(letter) == f"payload of {LIMIT + 1} bytes: allowed are at most {LIMIT}"
     assert letter is not None
     assert letter.value == b"y" * DEAD_LETTER_BYTES
-    assert letter.stamp == STAMP
+    assert letter.stamp == READ
 
 
 def test_data_without_a_payload_is_a_dead_letter_and_a_birth_is_not() -> None:
@@ -95,7 +105,7 @@ def test_a_record_that_kafka_refused_becomes_a_dead_letter_and_then_one_without_
     dead = refused(letter, "too large")
     assert reason(dead) == "Kafka refused 90000 bytes: too large"
     assert dead.value == b"z" * DEAD_LETTER_BYTES
-    assert (dead.stamp, dead.key, dead.node, dead.message_type) == (STAMP, b"g/n", ("g", "n"), MessageType.DDATA)
+    assert (dead.stamp, dead.key, dead.node, dead.message_type) == (READ, b"g/n", ("g", "n"), MessageType.DDATA)
     empty = refused(dead, "too large still")
     assert empty.value == b""
     assert "too large still" in reason(empty)
@@ -130,7 +140,7 @@ def test_a_topic_of_any_length_is_a_small_dead_letter() -> None:
 
 
 def test_what_senders_choose_is_not_remembered_in_full() -> None:
-    _parse.cache_clear()
+    _route.cache_clear()
     tracemalloc.start()
     try:
         for number in range(200):
