@@ -22,24 +22,18 @@ Whoever runs a model, on the device or in the cloud, makes its windows by these 
 
 from __future__ import annotations
 
-import json
 import math
-from collections import Counter
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Final, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Self, TypeAlias, get_args
 
-from pydantic import AfterValidator, AwareDatetime, Field, FiniteFloat, model_validator
+from pydantic import AfterValidator, Field, FiniteFloat, model_validator
 
+from contract.card import ModelCard, kind_of, parse_document, unique
 from contract.config import Config, ConfigError, parse_config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
-MANIFEST_FILE: Final = "manifest.json"
-# The Ed25519 signature of the manifest's bytes, which name their files' digests: 64 bytes in base64.
-SIGNATURE_FILE: Final = "manifest.sig"
-MAX_MANIFEST_BYTES: Final = 64 * 1024
-MAX_MODEL_BYTES: Final = 32 << 20
 MAX_INPUTS: Final = 64
 MAX_CELLS: Final = 65_536
 MAX_OUTPUTS: Final = 1024
@@ -50,38 +44,16 @@ ANOMALY: Final = "anomaly"
 CONTRIBUTION: Final = "contribution"
 VERSION: Final = "model/version"
 
-_METRIC_NAME: Final = r"^[^\s/#+][^#+\x00-\x1f\x7f]{0,199}$"
+OfTime: TypeAlias = Literal["day_sin", "day_cos", "week_sin", "week_cos", "year_sin", "year_cos"]
+Transform: TypeAlias = Literal["value", "log", "change", "log_change", "log_ratio", OfTime]
 
-Transform: TypeAlias = Literal[
-    "value",
-    "log",
-    "change",
-    "log_change",
-    "log_ratio",
-    "day_sin",
-    "day_cos",
-    "week_sin",
-    "week_cos",
-    "year_sin",
-    "year_cos",
-]
-Form: TypeAlias = Literal["float32", "float16", "dynamic", "int8"]
-
-_OF_TIME: Final = ("day_sin", "day_cos", "week_sin", "week_cos", "year_sin", "year_cos")
-INPUTS_OF: Final = {
-    "value": 1,
-    "log": 1,
-    "change": 1,
-    "log_change": 1,
-    "log_ratio": 2,
-    **dict.fromkeys(_OF_TIME, 0),
-}
+INPUTS_OF: Final = {"value": 1, "log": 1, "change": 1, "log_change": 1, "log_ratio": 2} | dict.fromkeys(
+    get_args(OfTime), 0
+)
 LOOKING_BACK: Final = frozenset({"change", "log_change"})
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-MetricName = Annotated[str, Field(pattern=_METRIC_NAME)]
+MetricName = Annotated[str, Field(pattern=r"^[^\s/#+][^#+\x00-\x1f\x7f]{0,199}$")]
 Unit = Annotated[str, Field(max_length=32)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 def _rising(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -224,81 +196,6 @@ class AnomalyOutput(Config):
         return self
 
 
-class ModelFile(Config):
-    """One form of the model: all forms have the same inputs and outputs, and serve equally well."""
-
-    form: Form = Field(description="how its weights and sums are held")
-    file: Name = Field(description="name of the file beside the manifest")
-    sha256: Sha256 = Field(description="SHA-256 of the file, in hexadecimal")
-    size_bytes: int = Field(ge=1, le=MAX_MODEL_BYTES, description="bytes of the file")
-    runtime: Literal["tflite", "tensorflow"] = Field(
-        default="tflite", description="what runs it: TFLite's built-in operators alone, or TensorFlow (Keras 2 format)"
-    )
-
-
-class Skill(Config):
-    """How much better a model is than what needs no training, on data that it was not trained on."""
-
-    of: Name = Field(description="which target, or `anomaly`")
-    measure: Name = Field(description="what was compared, such as pinball or average_precision")
-    against: Name = Field(description="what it was compared with")
-    skill: FiniteFloat = Field(le=1, description="1 - error / error of the other; above 0: better")
-    low: FiniteFloat = Field(description="lower end of its 95 % interval")
-    high: FiniteFloat = Field(description="upper end of its 95 % interval")
-
-    @property
-    def is_shown(self) -> bool:
-        """Whether the whole interval is better."""
-        return self.low > 0
-
-
-class Training(Config):
-    """What it was trained on."""
-
-    from_at: AwareDatetime = Field(description="time of the first sample")
-    to_at: AwareDatetime = Field(description="time of the last sample")
-    windows: int = Field(ge=1, description="number of windows")
-    source: str = Field(max_length=200, description="where the data is from")
-    sha256: Sha256 = Field(description="SHA-256 of the data")
-
-    @model_validator(mode="after")
-    def _ends_after_it_begins(self) -> Self:
-        if self.to_at < self.from_at:
-            raise ValueError(f"to_at {self.to_at} is before from_at {self.from_at}")
-        return self
-
-
-class ModelCard(Config):
-    """What every model's manifest says."""
-
-    format: Literal[1] = Field(description="how this manifest is written")
-    name: Name = Field(description="the model's name")
-    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+_-]{0,63}$")] = Field(description="its version")
-    description: str = Field(default="", max_length=1000, description="what it is for")
-    files: tuple[ModelFile, ...] = Field(min_length=1, max_length=8, description="its forms")
-    training: Training | None = Field(default=None, description="what it was trained on; none: it was not")
-    metrics: dict[Name, FiniteFloat] = Field(
-        default_factory=dict, max_length=64, description="how it did when it was evaluated"
-    )
-    skill: tuple[Skill, ...] = Field(default=(), max_length=64, description="against what; none: not evaluated")
-
-    @model_validator(mode="after")
-    def _files_are_unique(self) -> Self:
-        _unique("files", (each.file for each in self.files))
-        _unique("forms", (f"{each.form} for {each.runtime}" for each in self.files))
-        return self
-
-    @property
-    def has_skill(self) -> bool:
-        """Whether it was shown to be better than what needs no training, for one target at least."""
-        return any(each.is_shown for each in self.skill)
-
-    @property
-    def tflite_files(self) -> tuple[ModelFile, ...]:
-        """The forms that a device may run."""
-        return tuple(each for each in self.files if each.runtime == "tflite")
-
-
 class View(Config):
     """What a model looks at."""
 
@@ -308,8 +205,8 @@ class View(Config):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        _unique("inputs", (each.name for each in self.inputs))
-        _unique("features", (each.name for each in self.features))
+        unique("inputs", (each.name for each in self.inputs))
+        unique("features", (each.name for each in self.features))
         self._check_expressions(self.features)
         if (cells := self.window.length * max(len(self.inputs), len(self.features))) > MAX_CELLS:
             raise ValueError(f"a window of {cells} values: allowed are {MAX_CELLS}")
@@ -347,12 +244,12 @@ class Manifest(View, ModelCard):
 
     @model_validator(mode="after")
     def _tells_what_it_can(self) -> Self:
-        _unique("targets", (each.name for each in self.targets))
+        unique("targets", (each.name for each in self.targets))
         self._check_expressions(self.targets)
         if isinstance(self.output, ForecastOutput) and (count := math.prod(self.output.shape)) > MAX_OUTPUTS:
             raise ValueError(f"a forecast of {count} numbers: allowed are {MAX_OUTPUTS}")
         # Quantiles may differ by less than their names.
-        _unique("a forecast's metrics", self.forecast_metrics)
+        unique("a forecast's metrics", self.forecast_metrics)
         return self
 
     @property
@@ -389,31 +286,3 @@ def parse_manifest(text: bytes, origin: str) -> Manifest:
     if kind_of(document) == "scene":
         raise ConfigError(f"{origin}: output.kind: found 'scene': a camera's model, allowed here: forecast, anomaly")
     return parse_config(document, Manifest, origin)
-
-
-def parse_document(text: bytes, origin: str) -> object:
-    """What is in a manifest's bytes, of whatever kind it is; raises ConfigError."""
-    if len(text) > MAX_MANIFEST_BYTES:
-        raise ConfigError(f"{origin}: is larger than {MAX_MANIFEST_BYTES} bytes")
-    try:
-        return json.loads(text, object_pairs_hook=_unique_keys)
-    except (ValueError, RecursionError) as exc:
-        raise ConfigError(f"{origin}: is not JSON: {exc}") from exc
-
-
-def kind_of(document: object) -> str | None:
-    """Of which kind a manifest says that its model is; None where it does not say."""
-    match document:
-        case {"output": {"kind": str(kind)}}:
-            return kind
-    return None
-
-
-def _unique_keys(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
-    _unique("keys", (key for key, _ in pairs))
-    return dict(pairs)
-
-
-def _unique(what: str, names: Iterable[str]) -> None:
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise ValueError(f"{what} must be unique, given more than once: {', '.join(twice)}")

@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, FiniteFloat, model_validator
 
+from contract.card import ModelCard, kind_of, parse_document
 from contract.config import Config, ConfigError, parse_config
-from contract.manifest import Manifest, ModelCard, kind_of, parse_document, parse_manifest
+from contract.manifest import Manifest, parse_manifest
 
 if TYPE_CHECKING:
     from typing import Self

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from contract.manifest import (
+from contract.card import (
     MANIFEST_FILE,
     MAX_MANIFEST_BYTES,
     MAX_MODEL_BYTES,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from contract.manifest import Form
+    from contract.card import Form
 
 KERAS_FILE: Final = "model.keras"
 _DIGITS: Final = 8

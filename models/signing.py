@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
-from contract.manifest import MANIFEST_FILE, MAX_MODEL_BYTES, SIGNATURE_FILE
+from contract.card import MANIFEST_FILE, MAX_MODEL_BYTES, SIGNATURE_FILE
 from models.errors import SignatureError
 from models.registry.card import parse_card
 

@@ -6,7 +6,8 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from contract.manifest import SIGNATURE_FILE, ForecastOutput, Manifest
+from contract.card import SIGNATURE_FILE
+from contract.manifest import ForecastOutput, Manifest
 from edge.errors import ModelError
 from edge.models.package import Package, check_inputs, read_package, stride_ms
 

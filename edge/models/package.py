@@ -10,16 +10,9 @@ from typing import TYPE_CHECKING, Final, Generic, TypeAlias
 
 from typing_extensions import TypeVar
 
+from contract.card import MANIFEST_FILE, MAX_MANIFEST_BYTES, SIGNATURE_FILE, ModelCard
 from contract.config import ConfigError
-from contract.manifest import (
-    MANIFEST_FILE,
-    MAX_MANIFEST_BYTES,
-    SIGNATURE_FILE,
-    ForecastOutput,
-    Manifest,
-    ModelCard,
-    parse_manifest,
-)
+from contract.manifest import ForecastOutput, Manifest, parse_manifest
 from edge.errors import ModelError
 from edge.inference.settings import (
     DIRECT,
@@ -36,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from contract.manifest import ModelFile
+    from contract.card import ModelFile
     from edge.models.config import ModelConfig
     from edge.reading import MetricInfo
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Final, Generic
 
-from contract.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, SIGNATURE_FILE
+from contract.card import MANIFEST_FILE, MAX_MANIFEST_BYTES, SIGNATURE_FILE
 from edge.errors import ModelError
 from edge.models.package import MAX_SIGNATURE_BYTES, CardT, read_package
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
-from contract.manifest import ANOMALY, Skill
+from contract.card import Skill
+from contract.manifest import ANOMALY
 from models.anomaly.judging import Judged, judge, pointed_at, shares_by_event
 from models.anomaly.parts import past_of, test_of
 from models.anomaly.precision import Gain, gain, ranked

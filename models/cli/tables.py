@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from contract.manifest import ModelCard, Skill
+    from contract.card import ModelCard, Skill
     from models.registry import Registered
 
 _UNJUDGED = "not evaluated"

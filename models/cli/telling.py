@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator, Mapping
 
-    from contract.manifest import Skill
+    from contract.card import Skill
 
 _BEGIN: Final = "<!-- python -m models tables -->\n"
 _END: Final = "<!-- end of tables -->\n"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
-from contract.manifest import Skill
+from contract.card import Skill
 from models.errors import EvaluationError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
-from contract.manifest import Skill
+from contract.card import Skill
 from models.evaluation.baselines import SOURCES
 from models.evaluation.comparing import comparisons_of, strongest_of
 from models.evaluation.document import name_of, told_of

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from contract.manifest import Form
+    from contract.card import Form
 
     Floats: TypeAlias = NDArray[np.float32]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from contract.manifest import Form
+    from contract.card import Form
     from models.quantization.measuring import Run
 
 QUANTIZATION_FILE: Final = "quantization.json"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from contract.manifest import Form
+    from contract.card import Form
     from models.options import Options
     from models.quantization.results import Quantization
     from models.quantization.subject import Subject

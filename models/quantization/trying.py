@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from contract.manifest import Form
+    from contract.card import Form
     from models.quantization.forms import Net
     from models.quantization.judging import Judge
 

@@ -9,7 +9,7 @@ from contract.scene import parse_any
 from models.errors import RegistryError
 
 if TYPE_CHECKING:
-    from contract.manifest import ModelCard
+    from contract.card import ModelCard
 
 
 def parse_card(content: bytes, origin: str) -> ModelCard:

@@ -24,7 +24,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from pydantic import ValidationError
 
-from contract.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, MAX_MODEL_BYTES, SIGNATURE_FILE
+from contract.card import MANIFEST_FILE, MAX_MANIFEST_BYTES, MAX_MODEL_BYTES, SIGNATURE_FILE
 from models.errors import RegistryError
 from models.registry.card import parse_card
 from models.registry.stages import Move, Stage, stages
@@ -32,7 +32,7 @@ from models.registry.stages import Move, Stage, stages
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from contract.manifest import ModelCard
+    from contract.card import ModelCard
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 _MAX_MOVES: Final = 10_000

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from contract.manifest import ANOMALY, Skill, Training
+from contract.card import Skill, Training
+from contract.manifest import ANOMALY
 from models.scene.judging import LIGHT, MEAN_BACKGROUND, NET, PIXELS, UNSEEN
 
 if TYPE_CHECKING:

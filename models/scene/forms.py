@@ -17,7 +17,7 @@ from models.scene.scoring import score_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from contract.manifest import Form
+    from contract.card import Form
     from models.quantization.results import Judged, Quantization
     from models.quantization.trying import OnForm
     from models.scene.samples import Pictures

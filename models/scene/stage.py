@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from contract.manifest import Form
+    from contract.card import Form
     from models.options import Options
     from models.scene.samples import Samples
     from models.scene.simulated import Timeline

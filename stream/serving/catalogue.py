@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from contract.manifest import MANIFEST_FILE
+from contract.card import MANIFEST_FILE
 from stream.errors import ModelError
 from stream.serving.package import Package, read_package
 

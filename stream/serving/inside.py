@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from typing import TYPE_CHECKING, Final
 
-from contract.manifest import MAX_MODEL_BYTES
+from contract.card import MAX_MODEL_BYTES
 from stream.errors import ModelError
 
 if TYPE_CHECKING:

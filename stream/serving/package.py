@@ -9,8 +9,9 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from contract.card import MANIFEST_FILE, MAX_MANIFEST_BYTES, SIGNATURE_FILE
 from contract.config import ConfigError
-from contract.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, SIGNATURE_FILE, Manifest, parse_manifest
+from contract.manifest import Manifest, parse_manifest
 from stream.errors import ModelError
 from stream.serving.inside import check_inside
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from contract.manifest import ModelFile
+    from contract.card import ModelFile
 
 _MAX_SIGNATURE_BYTES: Final = 1024
 # A manifest of nothing but faults would fill the log with them.

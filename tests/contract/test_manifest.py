@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from contract.card import MAX_MANIFEST_BYTES
 from contract.config import ConfigError
-from contract.manifest import MAX_MANIFEST_BYTES, AnomalyOutput, ForecastOutput, forecast_metric, parse_manifest
+from contract.manifest import AnomalyOutput, ForecastOutput, forecast_metric, parse_manifest
 
 MODELS = Path(__file__).parents[2] / "bench" / "edge" / "models"
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pyspark.sql import SparkSession
 
-    from contract.manifest import Form
+    from contract.card import Form
     from models.recipe import AnomalyRecipe, ForecastRecipe
 
     Floats = NDArray[np.float64]

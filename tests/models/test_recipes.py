@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from contract.manifest import AnomalyOutput, ForecastOutput, Manifest, ModelFile
+from contract.card import ModelFile
+from contract.manifest import AnomalyOutput, ForecastOutput, Manifest
 from models.recipe import ForecastRecipe, quick, to_document
 from models.recipes import RECIPES
 

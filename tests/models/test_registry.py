@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.manifest import MANIFEST_FILE, SIGNATURE_FILE
+from contract.card import MANIFEST_FILE, SIGNATURE_FILE
 from models.__main__ import main
 from models.errors import RegistryError
 from models.registry import Move, Registry, Stage

@@ -15,8 +15,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from contract.card import MANIFEST_FILE
 from contract.datatypes import DataType
-from contract.manifest import MANIFEST_FILE
 from contract.scene import FLOOR, SceneManifest, parse_scene, span_of
 from edge.errors import ModelError
 from edge.inference.settings import SceneSettings

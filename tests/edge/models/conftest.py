@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from contract.card import MANIFEST_FILE
 from contract.config import parse_config
 from contract.datatypes import DataType
-from contract.manifest import MANIFEST_FILE, VERSION
+from contract.manifest import VERSION
 from edge.models import InferenceConfig, ModelConfig, Models
 from edge.polling import Poll
 from edge.reading import MetricInfo, Reading

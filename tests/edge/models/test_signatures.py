@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from contract.manifest import MANIFEST_FILE, SIGNATURE_FILE
+from contract.card import MANIFEST_FILE, SIGNATURE_FILE
 from edge.__main__ import main
 from edge.errors import ModelError
 from edge.models.package import read_package

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from contract.manifest import Feature, Skill
+from contract.card import Skill
+from contract.manifest import Feature
 from models.anomaly.evaluation import evaluate_anomaly
 from models.anomaly.parts import past_of
 from models.anomaly.parts import test_of as windows_to_judge

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from contract.manifest import Skill, Target
+from contract.card import Skill
+from contract.manifest import Target
 from models.errors import EvaluationError
 from models.evaluation.comparing import Comparison
 from models.evaluation.document import headline, name_of, read_document, verdict, write_document

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from contract.manifest import MAX_MODEL_BYTES, Feature, Manifest, ModelInput, Window, parse_manifest
+from contract.card import MAX_MODEL_BYTES
+from contract.manifest import Feature, Manifest, ModelInput, Window, parse_manifest
 from models.errors import ModelsError
 from models.package import files_of, manifest_bytes, version_of, write_package
 

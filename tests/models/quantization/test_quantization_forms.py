@@ -16,7 +16,7 @@ from models.training.tensorflow import keras, tf
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from contract.manifest import Form
+    from contract.card import Form
     from models.quantization.forms import Net
 
 RUNTIMES = runtimes()

@@ -19,7 +19,7 @@ from models.signing import sign, verify
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from contract.manifest import Form
+    from contract.card import Form
 
 FORMS: dict[Form, bytes] = {"float32": b"a float model", "int8": b"a smaller one"}
 
