@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from stream.analysis.arrivals import Arrivals, Floats, Slots, Times
 
-_NONE: Final = {"slot": np.empty(0, np.int32), "at_ms": np.empty(0, np.int64), "value": np.empty(0)}
+# For so long, by their series' mark, readings are remembered after they were used. A node that lost an acknowledgement
+# sends again what was on its way: some twenty batches of a second.
+REPEATS_MS: Final = 30_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,8 +32,8 @@ class Late:
 class StepBook:
     """Closes a step when its series' mark is `grace_ms` past its end; its state is the readings of open steps.
 
-    Of several readings of a series at the same time the one that came first counts, as in the table. A reading that is
-    delivered again after its step was closed cannot be told from a late one.
+    Of several readings of a series at the same time the one that came first counts, as in the table. One that is
+    delivered again within REPEATS_MS is not late, though its step was closed; after that nobody can tell.
     """
 
     FORMAT: ClassVar[int] = 1
@@ -39,14 +41,22 @@ class StepBook:
     def __init__(self, step_ms: int, grace_ms: int, arrays: Mapping[str, NDArray[np.generic]] | None = None) -> None:
         self._step_ms = step_ms
         self._grace_ms = grace_ms
-        kept = arrays or _NONE
-        self._slot = np.asarray(kept["slot"], np.int32)
-        self._at_ms = np.asarray(kept["at_ms"], np.int64)
-        self._value = np.asarray(kept["value"], np.float64)
+        kept = arrays or {}
+        self._slot = np.asarray(kept.get("slot", ()), np.int32)
+        self._at_ms = np.asarray(kept.get("at_ms", ()), np.int64)
+        self._value = np.asarray(kept.get("value", ()), np.float64)
+        self._used_slot = np.asarray(kept.get("used_slot", ()), np.int32)
+        self._used_at_ms = np.asarray(kept.get("used_at_ms", ()), np.int64)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Its whole state."""
-        return {"slot": self._slot, "at_ms": self._at_ms, "value": self._value}
+        return {
+            "slot": self._slot,
+            "at_ms": self._at_ms,
+            "value": self._value,
+            "used_slot": self._used_slot,
+            "used_at_ms": self._used_at_ms,
+        }
 
     def grow(self, slots: int) -> None:
         """Nothing is kept by slot."""
@@ -62,8 +72,22 @@ class StepBook:
         slot, at_ms, value = slot[order], at_ms[order], value[order]
         is_closed = self._closed_at(at_ms) <= arrivals.marks_ms[slot]
         self._slot, self._at_ms, self._value = slot[~is_closed], at_ms[~is_closed], value[~is_closed]
-        late = Late(arrivals.slot[closed_before], arrivals.at_ms[closed_before])
+        self._used_slot = np.concatenate([self._used_slot, slot[is_closed]])
+        self._used_at_ms = np.concatenate([self._used_at_ms, at_ms[is_closed]])
+        late = self._late(arrivals, np.flatnonzero(closed_before))
+        still = self._used_at_ms + REPEATS_MS >= arrivals.marks_ms[self._used_slot]
+        self._used_slot, self._used_at_ms = self._used_slot[still], self._used_at_ms[still]
         return self._means(slot[is_closed], at_ms[is_closed], value[is_closed]), late
+
+    def _late(self, arrivals: Arrivals, places: NDArray[np.intp]) -> Late:
+        """Those of the arrivals in these places that were not used before."""
+        slot, at_ms = arrivals.slot[places], arrivals.at_ms[places]
+        if len(places):
+            # By the mark when it came: what is still remembered hangs on how the micro-batches are cut.
+            is_recent = at_ms + REPEATS_MS >= arrivals.mark_ms[places]
+            is_new = ~(is_recent & np.isin(_key(slot, at_ms), _key(self._used_slot, self._used_at_ms)))
+            slot, at_ms = slot[is_new], at_ms[is_new]
+        return Late(slot, at_ms)
 
     def _closed_at(self, at_ms: Times) -> Times:
         """The mark at which the step that a time lies in is closed."""
@@ -75,6 +99,11 @@ class StepBook:
         readings = np.diff(np.append(first, len(slot))).astype(np.int32)
         sums = np.add.reduceat(value, first) if len(first) else np.empty(0)
         return Steps(slot[first], begin[first], np.asarray(sums / np.maximum(readings, 1), np.float64), readings)
+
+
+def _key(slot: Slots, at_ms: Times) -> NDArray[np.int64]:
+    """A number for each pair: a millisecond has room for 32,768 slots until the year 9999."""
+    return np.asarray(at_ms * (1 << 15) + slot, np.int64)
 
 
 def first_of_each(slot: Slots, at_ms: Times) -> NDArray[np.int64]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NOW = 1_700_000_000_000
+HOUR = NOW // 3_600_000 * 3_600_000
 CONFIG = AnalysisConfig(
     step_s=5, grace_s=2, silence_s=10, bars=BarsConfig(widths_s=(10, 60), late_after_s=20), max_series=30
 )
@@ -142,6 +143,19 @@ def test_a_clock_that_is_far_ahead_makes_nobody_late() -> None:
     assert tables["late"] == {}
     # Its own series is waited for no longer than a clock may be ahead.
     assert max(at for name, at in tables["trend"] if name == level) >= NOW + 50_000
+
+
+def test_what_is_sent_again_is_not_late_and_what_is_new_is() -> None:
+    """A node that lost an acknowledgement: its last seconds come once more, with one reading that never came."""
+    rows = [reading(SERIES[3], NOW + n * 1000, NOW + n * 1000, 1.0) for n in range(100) if n != 80]
+    again = [reading(SERIES[3], NOW + n * 1000, NOW + 101_000, 1.0, historical=True) for n in range(75, 100)]
+    for cuts in ([], [80, 110], [*range(0, 140, 7)]):
+        assert run(cut([rows + again], cuts, 9)).tables["late"] == {(SERIES[3], HOUR): 1}
+    longer_ago = [reading(SERIES[3], NOW + n * 1000, NOW + 101_000, 1.0, historical=True) for n in range(60, 80)]
+    for cuts in ([], [70, 110], [*range(0, 140, 7)]):
+        assert run(cut([rows + longer_ago], cuts, 9)).tables["late"] == {(SERIES[3], HOUR): 9}, (
+            "thirty seconds are kept"
+        )
 
 
 def test_what_waited_for_the_bridge_is_not_late_and_a_store_makes_nobody_else_late() -> None:
