@@ -41,7 +41,9 @@ with recent as (
     from ingest_batch
    where committed_at > now() - interval '1 minute' and latency_p50_ms is not null)
 select (select coalesce(sum(reading_rows + text_rows), 0) from ingest_batch),
-       (select count(*) from dead_letter), (select count(*) from gap), (select count(*) from series),
+       (select count(*) from dead_letter), (select count(*) from gap where kind = 'declared'),
+       (select count(*) from gap where kind = 'undelivered' and state = 'open'),
+       (select count(*) from gap where state = 'given_up'), (select count(*) from series),
        (select min(latency_p50_ms) from recent where below * 2 >= total), (select max(latency_p99_ms) from recent)
 """
 # How far off forecasts were in the last minutes, by how far off it would have been to say that nothing changes.
@@ -53,7 +55,7 @@ select (select count(*) from bar), (select count(*) from anomaly where ended_at 
        (select sum(abs(error)) filter (where naive_error is not null) / nullif(sum(abs(naive_error)), 0)
           from forecast_score where target_at > now() - interval '10 minutes')
 """
-# A micro-batch names only the partitions that it read.
+# A micro-batch names only the partitions that it read, and the ledger goes back a month.
 _OFFSETS_SQL: Final = """
 select topic, partition, max(next_offset::bigint)
   from ingest_batch, jsonb_each(offsets) as topics (topic, partitions),
@@ -64,11 +66,16 @@ select topic, partition, max(next_offset::bigint)
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What the database holds, None where it does not answer; latency is sampled_at to commit, in the last minute."""
+    """What the database holds, None where it does not answer; latency is sampled_at to commit, in the last minute.
+
+    Gaps are those that nodes have declared, and those of batches that did not come: which may still, or will not.
+    """
 
     rows: int | None = None
     dead_letters: int | None = None
-    gaps: int | None = None
+    gaps_declared: int | None = None
+    gaps_open: int | None = None
+    gaps_given_up: int | None = None
     series: int | None = None
     latency_p50_ms: float | None = None
     latency_p99_ms: float | None = None
@@ -130,14 +137,14 @@ class Observer:
     def kafka_lag(self) -> int | None:
         """Records that Kafka has and the database has not yet, None when either does not answer."""
         try:
-            ends = end_offsets(f"127.0.0.1:{self._ports.kafka}")
+            begins, ends = offsets(f"127.0.0.1:{self._ports.kafka}")
         except KafkaError:
             return None
         rows = self._query(_OFFSETS_SQL)
         if rows is None:
             return None
         done: Offsets = {(topic, int(partition)): next_offset for topic, partition, next_offset in rows}
-        return sum(end - done.get(partition, 0) for partition, end in ends.items())
+        return sum(end - done.get(partition, begins[partition]) for partition, end in ends.items())
 
     def _query(self, sql: str) -> list[tuple[Any, ...]] | None:
         try:
@@ -178,8 +185,8 @@ def healthz(port: int) -> dict[str, Any] | None:
         return None
 
 
-def end_offsets(bootstrap_servers: str) -> Offsets:
-    """The next offset of each partition of our topics; raises KafkaError."""
+def offsets(bootstrap_servers: str) -> tuple[Offsets, Offsets]:
+    """The first and the next offset of each partition of our topics; raises KafkaError."""
     consumer = KafkaConsumer(
         bootstrap_servers=bootstrap_servers,
         bootstrap_timeout_ms=2_000,
@@ -188,9 +195,14 @@ def end_offsets(bootstrap_servers: str) -> Offsets:
     )
     try:
         found = [TopicPartition(topic, p) for topic in TOPICS for p in consumer.partitions_for_topic(topic) or ()]
-        return {(at.topic, at.partition): offset for at, offset in consumer.end_offsets(found).items()}
+        begins, ends = consumer.beginning_offsets(found), consumer.end_offsets(found)
+        return _by_name(begins), _by_name(ends)
     finally:
         consumer.close()
+
+
+def _by_name(found: Mapping[TopicPartition, int]) -> Offsets:
+    return {(at.topic, at.partition): offset for at, offset in found.items()}
 
 
 def _counters(nodes: Mapping[str, Any], bridge: Mapping[str, Any] | None, ingested: Ingested) -> dict[str, float]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from stack.demo.observe import Snapshot
+    from stack.demo.observe import Ingested, Snapshot
     from stack.demo.supervisor import Event
 
 _SHOWN_EVENTS: Final = 6
@@ -109,7 +109,7 @@ def _pipeline(snapshot: Snapshot) -> Table:
         ("rows in TimescaleDB", f"{_count(ingested.rows)} (+{rates.get('rows', 0):.0f}/s)"),
         ("latency p50 / p99", f"{_ms(ingested.latency_p50_ms)} / {_ms(ingested.latency_p99_ms)}"),
         ("series", _count(ingested.series)),
-        ("gaps", _count(ingested.gaps)),
+        ("gaps", _gaps(ingested)),
         ("dead letters", _count(ingested.dead_letters)),
         ("bars", _count(analysed.bars)),
         ("anomalies", f"{_count(analysed.anomalies)} ({_count(analysed.anomalies_open)} last)"),
@@ -119,6 +119,12 @@ def _pipeline(snapshot: Snapshot) -> Table:
         cells = [Text.assemble((f"{name} ", "dim"), (value, "bold")) for name, value in facts[start : start + 3]]
         table.add_row(*cells)
     return table
+
+
+def _gaps(ingested: Ingested) -> str:
+    """How many there are of each kind."""
+    told = f"{_count(ingested.gaps_declared)} declared, {_count(ingested.gaps_open)} open"
+    return f"{told}, {_count(ingested.gaps_given_up)} given up" if ingested.gaps_given_up else told
 
 
 def _forecasts(snapshot: Snapshot) -> str:

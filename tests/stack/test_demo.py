@@ -7,15 +7,18 @@ import io
 import json
 import socket
 import time
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import psycopg2
 import pytest
 from rich.console import Console
 
+from db import migrate
 from stack.demo import System, models, view
 from stack.demo.layout import Layout, Ports
-from stack.demo.observe import Analysed, Ingested, Snapshot
+from stack.demo.observe import Analysed, Ingested, Observer, Snapshot
 from stack.demo.supervisor import Event, Supervisor
 from stack.demo.system import Settings
 from stack.errors import StackError
@@ -73,7 +76,7 @@ def snapshot() -> Snapshot:
         nodes={"edge-1": health, "edge-2": None},
         bridge=None,
         stream={"database": "away", "kafka": "ok"},
-        ingested=Ingested(rows=1234, dead_letters=0, gaps=1, series=9, latency_p50_ms=750.0),
+        ingested=Ingested(rows=1234, dead_letters=0, gaps_declared=2, gaps_open=1, series=9, latency_p50_ms=750.0),
         kafka_lag=None,
         rates={"edge-1/line": 5.0, "edge-1/gate": 1.0, "rows": 6.0},
         analysed=Analysed(24, 1, 3, 40, 1200, 0.584),
@@ -100,6 +103,8 @@ def test_the_screen_shows_every_source_and_what_does_not_answer() -> None:
     assert "1,234 (+6/s)" in screen
     assert "750 ms" in screen
     assert "3 (1 last)" in screen
+    assert "2 declared, 1 open" in screen
+    assert "given up" not in screen
     assert "no models: make models" in screen
     assert "kafka 2x" in screen
     assert "kafka killed" in screen
@@ -110,6 +115,24 @@ def test_a_snapshot_is_one_line_where_there_is_no_terminal() -> None:
     assert "\n" not in line
     for part in ("6 readings/s", "spool 3 batches", "Kafka lag -", "rows 1,234", "p50 750 ms", "p99 -"):
         assert part in line
+
+
+def test_gaps_are_counted_by_what_they_are(tmp_path: Path, database: str) -> None:
+    migrate.migrate(database, 10)
+    with closing(psycopg2.connect(database)) as opened, opened.cursor() as cursor:
+        cursor.execute(
+            "insert into gap (group_id, node_id, device_id, declared_at, from_at, to_at, reason, kind, epoch, "
+            "first_batch, last_batch, batches, state) "
+            "select 'g', 'n', '', now(), now() - interval '1 h', now(), 'r', kind, no, no, no, no, state from "
+            "(values ('declared', null, null), ('undelivered', 1, 'open'), ('undelivered', 2, 'open'), "
+            "('undelivered', 3, 'filled'), ('undelivered', 4, 'earlier'), ('undelivered', 5, 'given_up')) "
+            "as gaps (kind, no, state)"
+        )
+        opened.commit()
+    found = Observer(Layout(tmp_path, Ports()), database).ingested()
+    assert (found.gaps_declared, found.gaps_open, found.gaps_given_up) == (1, 2, 1)
+    shown = drawn(view.screen(replace(snapshot(), ingested=found), {}, [], "demo"))
+    assert "1 declared, 2 open, 1 given up" in shown
 
 
 def test_how_good_forecasts_are_is_told_where_there_are_models() -> None:
