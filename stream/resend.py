@@ -29,11 +29,13 @@ _READ_TIMEOUT_S: Final = 10.0
 _SEND_TIMEOUT_S: Final = 30.0
 # What Spark's options for Kafka are called here; of others that guard the connection we would rather know nothing.
 _OPTIONS: Final = {
-    "security.protocol": "security_protocol",
-    "sasl.mechanism": "sasl_mechanism",
-    "ssl.truststore.location": "ssl_cafile",
+    "security.protocol": ("security_protocol",),
+    "sasl.mechanism": ("sasl_mechanism",),
+    "ssl.truststore.location": ("ssl_cafile",),
+    # A keystore in PEM is key and certificate in one file.
+    "ssl.keystore.location": ("ssl_certfile", "ssl_keyfile"),
 }
-_PASSED_OVER: Final = {"ssl.truststore.type", "sasl.jaas.config"}
+_PASSED_OVER: Final = {"ssl.truststore.type", "ssl.keystore.type", "sasl.jaas.config"}
 _LOGIN: Final = re.compile(r'\b(username|password)\s*=\s*"((?:[^"\\]|\\.)*)"')
 
 
@@ -151,7 +153,7 @@ def client_options(config: KafkaConfig) -> dict[str, Any]:
     for name, value in config.options.items():
         plain = name.removeprefix("kafka.")
         if plain in _OPTIONS:
-            options[_OPTIONS[plain]] = value
+            options |= dict.fromkeys(_OPTIONS[plain], value)
         elif plain.startswith(("security.", "sasl.", "ssl.")) and plain not in _PASSED_OVER:
             raise FatalError(f"kafka.options {name}: not understood here; allowed are {', '.join(sorted(_OPTIONS))}")
         if plain == "sasl.jaas.config":

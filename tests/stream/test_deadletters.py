@@ -213,6 +213,8 @@ def test_sparks_options_for_kafka_are_understood_or_refused() -> None:
         "sasl.jaas.config": 'org.apache.Login required username="u" password="p\\"w";',
         "ssl.truststore.location": "/ca.pem",
         "ssl.truststore.type": "PEM",
+        "ssl.keystore.location": "/us.pem",
+        "ssl.keystore.type": "PEM",
         "fetch.max.bytes": "1000",
     }
     options = client_options(KafkaConfig(bootstrap_servers=("k:9092",), options=told))
@@ -223,6 +225,8 @@ def test_sparks_options_for_kafka_are_understood_or_refused() -> None:
         "sasl_plain_username": "u",
         "sasl_plain_password": 'p"w',
         "ssl_cafile": "/ca.pem",
+        "ssl_certfile": "/us.pem",
+        "ssl_keyfile": "/us.pem",
     }
-    with pytest.raises(FatalError, match=r"kafka\.options ssl\.keystore\.location: not understood here"):
-        client_options(KafkaConfig(bootstrap_servers=("k:9092",), options={"ssl.keystore.location": "x"}))
+    with pytest.raises(FatalError, match=r"kafka\.options ssl\.key\.password: not understood here"):
+        client_options(KafkaConfig(bootstrap_servers=("k:9092",), options={"ssl.key.password": "x"}))
