@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from contract.config import ConfigError
+from stream.analysis.lasting import Lasting
 from stream.analysis.replay import Replayed, Stored, replay
 from stream.analysis.span import HOUR_MS, Span
 from stream.analysis.symbols import beside, word
@@ -22,10 +23,12 @@ from stream.errors import FatalError
 from stream.ingest.columns import SeriesName
 from stream.progress import Progress
 from stream.replay_order import wait_for_ingest
+from stream.turn import in_turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from psycopg2.extensions import cursor
     from pyspark.sql import SparkSession
 
     from stream.analysis.config import AnalysisConfig
@@ -158,10 +161,10 @@ def _from_kafka(
     from stream.analysis.writer import AnalysisWriter  # noqa: PLC0415  # as above
     from stream.query import Supervisor  # noqa: PLC0415  # as above
 
-    stop, progress = threading.Event(), Progress()
+    stop, progress, lasting = threading.Event(), Progress(), Lasting(span.now_ms)
 
     def drop(cursor: object) -> None:
-        span.drop(cursor)  # type: ignore[arg-type]  # psycopg2's
+        lasting.gone(span.drop(cursor))  # type: ignore[arg-type]  # psycopg2's
         span.drop_late(cursor)  # type: ignore[arg-type]  # psycopg2's
 
     topic, most = config.topics.payloads, config.limits.max_series_per_node
@@ -171,8 +174,17 @@ def _from_kafka(
         forget_checkpoint(spark, query.checkpoint_dir)
         Supervisor(spark, query, stop, config.stop_timeout_s).run(once=True)
         forget_checkpoint(spark, query.checkpoint_dir)
+    if progress.batches:
+        # Or nothing was taken out.
+        with closing(connect(dsn)) as opened, translated(opened):
+            in_turn(opened, "analysis", lambda cursor: _settle(cursor, lasting, span))
     tell(f"made again: {progress.rows} rows in {progress.batches} batches")
     return 0
+
+
+def _settle(cursor: cursor, lasting: Lasting, span: Span) -> None:
+    lasting.look(cursor, span.from_ms, span.to_ms)
+    lasting.settle(cursor, {})
 
 
 def _in_log(config: StreamConfig, span: Span, tell: Callable[[str], None]) -> Span:

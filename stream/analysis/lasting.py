@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
+from stream.analysis.anomalies import ROBUST, STUCK
 from stream.forecasting.readings import text_of
 from stream.ingest.columns import SeriesName
 
@@ -32,6 +33,12 @@ update anomaly a set started_at = %(before)s::timestamptz, ended_at = %(ended)s:
      = (a.group_id, a.node_id, a.device_id, a.metric, a.detector, a.place, %(before)s::timestamptz))
 """  # noqa: S608 - our own words
 _TWICE: Final = f"delete from anomaly where {_THIS} and ended_at is null"  # noqa: S608 - our own words
+
+
+_LASTING: Final = """
+select group_id, node_id, device_id, metric, detector, (extract(epoch from started_at) * 1000)::bigint from anomaly
+ where place = 'cloud' and detector = any(%s) and started_at >= %s and started_at < %s and ended_at is null
+"""
 
 
 class Gone(NamedTuple):
@@ -67,14 +74,22 @@ class Lasting:
             elif self._found.get(of) == started_ms:
                 del self._found[of]
 
+    def look(self, cursor: cursor, from_ms: int, to_ms: int) -> None:
+        """Take what lasts in the table for what was put in."""
+        cursor.execute(_LASTING, ([ROBUST, STUCK], text_of(from_ms), text_of(to_ms)))
+        self._found = {tuple(of): started_ms for *of, started_ms in cursor.fetchall()}
+
     def settle(self, cursor: cursor, seen_ms: Mapping[SeriesName, int]) -> None:
-        """Let those go on that lasted before, by the job's own start; the others end with the last reading seen."""
+        """Let those go on that lasted before, by the job's own start; the others end with the last reading seen.
+
+        Where it is not known when a series was seen last, that is now.
+        """
         for of, started_ms in self._found.items():
             names = zip(("group", "node", "device", "metric", "detector"), of, strict=True)
             given: dict[str, Any] = dict(names) | {"started": text_of(started_ms)}
             before = self._before.get(of)
             if before is None:
-                ended = text_of(seen_ms[SeriesName(*of[:4])])
+                ended = text_of(seen_ms.get(SeriesName(*of[:4]), self._now_ms))
                 cursor.execute(_END, given | {"ended": ended, "reason": "replay"})
                 continue
             given["ended"] = None if before.ended_ms is None else text_of(before.ended_ms)

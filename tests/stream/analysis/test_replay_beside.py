@@ -16,10 +16,11 @@ from psycopg2.extras import execute_values
 from stream import turn
 from stream.analysis.bars import BarsConfig
 from stream.analysis.config import AnalysisConfig
+from stream.analysis.lasting import Lasting
 from stream.analysis.replay import replay
 from stream.analysis.span import Span
 from stream.connection import connect
-from stream.replay import stored_series
+from stream.replay import _settle, stored_series
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -122,6 +123,21 @@ def test_what_the_job_tells_again_while_a_replay_runs_is_no_second_incident(
     monkeypatch.setattr(turn, "in_turn", in_turn)
     work_out(plant)
     assert plant.rows(INCIDENTS) == [(326, 390, None)]
+
+
+@pytest.mark.parametrize(("known", "found"), [(326, (326, None, None)), (None, (STARTS, SECONDS, "replay"))])
+def test_a_replay_of_the_log_ends_what_the_job_does_not_know(
+    plant: Database, known: int | None, found: tuple[Any, ...]
+) -> None:
+    if known is not None:
+        know(plant, known)
+    lasting = Lasting(SPAN.now_ms)
+    with closing(connect(plant.writer)) as opened:
+        turn.in_turn(opened, "analysis", lambda cursor: lasting.gone(SPAN.drop(cursor)))
+        know(plant, STARTS)
+        know(plant, 100, 110)
+        turn.in_turn(opened, "analysis", lambda cursor: _settle(cursor, lasting, SPAN))
+    assert plant.rows(INCIDENTS) == [(100, 110, None), found]
 
 
 def waiting(plant: Database) -> Callable[[], bool]:
