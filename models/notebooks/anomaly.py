@@ -30,6 +30,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import LogFormatter
 from rich.console import Console
 
 import models
@@ -125,6 +126,9 @@ figure, axes = plt.subplots(1, 3, figsize=(9, 2.8))
 axes[0].plot(net.history[:, 0], "o--", markersize=3, label="training")
 axes[0].plot(net.history[:, 1], "o-", markersize=3, label="newer windows")
 axes[0].set(title="loss by epoch", xlabel="epoch", yscale="log")
+axes[0].yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+axes[0].yaxis.set_major_formatter(LogFormatter())
+axes[0].xaxis.get_major_locator().set_params(integer=True)
 axes[0].legend()
 seconds = np.arange(view.window.length) * view.window.step_s
 for name, ax in zip(("pump1/flow", "pump1/current"), axes[1:], strict=True):

@@ -91,7 +91,7 @@ def query(statement, **values):
 
 
 demo = ROOT / ".stack/run/demo/reader.dsn"
-dsn = os.environ.get("HEADWATER_READER_DSN") or os.environ.get(DSN_ENV)
+dsn = os.environ.get("HEADWATER_READER_DSN")
 if not dsn and not demo.exists():
     raise NoDatabaseError("none was named, and no demo has run here")
 os.environ[DSN_ENV] = dsn or demo.read_text().strip()  # where the package `models` looks for it

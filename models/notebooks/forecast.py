@@ -194,6 +194,7 @@ ax.plot(forecaster.history[:, 0], "o--", markersize=3, label=f"training, {len(le
 ax.plot(forecaster.history[:, 1], "o-", markersize=3, label=f"newer days, {len(newer)} windows")
 ax.axvline(forecaster.history[:, 1].argmin(), color="C3", linewidth=1, linestyle=":", label="kept")
 ax.set(xlabel="epoch", ylabel="pinball loss (scaled)")
+ax.xaxis.get_major_locator().set_params(integer=True)
 ax.legend()
 plt.show()
 
@@ -232,6 +233,9 @@ pd.DataFrame(rows).set_index(["target", "by"]).round(3)
 
 # %%
 others = list(walked.others)
+lowest = min(
+    each.skill for each in evaluation.comparisons if each.measure == "pinball" and each.horizon
+)
 figure, axes = plt.subplots(1, len(recipe.targets), figsize=(9, 3.4), sharey=True)
 for target, ax in zip(recipe.targets, axes, strict=True):
     ax.axhline(0, color="black", linewidth=0.8)
@@ -241,7 +245,7 @@ for target, ax in zip(recipe.targets, axes, strict=True):
             at = recipe.horizons.index(each.horizon) + 0.13 * (number - 2.5)
             ends = [[each.skill - each.low], [each.high - each.skill]]
             ax.errorbar(at, each.skill, ends, fmt="o", markersize=3.5, color=f"C{number}")
-    ax.set(title=target.name, xlabel="days ahead", ylim=(-0.25, 0.6))
+    ax.set(title=target.name, xlabel="days ahead", ylim=(max(-1, min(-0.25, lowest - 0.05)), 0.6))
     ax.set_xticks(range(len(recipe.horizons)), [str(each) for each in recipe.horizons])
 axes[0].set_ylabel("skill")
 handles = [plt.Line2D([], [], color=f"C{number}", marker="o") for number in range(len(others))]

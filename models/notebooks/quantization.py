@@ -98,7 +98,7 @@ axes[2].barh(rows, [100 * each.judged.worse for each in tried], 0.55, color=colo
 axes[2].axvline(100 * MOST_WORSE, color="C1", linestyle="--", linewidth=1)
 axes[0].set(title="size, KiB")
 axes[1].set(title="a window, µs: median, to p99", xscale="log", xlim=(5, None))
-axes[1].legend()
+figure.legend(loc="outside lower center", ncols=len(quantization.runtimes))
 axes[2].set(title="worse than float, %")
 axes[0].set_yticks(rows, [each.title for each in tried])
 axes[0].invert_yaxis()
@@ -135,7 +135,8 @@ for column, (target, ax) in enumerate(zip(recipe.targets, axes, strict=True)):
     ax.axhline(0, color="black", linewidth=0.6)
     ax.set(title=f"{target.name}, {recipe.horizons[0]} ahead", xlabel="float (standard deviations)")
 axes[0].set_ylabel("int8 - float")
-axes[0].legend(markerscale=4)
+handles, labels = axes[0].get_legend_handles_labels()
+figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), markerscale=4)
 plt.show()
 
 # %% [markdown]
