@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from contract import __version__
@@ -29,10 +30,11 @@ from edge.reading import Reading
 from edge.reload import Reloading, take_in
 from edge.roster import Roster
 from edge.spool import Spool, SpoolLimits
+from edge.supervised import supervised
 from edge.uplink import Uplink
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from contract.commands import CommandAnswer
     from contract.datatypes import Value
@@ -44,7 +46,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_RESTART_S: Final = 1.0
 # What a stop waits for polls and writes in flight, however long they may take by their time-outs.
 _ENDING_S: Final = 15.0
 
@@ -131,10 +132,10 @@ class Agent:
         async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
             await self._serve_health(stack)
             await stack.enter_async_context(self._roster.running())
-            uplink = group.create_task(self._supervised(self._uplink.run), name="uplink")
-            health = group.create_task(self._supervised(self._measure_node), name="node metrics")
-            watchdog = group.create_task(self._supervised(self._watch), name="watchdog")
-            models = group.create_task(self._supervised(self._models.run), name="models")
+            uplink = group.create_task(supervised(self._uplink.run), name="uplink")
+            health = group.create_task(supervised(self._measure_node), name="node metrics")
+            watchdog = group.create_task(supervised(partial(self._watchdog.run, self._summary)), name="watchdog")
+            models = group.create_task(supervised(self._models.run), name="models")
             self._notifier.ready()
             await self._stop_asked.wait()
             logger.info("stopping: polls in flight may end")
@@ -162,15 +163,6 @@ class Agent:
             logger.warning("stopping with %d batches in the spool, for the next run to deliver", depth)
             uplink.cancel()
 
-    async def _supervised(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Runs a part of the agent, again if it fails in a way that nobody foresaw: collecting must go on."""
-        while True:
-            try:
-                return await work()
-            except Exception:
-                logger.exception("unexpected, please report; going on")
-                await asyncio.sleep(_RESTART_S)
-
     async def _serve_health(self, stack: contextlib.AsyncExitStack) -> None:
         if self._config.health is None:
             return
@@ -196,9 +188,6 @@ class Agent:
             readings = measure(now_ms, uptime_s, self._spool, extents, sources)
             for batch in batches_of_poll(NODE, readings, now_ms, now_ms):
                 self._spool.put(batch)
-
-    async def _watch(self) -> None:
-        await self._watchdog.run(self._summary)
 
     def _summary(self) -> str:
         states = [poller.status.state for poller in self._roster.pollers.values()]

@@ -8,7 +8,6 @@ import itertools
 import logging
 import math
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from contract.sparkplug import with_seq
@@ -19,6 +18,7 @@ from edge.uplink.host import PrimaryHost
 from edge.uplink.link import LOST, Link, delivered, spell_puback
 from edge.uplink.reach import Reach
 from edge.uplink.receiving import Receiver, Takers
+from edge.uplink.status import UplinkStatus
 from edge.uplink.turns import Bucket
 
 if TYPE_CHECKING:
@@ -39,18 +39,6 @@ _DEATH_TIMEOUT_S: Final = 2.0
 # Births are asked for by whoever missed them; asked for without end they would leave no room for data.
 _REBIRTHS_PER_S: Final = 0.2
 _REBIRTHS_AT_ONCE: Final = 2
-
-
-@dataclass(slots=True)
-class UplinkStatus:
-    """What is known of the uplink in this run. `away`: what is read now is kept for replay."""
-
-    connected: bool = False
-    unacknowledged: int = 0
-    connections: int = 0
-    births: int = 0
-    error: str | None = None
-    away: bool = False
 
 
 class Uplink:
