@@ -1,6 +1,9 @@
 """MQTT to Kafka: one record per Sparkplug payload, and word back to each node of what is durable.
 
-The core is pure and knows no library: `triage` (what becomes of a message), `acks` (PUBACK order), `marks`
-(durable marks), `births` (rebirth requests), `gate` (what is let in). `mqtt` and `producer` are the shell;
-`flow` joins them in one thread.
+Messages go through it in batches: what one read of the network brought is one event, `packets` takes it apart, and
+`records` makes whole record batches of it, whose answer acknowledges all of them in one write.
+
+The core is pure: `packets` and `stamp` (MQTT as bytes), `gate` (what is let in), `triage` (what becomes of a message),
+`records` (Kafka's batches as bytes), `acks` (PUBACK order), `marks` (durable marks), `births` (rebirth requests).
+`mqtt` with `client`, and `producer` with `handover` and `cluster` are the shell; `flow` joins them in one thread.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import signal
 import sys
@@ -19,6 +20,7 @@ from contract.health import HealthServer
 logger = logging.getLogger("bridge")
 
 OK, FAILURE, USAGE = 0, 1, 2
+_GARBAGE_AFTER = 20_000  # objects that were made and are still there
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -61,6 +63,10 @@ def _run(config: BridgeConfig) -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", level=logging.INFO)
     # kafka-python logs every attempt to connect; the bridge says itself when Kafka goes and comes.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    # What is imported stays, and messages make no cycles: looking through it all for garbage took a tenth of the time.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE_AFTER)
     bridge = Bridge(config)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: bridge.stop())

@@ -31,7 +31,7 @@ class SturdyClient(paho.Client):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - paho's own
         super().__init__(*arguments, **options)
-        self._unread = bytearray()
+        self._unread = bytearray()  # of a packet that has not come whole
         self.on_publishes: Callable[[list[Publish]], None] = lambda _publishes: None
 
     def acknowledge(self, message_ids: Iterable[int]) -> None:
@@ -55,18 +55,20 @@ class SturdyClient(paho.Client):
             return MQTTErrorCode.MQTT_ERR_CONN_LOST
         with self._msgtime_mutex:
             self._last_bytes_received = time.monotonic()
-        self._unread += received
         try:
-            return self._take_packets()
+            if self._unread:
+                self._unread += received
+                if packet_bounds(self._unread, 0) is None:
+                    # A large packet comes in many pieces, which are not to be copied each time.
+                    return MQTTErrorCode.MQTT_ERR_SUCCESS
+                received = bytes(self._unread)
+            packets, end = read_packets(received)
+            self._unread = bytearray(memoryview(received)[end:])
+            return self._take_packets(packets)
         except (MalformedError, MalformedPacket):
             return MQTTErrorCode.MQTT_ERR_PROTOCOL
 
-    def _take_packets(self) -> MQTTErrorCode:
-        if packet_bounds(self._unread, 0) is None:
-            # A large packet comes in many pieces, which are not to be copied each time.
-            return MQTTErrorCode.MQTT_ERR_SUCCESS
-        packets, end = read_packets(bytes(self._unread))
-        del self._unread[:end]
+    def _take_packets(self, packets: Iterable[Publish | Packet]) -> MQTTErrorCode:
         publishes: list[Publish] = []
         for packet in packets:
             if isinstance(packet, Publish):

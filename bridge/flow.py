@@ -12,11 +12,11 @@ import logging
 import queue
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from bridge.acks import AckOrder
 from bridge.births import Births
+from bridge.counts import Counts
 from bridge.errors import BridgeError
 from bridge.foreign import ForeignNodes
 from bridge.gate import Gate
@@ -45,15 +45,6 @@ _ACKNOWLEDGED_AT_ONCE: Final = 100  # a broker that waits for room gets it while
 _NARROW_FOR_S: Final = 60.0  # after too much at once, so long fewer messages at a time
 
 Event = Arrival | Answer | BridgeError | None  # None only wakes the loop
-
-
-@dataclass(slots=True)
-class Counts:
-    """What has happened since the start."""
-
-    received: int = 0
-    produced: int = 0
-    dead_letters: int = 0
 
 
 class Bridge:
@@ -166,7 +157,7 @@ class Bridge:
                 self._send_acknowledgements()
 
     def _take_in(self) -> None:
-        """Look at what was let in: unpacked or written out it can be larger, so at so much of it at a time."""
+        """Look at what was let in; unpacked or written out it can be larger, so at so much of it at a time."""
         while self._packed:
             generation, received_at_ms, messages = self._packed[0]
             while messages:
@@ -285,14 +276,10 @@ class Bridge:
             self._link.command(node, mark.to_payload(now_ms))
 
     def _log_status(self) -> None:
-        counts, before = self._counts, self._logged
-        self._logged = Counts(counts.received, counts.produced, counts.dead_letters)
+        carried, self._logged = self._counts.since(self._logged), self._counts.copy()
         logger.info(
-            "%d messages in, %d to Kafka, %d dead letters since the last line; "
-            "in flight %d (%d bytes, oldest %.1f s); %d nodes; MQTT %s, Kafka %s",
-            counts.received - before.received,
-            counts.produced - before.produced,
-            counts.dead_letters - before.dead_letters,
+            "%s; in flight %d (%d bytes, oldest %.1f s); %d nodes; MQTT %s, Kafka %s",
+            carried,
             self._gate.messages,
             self._gate.bytes,
             self._outbox.oldest_age_s(),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SILENCE_S: Final = 5.0  # of Kafka, after which the log says so
+_PATIENCE: Final = 4  # times as long as otherwise something waits for company while Kafka has not answered
 _STALL_MARGIN_S: Final = 15.0  # beyond kafka-python's own delivery time-out
 _BACKOFF_MIN_S: Final = 0.5
 _BACKOFF_MAX_S: Final = 5.0
@@ -81,6 +82,7 @@ class Outbox:
     ) -> None:
         self._open_sender = open_sender
         self._linger_s = linger_s
+        self._on_the_way = 0  # handed to Kafka by the last flush, and unanswered
         self.flush_at = math.inf  # monotonic seconds
         self._report = report
         self._stall_s = delivery_timeout_s + _STALL_MARGIN_S
@@ -116,8 +118,12 @@ class Outbox:
         self._send(shipment)
 
     def flush(self) -> None:
-        """Let nothing wait for company any longer; to be called at `flush_at`."""
-        self.flush_at = math.inf
+        """Let nothing wait for company any longer; to be called at `flush_at`.
+
+        What comes while Kafka has something to answer waits for that, but not for long: a few large requests cost
+        half of many small ones.
+        """
+        self.flush_at, self._on_the_way = math.inf, len(self._waiting)
         if self._sender is not None and (error := self._sender.flush()) is not None:
             self._failed(error)
 
@@ -135,6 +141,9 @@ class Outbox:
             self._drop(shipment)
         if shipments:
             self._heard()
+            self._on_the_way -= len(shipments)
+            if self._on_the_way <= 0 and self.flush_at < math.inf:
+                self.flush_at = min(self.flush_at, time.monotonic() + self._linger_s)
         return shipments
 
     def tick(self) -> None:
@@ -164,7 +173,8 @@ class Outbox:
             return
         error = self._sender.send(shipment.number, shipment.letter)
         if error is None:
-            self.flush_at = min(self.flush_at, now + self._linger_s)
+            wait_s = self._linger_s * (_PATIENCE if self._on_the_way > 0 else 1)
+            self.flush_at = min(self.flush_at, now + wait_s)
         elif isinstance(error, RecordTooLarge):
             self._refused(shipment, str(error))
         else:

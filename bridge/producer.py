@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bridge.triage import Letter
 
 _METADATA_TIMEOUT_S: Final = 3
-_BATCH_BYTES: Final = 256 * 1024
+_BATCH_BYTES: Final = 512 * 1024
 # Room beside the payload for key, headers and the batch's own fields: an MQTT topic may have 64 KiB, twice in a record.
 _ROOM_FOR_NAMES_BYTES: Final = 192 * 1024
 

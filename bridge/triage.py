@@ -161,6 +161,6 @@ def _unpacked(letter: Letter, max_payload_bytes: int) -> Letter:
     try:
         value = unpacked(letter.value, min(max_payload_bytes, by_ratio))
     except CodecError as exc:
-        why = f"{exc}, {_MAX_UNPACK_RATIO} times as many" if by_ratio < max_payload_bytes else str(exc)
-        return set_aside(letter, why)
+        bound = f" (at most {_MAX_UNPACK_RATIO} times as much, or {_ALWAYS_ALLOWED_BYTES} bytes)"
+        return set_aside(letter, f"{exc}{bound if by_ratio < max_payload_bytes else ''}")
     return letter if value is letter.value else letter._replace(value=value)

@@ -147,6 +147,23 @@ def test_what_waits_for_company_is_sent_in_time_and_a_failure_of_that_is_a_faile
     assert bench.senders[1].flushed == 1, "what is sent again waits for nothing"
 
 
+def test_while_kafka_has_something_to_answer_what_comes_waits_for_that_but_not_for_long(bench: Bench) -> None:
+    bench.ship(b"1")
+    bench.outbox.flush()
+    bench.ship(b"2")
+    assert bench.outbox.flush_at == pytest.approx(1000.020)
+    bench.now += 0.001
+    bench.senders[0].answer_all([1], None)
+    bench.settle()
+    assert bench.outbox.flush_at == pytest.approx(1000.006), "now nothing is on the way"
+    bench.outbox.flush()
+    bench.senders[0].answer_all([2], None)
+    bench.settle()
+    assert bench.outbox.flush_at > 1e9, "nothing waits"
+    bench.ship(b"3")
+    assert bench.outbox.flush_at == pytest.approx(1000.006)
+
+
 def test_a_late_success_of_the_old_producer_counts_and_its_late_failure_does_not(bench: Bench) -> None:
     bench.ship(b"1", b"2")
     bench.senders[0].sent[0][1](kafka_errors.KafkaTimeoutError())

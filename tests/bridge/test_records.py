@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kafka import TopicPartition
+from kafka.partitioner import DefaultPartitioner
 from kafka.record.default_records import DefaultRecordBatch
 from kafka.record.memory_records import MemoryRecords
 from kafka.record.util import encode_varint
 
 from bridge.handover import SealedRecords
+from bridge.producer import Lane
 from bridge.records import BATCH_OVERHEAD_BYTES, RECORD_OVERHEAD_BYTES, RecordBatch, packed_headers, varint
 from bridge.stamp import Stamp
 from bridge.triage import Letter, Route
@@ -68,6 +73,15 @@ def test_what_lz4_makes_smaller_is_written_so_and_nothing_else() -> None:
         batch = RecordBatch()
         batch.append(b"k", value, b"\0")
         assert read(batch).compression_type == codec
+
+
+@given(st.binary(min_size=1, max_size=40), st.sets(st.integers(0, 50), min_size=1))
+def test_a_key_is_in_the_partition_where_kafka_python_puts_it(key: bytes, partitions: set[int]) -> None:
+    cluster = SimpleNamespace(
+        topics=lambda: {"t"}, partitions_for_topic=lambda _: partitions, available_partitions_for_topic=lambda _: []
+    )
+    theirs = DefaultPartitioner().partition("t", key, key, b"", b"", cluster)
+    assert Lane("t", partitions, 1).place(key) == TopicPartition("t", theirs)
 
 
 def test_a_batch_that_is_sent_again_keeps_its_number() -> None:

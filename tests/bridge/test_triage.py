@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import re
 import tracemalloc
+import zlib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.packets import PUBLISH, Publish
-from bridge.stamp import Stamp
+from bridge.stamp import Stamp, read_stamp
 from bridge.triage import DEAD_LETTER_BYTES, Letter, _route, refused, triage
+from contract import sparkplug_b_pb2 as pb
+from contract.compression import COMPRESSED
 from contract.delivery import BatchId, BatchStamp
+from contract.errors import HeaderError
 from contract.topics import MessageType
 
 LIMIT = 100_000
@@ -17,10 +22,12 @@ STAMP = BatchStamp(BatchId(7, 3), 2)
 READ = Stamp(7, 3, 2)
 
 
-def judged(topic: str, payload: bytes = b"x", properties: list[tuple[str, str]] | None = None) -> Letter | None:
+def judged(
+    topic: str, payload: bytes = b"x", properties: list[tuple[str, str]] | None = None, limit: int = LIMIT
+) -> Letter | None:
     name, packed = topic.encode(), b"".join(user_property(*pair) for pair in properties or ())
     message = Publish(PUBLISH | 2, name, 1, packed, payload, len(name + packed + payload))
-    return triage(message, 1_700_000_000_000, LIMIT)
+    return triage(message, 1_700_000_000_000, limit)
 
 
 def user_property(*pair: str) -> bytes:
@@ -90,6 +97,51 @@ def test_half_a_stamp_is_a_dead_letter_without_a_batch() -> None:
     assert letter is not None
     assert letter.stamp is None
     assert letter.headers.batch is None
+
+
+NUMBERS = st.integers(0, 2**64) | st.sampled_from([10**17, 10**18 - 1, 10**18, 2**63 - 1, 2**63])
+VALUES = NUMBERS.map(str) | st.sampled_from(["007", "", "+1", "\u0661"])
+
+
+@given(
+    st.lists(VALUES, min_size=3, max_size=3),
+    st.just([0, 1, 2]) | st.permutations([0, 1, 2]),
+    st.sampled_from([3, 3, 3, 2, 1, 0]),
+    st.sampled_from([[], [("colour", "blue")]]),
+)
+def test_a_stamp_is_read_as_the_contract_reads_it(
+    values: list[str], order: list[int], count: int, others: list[tuple[str, str]]
+) -> None:
+    pairs = [*zip(("hw-epoch", "hw-batch", "hw-oldest"), values, strict=True)]
+    given_pairs = [pairs[place] for place in order][:count] + others
+    packed = b"".join(user_property(*pair) for pair in given_pairs)
+    try:
+        expected = BatchStamp.from_properties(given_pairs)
+    except HeaderError as exc:
+        with pytest.raises(HeaderError, match=re.escape(str(exc))):
+            read_stamp(packed)
+        return
+    found = read_stamp(packed)
+    assert found == (expected and (expected.batch.epoch, expected.batch.batch_no, expected.oldest))
+
+
+def test_lengths_that_lie_make_no_stamp() -> None:
+    packed = b"".join(user_property(*pair) for pair in STAMP.to_properties())
+    assert read_stamp(packed) == READ
+    for name in (b"hw-epoch\0", b"hw-batch\0", b"hw-oldest\0"):
+        assert read_stamp(packed.replace(name + b"\1", name + b"\2")) != READ
+
+
+def test_a_payload_that_holds_a_thousand_times_as_much_is_set_aside() -> None:
+    for size, is_dead in ((60_000, False), (2_000_000, True)):
+        inner = pb.Payload(body=bytes(size)).SerializeToString()
+        packed = pb.Payload(uuid=COMPRESSED, body=zlib.compress(inner)).SerializeToString()
+        assert len(packed) < size / 500
+        letter = judged("spBv1.0/g/NDATA/n", packed, limit=4_000_000)
+        assert letter is not None
+        assert letter.is_dead is is_dead
+        assert letter.value == (packed if is_dead else inner)
+    assert "at most 100 times as much" in reason(letter)
 
 
 def test_data_of_others_needs_no_stamp() -> None:
