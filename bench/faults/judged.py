@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from bench.faults.histories import Fault, History
     from bench.faults.methods import Alarm
@@ -56,7 +56,7 @@ class Judged:
         days = sum((each.at_ms[-1] - each.at_ms[0]) / _DAY_MS - settle_hours / 24 for each in healthy)
         a_day = sum(_calls(each) for each in wrong) / days
         series = len(faulty[0].names) if any(a.series for each in (*told, *wrong) for a in each) else None
-        length_ms = float(np.mean([fault.end_ms - fault.start_ms for fault, _ in pairs])) + _GRACE_MS
+        length_ms = sum(fault.end_ms - fault.start_ms for fault, _ in pairs) / max(len(pairs), 1) + _GRACE_MS
         return cls(
             faults=tuple(fault for fault, _ in pairs),
             found=found,
@@ -69,20 +69,25 @@ class Judged:
 
     def cells(self) -> Iterator[str]:
         """Of a row of the table."""
-        found = np.array([bool(each) for each in self.found])
-        yield f"{found.mean():.2f}"
+        found = [bool(each) for each in self.found]
+        yield _share(found)
         yield f"{self.by_chance:.2f}"
         for kind in KINDS:
-            yield f"{found[[each.kind == kind for each in self.faults]].mean():.2f}"
+            yield _share([there for there, each in zip(found, self.faults, strict=True) if each.kind == kind])
         is_told = self.false_a_day_and_series is not None
-        yield f"{np.mean([bool(each) for each in self.pointed]):.2f}" if is_told else "-"
-        yield f"{found.sum() / max(found.sum() + self.false, 1):.2f}"
+        yield _share([bool(each) for each in self.pointed]) if is_told else "-"
+        yield f"{sum(found) / max(sum(found) + self.false, 1):.2f}"
         delays = [
             min(a.at_ms for a in f) - fault.start_ms for fault, f in zip(self.faults, self.found, strict=True) if f
         ]
         yield f"{np.median(delays) / 1000:.0f}" if delays else "-"
         yield f"{self.false_a_day:.1f}"
         yield f"{self.false_a_day_and_series:.2f}" if is_told else "-"
+
+
+def _share(found: Collection[bool]) -> str:
+    """How many of them; there may be none to find."""
+    return f"{sum(found) / len(found):.2f}" if len(found) else "-"
 
 
 def _settled(histories: Sequence[History], alarms: Sequence[list[Alarm]], hours: float) -> list[list[Alarm]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.fleet import Fleet
-from bench.scale.system import PARTS, Load, System
+from bench.scale.system import OURS, PARTS, Load, System
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -54,7 +54,7 @@ class Measured:
     @property
     def ours_per_million(self) -> float:
         """Of the bridge, Spark and PostgreSQL together."""
-        return sum(self.per_million(part) for part in PARTS[:5])
+        return sum(self.per_million(part) for part in OURS)
 
 
 def points(

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-import time
 import urllib.request
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -30,8 +28,8 @@ from stack import (
     connector_jars,
     free_port,
     together,
+    wait_until,
 )
-from stack.process import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,7 +42,8 @@ CHECKOUT: Final = Path(__file__).parents[2]
 PARTITIONS: Final = 6
 # Where CPU time and memory go. Spark's are the driver's Python, its JVM (with local[N] the executor, too), and the
 # Python workers.
-PARTS: Final = ("bridge", "driver", "jvm", "workers", "postgresql", "kafka", "mosquitto")
+OURS: Final = ("bridge", "driver", "jvm", "workers", "postgresql")
+PARTS: Final = (*OURS, "kafka", "mosquitto")
 # Their children come and go: what those have cost stands with the parent.
 _FORKING: Final = frozenset({"workers", "postgresql"})
 _PASSWORD: Final = "only for this run"  # noqa: S105 - of a server that ends with it
@@ -126,10 +125,10 @@ class System:
         """How many readings are committed."""
         return int(self.one("select coalesce(sum(reading_rows), 0) from ingest_batch"))
 
-    def one(self, statement: str) -> Any:  # noqa: ANN401 - whatever the statement asks for
+    def one(self, statement: str, *values: object) -> Any:  # noqa: ANN401 - whatever the statement asks for
         """The one value that a statement gives."""
         with closing(psycopg2.connect(self.timescale.superuser_dsn)) as opened, opened.cursor() as cursor:
-            cursor.execute(statement)
+            cursor.execute(statement, values or None)
             (value,) = cursor.fetchone() or (None,)
             return value
 
@@ -191,18 +190,18 @@ class System:
         self._await("stream", lambda health: health.get("state") == "running")
 
     def _await(self, role: str, condition: Callable[[Mapping[str, Any]], bool]) -> None:
-        deadline = time.monotonic() + _START_S
-        while not condition(self.health(role)):
+        def fulfilled() -> bool:
             self._check()
-            if time.monotonic() > deadline:
-                raise SystemExit(f"the {role} does not start:\n{self._roles[role].log_tail(30)}")
-            time.sleep(0.2)
+            return condition(self.health(role))
+
+        if not wait_until(fulfilled, timeout_s=_START_S, poll_s=0.2):
+            raise SystemExit(f"the {role} does not start:\n{self._roles[role].log_tail(30)}")
 
     def _run(self, role: str, document: Mapping[str, Any], environment: Mapping[str, str]) -> None:
         self._health[role] = free_port()
         path = self._directory / f"{role}.yaml"
         path.write_text(yaml.safe_dump({**document, "health": {"port": self._health[role]}}), encoding="utf-8")
-        command = Command([sys.executable, "-m", role, "run", str(path)], {**os.environ, **environment}, CHECKOUT)
+        command = Command([sys.executable, "-m", role, "run", str(path)], environment, CHECKOUT)
         process = ManagedProcess(role, command, log_path=self._directory / f"{role}.log")
         process.start()
         self._ends.callback(process.stop)
