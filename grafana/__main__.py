@@ -1,0 +1,39 @@
+"""`python -m grafana`: write, check."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from grafana import files
+from grafana.errors import GrafanaError
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m grafana", description="Headwater's dashboards: made by Python, kept as JSON for Grafana."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("write", help=f"write {files.DIRECTORY.name}/*.json anew, where they differ")
+    commands.add_parser("check", help="exit status 1 where a file is not what its Python makes, which is named")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command == "write":
+            print("\n".join(path.name for path in files.write()) or "nothing has changed")
+            return 0
+        wrong = list(files.differing())
+    except (GrafanaError, OSError) as exc:
+        print(exc, file=sys.stderr)
+        return 1
+    if wrong:
+        print("\n".join([*wrong, "run `python -m grafana write`"]), file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

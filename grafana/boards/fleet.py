@@ -1,0 +1,285 @@
+"""Fleet: every node, where it is, how it fares, and what is missing of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from grafana import colours, uids, units
+from grafana.board import Board, to
+from grafana.fields import Field, lamp, limits, link, named, said, thresholds, unit, width, words
+from grafana.layout import Row
+from grafana.maps import places
+from grafana.panels import About, lines, number, rows, states
+from grafana.query import series, table
+from grafana.variables import Asked
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from grafana.layout import AnyPanel
+
+_CHOSEN: Final = "group_id = any(array[${group:sqlstring}]::text[])"
+# A node tells its health every ten seconds, whatever else it reads.
+_STATE: Final = "case when not n.online then 0 when n.last_seen_at < now() - interval '2 minutes' then 1 else 2 end"
+_STATES: Final = {"2": ("online", colours.GOOD), "1": ("silent", colours.WARNING), "0": ("offline", colours.BAD)}
+_ON_OFF: Final = {"1": ("online", colours.GOOD), "0": ("offline", colours.BAD)}
+_TO_NODE: Final = link(
+    "Open the node", to(uids.NODE, "var-group=${__data.fields.Group}", "var-node=${__data.fields.Node}")
+)
+_NODE: Final = (named("Node", _TO_NODE, width(110)), named("Group", width(90)))
+
+
+def board() -> Board:
+    """The dashboard."""
+    return Board(
+        uids.FLEET,
+        "Fleet",
+        "Are all nodes there, do they deliver what they read, and which of them needs somebody?",
+        rows=(
+            Row(4, _numbers()),
+            Row(12, ((_map(), 8), (_table(), 16))),
+            Row(9, ((_timeline(), 12), (_spools(), 12))),
+            Row(9, ((_alarms(), 12), (_gaps(), 12)), "What is wrong"),
+            Row(9, ((_lost(), 12), (_models(), 12)), "What is lost, and what computes"),
+        ),
+        variables=(Asked("group", "Group", "select distinct group_id from node order by 1", several=True),),
+        refresh="10s",
+    )
+
+
+def _numbers() -> Sequence[tuple[AnyPanel, int]]:
+    def count(title: str, question: str, sql: str, *, bad_from: int = 1) -> tuple[AnyPanel, int]:
+        about = About(title, question, units.COUNT, "no nodes yet")
+        return number(about, table(sql), limits=limits((bad_from, colours.BAD), base=colours.GOOD)), 4
+
+    return (
+        (
+            number(
+                About("Online", "How many nodes are connected and talk?", units.COUNT, "no nodes yet"),
+                table(f"select count(*) filter (where {_STATE} = 2) as online from node n where {_CHOSEN}"),
+                limits=limits((1, colours.GOOD), base=colours.BAD),
+            ),
+            4,
+        ),
+        count(
+            "Silent or offline",
+            "How many nodes have said nothing for two minutes, or are dead by the broker's word?",
+            f"select count(*) filter (where {_STATE} < 2) as away from node n where {_CHOSEN}",
+        ),
+        count(
+            "Undelivered batches",
+            "How many batches were made and have not come, though their nodes should still have them?",
+            f"select coalesce(sum(undelivered), 0)::bigint as batches from node_accounting where {_CHOSEN}",
+        ),
+        count(
+            "Batches given up",
+            "How many batches were made, are no longer kept by their node, and never came?",
+            f"select coalesce(sum(given_up), 0)::bigint as batches from node_accounting where {_CHOSEN}",
+        ),
+        count(
+            "Open incidents",
+            "How many anomalies last at this moment?",
+            f"select count(*) as incidents from anomaly where ended_at is null and {_CHOSEN}",
+        ),
+        count(
+            "Events of a day",
+            "How often did a series change or a limit get reached in the last 24 hours?",
+            f"select count(*) as events from node_event where at > now() - interval '1 day' and {_CHOSEN}",
+        ),
+    )
+
+
+def _map() -> AnyPanel:
+    return places(
+        About(
+            "Where nodes stand",
+            "Which sites have trouble? Positions are entered by whoever installs a node, into the table node_position.",
+            units.NONE,
+            "no node of this group has a row in node_position",
+        ),
+        table(f"""
+            select n.group_id as "Group", n.node_id as "Node", p.site as "Site", {_STATE} as "State",
+                   n.last_seen_at as "Seen", p.latitude, p.longitude
+            from node n join node_position p using (group_id, node_id)
+            where n.{_CHOSEN}
+            limit 1000
+        """),
+        state="State",
+        name="Node",
+        fields=(_state_field(), *_NODE),
+    )
+
+
+def _state_field() -> Field:
+    return named(
+        "State",
+        said(_STATES),
+        thresholds((1, colours.WARNING), (2, colours.GOOD), base=colours.BAD),
+        lamp(),
+        width(80),
+    )
+
+
+def _table() -> AnyPanel:
+    return rows(
+        About("Nodes", "How does each node fare, worst first?", units.COUNT, "no node has ever connected"),
+        table(f"""
+            select n.node_id as "Node", n.group_id as "Group", {_STATE} as "State", n.last_seen_at as "Seen",
+                   h.spool_batches as "Spool", h.spool_bytes as "On disk", h.spool_evicted + h.spool_dropped as "Lost",
+                   a.undelivered::float8 as "Undelivered", a.given_up::float8 as "Given up", h.memory_mib as "Memory",
+                   h.uptime_s as "Up for", m.models as "Models", p.site as "Site"
+            from node n
+            left join node_position p using (group_id, node_id)
+            left join node_health h using (group_id, node_id)
+            left join node_accounting a using (group_id, node_id)
+            left join (
+              select group_id, node_id, string_agg(distinct model || ' ' || version, ', ') as models
+              from node_model where place = 'edge' group by 1, 2) m using (group_id, node_id)
+            where n.{_CHOSEN}
+            order by {_STATE}, a.undelivered + a.given_up desc nulls last, n.node_id
+            limit 500
+        """),
+        fields=(
+            *_NODE,
+            _state_field(),
+            named("Seen", unit(units.AGO), width(130)),
+            named("On disk", unit(units.BYTES), width(90)),
+            named("Memory", unit(units.MEBIBYTES), width(90)),
+            named("Up for", unit(units.SECONDS), width(90)),
+            *(
+                named(each, lamp(), thresholds((1, colours.BAD), base="transparent"), width(100))
+                for each in ("Lost", "Undelivered", "Given up")
+            ),
+        ),
+    )
+
+
+def _timeline() -> AnyPanel:
+    return states(
+        About("Connections", "When was each node connected?", units.NONE, "no node came or went"),
+        series(f"""
+            select time, metric, value from (
+              select $__timeFrom()::timestamptz as time, n.group_id || '/' || n.node_id as metric,
+                     (before.status = 'online')::int as value
+              from node n
+              cross join lateral (
+                select status from node_status s
+                where (s.group_id, s.node_id, s.device_id) = (n.group_id, n.node_id, '') and s.at < $__timeFrom()
+                order by s.at desc limit 1) before
+              where n.{_CHOSEN}
+              union all
+              select $__timeGroup(at, '$__interval'), group_id || '/' || node_id, last((status = 'online')::int, at)
+              from node_status
+              where device_id = '' and $__timeFilter(at) and {_CHOSEN}
+              group by 1, 2) told
+            order by time
+        """),
+        meanings=words(_ON_OFF),
+    )
+
+
+def _spools() -> AnyPanel:
+    return lines(
+        About(
+            "Spools",
+            "Which nodes keep batches that are not known to be durable, and do they get rid of them?",
+            units.BYTES,
+            "no node has told its health in this time",
+        ),
+        series(f"""
+            select r.bucket_at as time, s.group_id || '/' || s.node_id as metric, r.max as value
+            from series s
+            cross join lateral
+              reading_bucketed(array[s.series_id], $__timeFrom(), $__timeTo(), '$__interval') r
+            where s.kind = 'numeric' and s.device_id = '' and s.metric = 'Health/Spool Bytes' and s.{_CHOSEN}
+            order by 1
+        """),
+        floor=0,
+    )
+
+
+def _alarms() -> AnyPanel:
+    return rows(
+        About("Incidents", "What is unusual now, or was in this time?", units.NONE, "nothing unusual in this time"),
+        table(f"""
+            select started_at as "Since", node_id as "Node", group_id as "Group", device_id as "Device",
+                   nullif(metric, '') as "Metric", detector as "Detector", place as "Place",
+                   peak_score / nullif(threshold, 0) as "Times limit", ended_at as "Until"
+            from anomaly
+            where {_CHOSEN} and (ended_at is null or ended_at >= $__timeFrom()) and started_at <= $__timeTo()
+            order by ended_at is not null, started_at desc
+            limit 200
+        """),
+        fields=(
+            *_NODE,
+            named("Since", unit(units.TIME), width(160)),
+            named("Until", unit(units.TIME), width(160)),
+            named("Place", width(70)),
+        ),
+    )
+
+
+def _gaps() -> AnyPanel:
+    return rows(
+        About(
+            "Gaps",
+            "Of which devices and times may readings be missing, and will they still come?",
+            units.COUNT,
+            "nothing is missing in this time",
+        ),
+        table(f"""
+            select node_id as "Node", group_id as "Group", nullif(device_id, '') as "Device", kind as "Kind",
+                   coalesce(state, 'declared') as "State", reason as "Reason", batches as "Batches",
+                   from_at as "From", to_at as "To", closed_at as "Filled"
+            from gap
+            where {_CHOSEN} and to_at >= $__timeFrom() and from_at <= $__timeTo()
+            order by closed_at is not null, declared_at desc
+            limit 200
+        """),
+        fields=(*_NODE, *(named(each, unit(units.TIME), width(160)) for each in ("From", "To", "Filled"))),
+    )
+
+
+def _lost() -> AnyPanel:
+    return lines(
+        About(
+            "Batches lost on the device",
+            "Did a node run out of room, and what did that cost? Each is declared as a gap, too.",
+            units.COUNT,
+            "no node has told its health in this time",
+        ),
+        series(f"""
+            select time, metric, greatest(value - lag(value) over (partition by metric order by time), 0) as value
+            from (
+              select r.bucket_at as time, s.group_id || '/' || s.node_id as metric, sum(r.last) as value
+              from series s
+              cross join lateral
+                reading_bucketed(array[s.series_id], $__timeFrom(), $__timeTo(), '$__interval') r
+              where s.kind = 'numeric' and s.device_id = '' and s.{_CHOSEN}
+                and s.metric in ('Health/Spool Evicted', 'Health/Spool Dropped')
+              group by 1, 2) counted
+            order by time
+        """),
+        floor=0,
+        bars=True,
+        stacked=True,
+    )
+
+
+def _models() -> AnyPanel:
+    return rows(
+        About(
+            "Models",
+            "Which version of which model looks at which device, here or there, and how far has it come?",
+            units.NONE,
+            "no model has told anything yet",
+        ),
+        table(f"""
+            select model as "Model", version as "Version", place as "Place", node_id as "Node", group_id as "Group",
+                   device_id as "Device", nullif(subject, '') as "Subject", done_to as "Done to"
+            from node_model where {_CHOSEN}
+            order by model, place, group_id, node_id, device_id, subject
+            limit 500
+        """),
+        fields=(*_NODE, named("Done to", unit(units.AGO))),
+    )

@@ -1,0 +1,342 @@
+"""Node: one device and its sources, how it fares, what it reads, what it was told and what happened."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from grafana import colours, uids, units
+from grafana.board import Board, Marks
+from grafana.fields import (
+    colour,
+    filled_to,
+    lamp,
+    limits,
+    named,
+    on_the_right,
+    said,
+    thick,
+    thresholds,
+    unit,
+    width,
+    words,
+)
+from grafana.layout import Row
+from grafana.panels import About, lines, number, rows, states
+from grafana.query import readings, series, table
+from grafana.variables import Asked, group, node
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from grafana.layout import AnyPanel
+    from grafana.query import Sql
+
+_NODE: Final = "group_id = ${group:sqlstring} and node_id = ${node:sqlstring}"
+_OWN: Final = "s.group_id = ${group:sqlstring} and s.node_id = ${node:sqlstring} and s.device_id = ''"
+_DEVICES: Final = "device_id = any(array[${device:sqlstring}]::text[])"
+_ON_OFF: Final = {"1": ("online", colours.GOOD), "0": ("offline", colours.BAD)}
+_NO_HEALTH: Final = "the node has told no health in this time"
+
+
+def board() -> Board:
+    """The dashboard."""
+    return Board(
+        uids.NODE,
+        "Node",
+        "Does this device read all its sources, deliver what it reads, and do what it is told?",
+        rows=(
+            Row(4, _numbers()),
+            Row(9, ((_sources(), 14), (_presence(), 10))),
+            Row(9, ((_spool(), 12), (_polls(), 12)), "Health"),
+            Row(9, ((_failures(), 12), (_memory(), 12))),
+            Row(12, ((_readings(), 24),), "Readings"),
+            Row(9, ((_commands(), 12), (_events(), 12)), "What happened"),
+            Row(9, ((_incidents(), 12), (_gaps(), 12))),
+        ),
+        variables=(
+            group(),
+            node(),
+            Asked(
+                "device",
+                "Device",
+                """
+                select distinct device_id from series
+                where group_id = ${group:sqlstring} and node_id = ${node:sqlstring} and device_id <> '' order by 1
+                """,
+                several=True,
+            ),
+            Asked(
+                "series",
+                "Reading",
+                """
+                select series_id as __value, device_id || ': ' || metric || coalesce(' in ' || unit, '') as __text
+                from series
+                where group_id = ${group:sqlstring} and node_id = ${node:sqlstring} and kind = 'numeric'
+                  and device_id = any(array[${device:sqlstring}]::text[]) order by device_id, metric, version desc
+                """,
+            ),
+        ),
+        marks=(
+            Marks(
+                "Gaps",
+                table(f"""
+                    select from_at as time, to_at as timeend, reason as text, kind as tags
+                    from gap where {_NODE} and to_at >= $__timeFrom() and from_at <= $__timeTo() limit 100
+                """),
+                colours.WARNING,
+            ),
+        ),
+        refresh="10s",
+    )
+
+
+def _numbers() -> Sequence[tuple[AnyPanel, int]]:
+    def health(title: str, question: str, column: str, unit_id: str) -> tuple[AnyPanel, int]:
+        return (
+            number(
+                About(title, question, unit_id, "no health within a day"),
+                table(f"select {column} from node_health where {_NODE}"),
+            ),
+            4,
+        )
+
+    return (
+        (
+            number(
+                About("State", "Is the node connected, by the broker's word?", units.NONE, "never connected"),
+                table(f"select online::int as online from node where {_NODE}"),
+                meanings=words(_ON_OFF),
+                limits=limits((1, colours.GOOD), base=colours.BAD),
+            ),
+            4,
+        ),
+        (
+            number(
+                About("Silent for", "How long ago was it heard last?", units.SECONDS, "never heard"),
+                table(f"select extract(epoch from now() - last_seen_at)::float8 as silent from node where {_NODE}"),
+                limits=limits((30, colours.NOTE), (120, colours.BAD), base=colours.GOOD),
+            ),
+            4,
+        ),
+        health("Running for", "When was its agent started?", "uptime_s", units.SECONDS),
+        health("In the spool", "How many batches does it keep, not known to be durable?", "spool_batches", units.COUNT),
+        health("Spoilt spools", "How many spools wait for somebody to look at them?", "spool_set_aside", units.COUNT),
+        (
+            number(
+                About("Missing batches", "How many of its batches never came?", units.COUNT, "nothing came yet"),
+                table(f"select missing::float8 as missing from node_accounting where {_NODE}"),
+                limits=limits((1, colours.BAD), base=colours.GOOD),
+            ),
+            4,
+        ),
+    )
+
+
+def _sources() -> AnyPanel:
+    return rows(
+        About(
+            "Devices",
+            "Which sources and models does it have, is each connected, and how much came of it in this time?",
+            units.COUNT,
+            "no births came of its devices",
+        ),
+        table(f"""
+            select s.device_id as "Device", (status.status = 'online')::int as "State", s.metrics as "Metrics",
+                   came.good as "Readings", came.bad / nullif(came.good + came.bad, 0) as "Bad", came.last_at as "Last"
+            from (
+              select device_id, count(*) as metrics, array_agg(series_id) filter (where kind = 'numeric') as ids
+              from series where {_NODE} and device_id <> '' and {_DEVICES} group by 1) s
+            left join lateral (
+              select status from node_status n
+              where {_NODE} and n.device_id in (s.device_id, '') order by at desc limit 1) status on true
+            left join lateral (
+              select sum(n_good)::float8 as good, sum(n_bad)::float8 as bad, max(bucket_at) as last_at
+              from unnest(s.ids) as id
+              cross join lateral reading_bucketed(array[id], $__timeFrom(), $__timeTo(), '$__interval')) came on true
+            order by 1
+        """),
+        fields=(
+            named(
+                "State",
+                said(_ON_OFF),
+                lamp(),
+                width(80),
+                thresholds((1, colours.GOOD), base=colours.BAD),
+            ),
+            named("Bad", unit(units.SHARE), width(80)),
+            named("Last", unit(units.AGO), width(130)),
+        ),
+    )
+
+
+def _presence() -> AnyPanel:
+    return states(
+        About("Connections", "When were the node and its devices connected?", units.NONE, "nothing came or went"),
+        series(f"""
+            select time, metric, value from (
+              select $__timeFrom()::timestamptz as time, coalesce(nullif(device_id, ''), 'the node') as metric,
+                     (last(status, at) = 'online')::int as value
+              from node_status where {_NODE} and at < $__timeFrom() group by device_id
+              union all
+              select $__timeGroup(at, '$__interval'), coalesce(nullif(device_id, ''), 'the node'),
+                     last((status = 'online')::int, at)
+              from node_status where {_NODE} and $__timeFilter(at) group by 1, 2) told
+            order by time
+        """),
+        meanings=words(_ON_OFF),
+    )
+
+
+def _spool() -> AnyPanel:
+    return lines(
+        About("Spool", "Does what it keeps get delivered, or pile up?", units.COUNT, _NO_HEALTH),
+        readings(
+            f"{_OWN} and s.metric in ('Health/Spool Batches', 'Health/Spool Buffered', 'Health/Spool Bytes')",
+            value="max",
+            name="replace(s.metric, 'Health/Spool ', '')",
+        ),
+        fields=(named("Bytes", unit(units.BYTES), *on_the_right("bytes")),),
+        floor=0,
+        axis="batches",
+    )
+
+
+def _polls() -> AnyPanel:
+    return lines(
+        About(
+            "Polls",
+            "How often is each source polled? A fall means ticks that are skipped, or polls that take too long.",
+            units.PER_SECOND,
+            _NO_HEALTH,
+        ),
+        _rate("Polls"),
+        floor=0,
+    )
+
+
+def _failures() -> AnyPanel:
+    return lines(
+        About(
+            "Polls that failed or were missed",
+            "Which source fails, and which cannot keep up with its schedule?",
+            units.PER_SECOND,
+            _NO_HEALTH,
+        ),
+        _rate("Failures"),
+        _rate("Skipped Ticks"),
+        floor=0,
+    )
+
+
+def _rate(counter: str) -> Sql:
+    """By how much a counter of each source rises in a second; it begins anew with the agent."""
+    return series(f"""
+        select time, metric, greatest(value - lag(value) over counted, 0)
+                             / extract(epoch from time - lag(time) over counted)::float8 as value
+        from (
+          select r.bucket_at as time, replace(s.metric, 'Health/', '') as metric, r.last as value
+          from series s
+          cross join lateral reading_bucketed(array[s.series_id], $__timeFrom(), $__timeTo(), '$__interval') r
+          where s.kind = 'numeric' and {_OWN} and s.metric like 'Health/%/{counter}') told
+        window counted as (partition by metric order by time)
+        order by time
+    """)
+
+
+def _memory() -> AnyPanel:
+    return lines(
+        About("Memory", "Does its agent need ever more of it?", units.MEBIBYTES, _NO_HEALTH),
+        readings(f"{_OWN} and s.metric = 'Health/Memory'", name="'memory'"),
+        floor=0,
+    )
+
+
+def _readings() -> AnyPanel:
+    return lines(
+        About(
+            "${series:text}",
+            "What did it read? The line is the mean of each interval, the band its least and greatest.",
+            units.NONE,
+            "no reading in this time",
+        ),
+        series("""
+            select bucket_at as time, mean, min as least, max as greatest
+            from reading_bucketed(
+              array[nullif(${series:sqlstring}, '')::int], $__timeFrom(), $__timeTo(), '$__interval')
+            order by 1
+        """),
+        fields=(
+            named("mean", colour(colours.MEASURED)),
+            named("greatest", *filled_to("least", 15), thick(0), colour(colours.MEASURED)),
+            named("least", thick(0), colour(colours.MEASURED)),
+        ),
+    )
+
+
+def _commands() -> AnyPanel:
+    return rows(
+        About("Commands", "What was it told to do, and did it?", units.NONE, "no command was answered in this time"),
+        table(f"""
+            select answered_at as "Answered", coalesce(nullif(device_id, ''), 'the node') as "Device",
+                   answer ->> 'command' as "Command", answer ->> 'value' as "Value",
+                   (answer ->> 'done' = 'true')::int as "Done", answer ->> 'reason' as "Reason",
+                   answer ->> 'command_id' as "Id"
+            from command_answer
+            where {_NODE} and $__timeFilter(answered_at)
+            order by answered_at desc
+            limit 100
+        """),
+        fields=(
+            named("Answered", unit(units.TIME), width(160)),
+            named(
+                "Done",
+                said({"1": ("done", colours.GOOD), "0": ("refused", colours.BAD)}),
+                lamp(),
+                width(80),
+            ),
+        ),
+    )
+
+
+def _events() -> AnyPanel:
+    return rows(
+        About(
+            "Events",
+            "Which series changed their type or unit, and which limits were reached?",
+            units.NONE,
+            "nothing to tell in this time",
+        ),
+        table(f"""
+            select at as "At", kind as "Kind", coalesce(nullif(device_id, ''), 'the node') as "Device",
+                   nullif(metric, '') as "Metric", detail::text as "Detail"
+            from node_event where {_NODE} and $__timeFilter(at) order by at desc limit 100
+        """),
+        fields=(named("At", unit(units.TIME), width(160)),),
+    )
+
+
+def _incidents() -> AnyPanel:
+    return rows(
+        About("Incidents", "What was unusual in what it read?", units.NONE, "nothing unusual in this time"),
+        table(f"""
+            select started_at as "Since", ended_at as "Until", device_id as "Device", nullif(metric, '') as "Metric",
+                   detector as "Detector", place as "Place", peak_score / nullif(threshold, 0) as "Times limit"
+            from anomaly
+            where {_NODE} and (ended_at is null or ended_at >= $__timeFrom()) and started_at <= $__timeTo()
+            order by started_at desc limit 100
+        """),
+        fields=tuple(named(each, unit(units.TIME), width(160)) for each in ("Since", "Until")),
+    )
+
+
+def _gaps() -> AnyPanel:
+    return rows(
+        About("Gaps", "Of which times may readings be missing, and why?", units.COUNT, "nothing is missing"),
+        table(f"""
+            select from_at as "From", to_at as "To", coalesce(nullif(device_id, ''), 'the node') as "Device",
+                   kind as "Kind", coalesce(state, 'declared') as "State", reason as "Reason", batches as "Batches"
+            from gap where {_NODE} and to_at >= $__timeFrom() and from_at <= $__timeTo()
+            order by declared_at desc limit 100
+        """),
+        fields=tuple(named(each, unit(units.TIME), width(160)) for each in ("From", "To")),
+    )

@@ -1,0 +1,327 @@
+"""Pipeline: from what nodes made to what is in the tables, how fast, how late, and what got lost on the way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from grafana import colours, uids, units
+from grafana.board import Board
+from grafana.fields import colour, lamp, limits, named, thresholds, unit, width
+from grafana.layout import Row
+from grafana.panels import About, lines, number, rows
+from grafana.query import series, table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from grafana.layout import AnyPanel
+
+_NO_BATCH: Final = "the stream has committed nothing in this time"
+# Numbers in a reason would make each its own kind.
+_REASON: Final = "left(regexp_replace(reason, '[0-9]+', '#', 'g'), 80)"
+_PER_S: Final = "extract(epoch from '$__interval'::interval)::float8"
+
+
+def board() -> Board:
+    """The dashboard."""
+    return Board(
+        uids.PIPELINE,
+        "Pipeline",
+        "Does all that is made arrive, how fast, and if not: where is it?",
+        rows=(
+            Row(4, _numbers()),
+            Row(9, ((_rates(), 12), (_latency(), 12))),
+            Row(9, ((_lag(), 12), (_behind(), 12)), "Lag"),
+            Row(9, ((_letters(), 12), (_reasons(), 12)), "Set aside"),
+            Row(9, ((_accounting(), 14), (_gaps(), 10)), "Loss accounting"),
+            Row(10, ((_sizes(), 12), (_jobs(), 12)), "Database"),
+        ),
+    )
+
+
+def _numbers() -> Sequence[tuple[AnyPanel, int]]:
+    return (
+        (
+            number(
+                About("Stored", "How many readings a second come in now?", units.READINGS_PER_SECOND, _NO_BATCH),
+                table("""
+                    select sum(reading_rows + text_rows)::float8 / 60 as rate from ingest_batch
+                    where committed_at > now() - interval '1 minute'
+                """),
+            ),
+            4,
+        ),
+        (
+            number(
+                About(
+                    "Latency, p99",
+                    "How long from a sample to its row, for all but one in a hundred, in the last minute?",
+                    units.MILLISECONDS,
+                    _NO_BATCH,
+                ),
+                table("""
+                    select max(latency_p99_ms) as p99 from ingest_batch
+                    where committed_at > now() - interval '1 minute'
+                """),
+                limits=limits((1500, colours.NOTE), (5000, colours.BAD), base=colours.GOOD),
+            ),
+            4,
+        ),
+        (
+            number(
+                About("Silent for", "When did the stream commit last?", units.SECONDS, "nothing was ever committed"),
+                table("select extract(epoch from now() - max(committed_at))::float8 as silent from ingest_batch"),
+                limits=limits((15, colours.NOTE), (60, colours.BAD), base=colours.GOOD),
+            ),
+            4,
+        ),
+        (
+            number(
+                About("Dead letters of a day", "How much was set aside since yesterday?", units.COUNT, "none"),
+                table("select count(*) as letters from dead_letter where set_aside_at > now() - interval '1 day'"),
+                limits=limits((1, colours.NOTE), (100, colours.BAD), base=colours.GOOD),
+            ),
+            4,
+        ),
+        (
+            number(
+                About("Missing batches", "How many batches of all nodes never came?", units.COUNT, "no node yet"),
+                table("select sum(undelivered + given_up)::float8 as missing from node_accounting"),
+                limits=limits((1, colours.BAD), base=colours.GOOD),
+            ),
+            4,
+        ),
+        (
+            number(
+                About("Database", "How large is it?", units.BYTES, "no database"),
+                table("select pg_database_size(current_database()) as bytes"),
+            ),
+            4,
+        ),
+    )
+
+
+def _rates() -> AnyPanel:
+    return lines(
+        About(
+            "Rates",
+            "How much is stored, delivered twice, set aside and analysed? The bridge's own rates are on its health "
+            "page, not in the database.",
+            units.PER_SECOND,
+            _NO_BATCH,
+        ),
+        series(f"""
+            select $__timeGroup(committed_at, '$__interval') as time,
+                   sum(reading_rows + text_rows)::float8 / {_PER_S} as stored,
+                   sum(duplicate_rows)::float8 / {_PER_S} as "delivered again",
+                   sum(dead_letter_rows)::float8 / {_PER_S} as "set aside"
+            from ingest_batch where $__timeFilter(committed_at) group by 1 order by 1
+        """),
+        series(f"""
+            select $__timeGroup(committed_at, '$__interval') as time,
+                   sum(readings)::float8 / {_PER_S} as analysed, sum(late)::float8 / {_PER_S} as "too late to analyse"
+            from analysis_batch where $__timeFilter(committed_at) group by 1 order by 1
+        """),
+        fields=(
+            named("stored", colour(colours.MEASURED)),
+            named("analysed", colour(colours.EXPECTED)),
+            named("delivered again", colour(colours.OFF)),
+            named("set aside", colour(colours.BAD)),
+            named("too late to analyse", colour(colours.NOTE)),
+        ),
+        floor=0,
+        least="10s",
+    )
+
+
+def _latency() -> AnyPanel:
+    return lines(
+        About(
+            "Latency",
+            "How long from a sample to its row? The median is weighted by rows; p99 and most are the worst batch's.",
+            units.MILLISECONDS,
+            _NO_BATCH,
+        ),
+        series("""
+            select $__timeGroup(committed_at, '$__interval') as time,
+                   sum(latency_p50_ms * reading_rows)
+                     / nullif(sum(reading_rows) filter (where latency_p50_ms is not null), 0) as median,
+                   max(latency_p99_ms) as p99, max(latency_max_ms) as most
+            from ingest_batch where $__timeFilter(committed_at) group by 1 order by 1
+        """),
+        fields=(
+            named("median", colour(colours.GOOD)),
+            named("p99", colour(colours.WARNING)),
+            named("most", colour(colours.BAD)),
+        ),
+        limits=limits((1500, colours.LIMIT), base="transparent"),
+        floor=0,
+        least="10s",
+    )
+
+
+def _lag() -> AnyPanel:
+    return lines(
+        About(
+            "Pauses between commits",
+            "Was the stream, or the database, away? Half a second is usual.",
+            units.SECONDS,
+            _NO_BATCH,
+        ),
+        series("""
+            select $__timeGroup(committed_at, '$__interval') as time, max(pause) as pause from (
+              select committed_at,
+                     extract(epoch from committed_at - lag(committed_at) over (order by committed_at))::float8 as pause
+              from ingest_batch where $__timeFilter(committed_at)) batches
+            group by 1 order by 1
+        """),
+        limits=limits((60, colours.LIMIT), base="transparent"),
+        floor=0,
+        least="10s",
+    )
+
+
+def _behind() -> AnyPanel:
+    return rows(
+        About(
+            "Analysis behind ingest",
+            "How many records are stored and not yet analysed? How many wait in Kafka, the job's health page says.",
+            units.COUNT,
+            "the stream has committed nothing yet",
+        ),
+        table("""
+            select topic as "Topic", partition::int as "Partition", ingested as "Stored up to",
+                   analysed as "Analysed up to", behind as "Behind"
+            from analysis_lag order by behind desc, topic, partition limit 100
+        """),
+        fields=(
+            named("Behind", lamp(), thresholds((10_000, colours.NOTE), (1_000_000, colours.BAD), base="transparent")),
+        ),
+    )
+
+
+def _letters() -> AnyPanel:
+    return lines(
+        About("Dead letters", "What is set aside, and why?", units.COUNT, "nothing was set aside in this time"),
+        series(f"""
+            select $__timeGroup(set_aside_at, '$__interval') as time, {_REASON} as metric, count(*) as value
+            from dead_letter where $__timeFilter(set_aside_at) group by 1, 2 order by 1
+        """),
+        floor=0,
+        bars=True,
+        stacked=True,
+        least="1m",
+    )
+
+
+def _reasons() -> AnyPanel:
+    return rows(
+        About(
+            "By reason and node",
+            "Whose payloads are set aside, and were they sent again? `python -m stream deadletter retry` does that.",
+            units.COUNT,
+            "nothing was set aside in this time",
+        ),
+        table(f"""
+            select {_REASON} as "Reason",
+                   split_part(mqtt_topic, '/', 2) || '/' || split_part(mqtt_topic, '/', 4) as "Node",
+                   count(*) as "Letters", count(retried_at) as "Sent again", max(set_aside_at) as "Last"
+            from dead_letter where $__timeFilter(set_aside_at) group by 1, 2 order by 3 desc limit 50
+        """),
+        fields=(
+            named("Last", unit(units.AGO), width(130)),
+            named("Letters", width(80)),
+            named("Sent again", width(90)),
+        ),
+    )
+
+
+def _accounting() -> AnyPanel:
+    return rows(
+        About(
+            "Batches by node",
+            "Of what nodes made, how much is stored, and what is missing: still to come, given up, or from before?",
+            units.COUNT,
+            "no node has delivered a numbered batch",
+        ),
+        table("""
+            select group_id || '/' || node_id as "Node", produced::float8 as "Made", stored::float8 as "Stored",
+                   undelivered::float8 as "Undelivered", given_up::float8 as "Given up",
+                   earlier::float8 as "From before", coalesce(declared_gaps, 0) as "Declared gaps", heard_at as "Heard"
+            from node_accounting order by undelivered + given_up desc, 1 limit 500
+        """),
+        fields=(
+            named("Heard", unit(units.AGO), width(130)),
+            *(
+                named(each, lamp(), thresholds((1, colours.BAD), base="transparent"))
+                for each in ("Undelivered", "Given up")
+            ),
+        ),
+    )
+
+
+def _gaps() -> AnyPanel:
+    return lines(
+        About(
+            "Gaps that were told",
+            "When did nodes declare that something is lost, and when was a hole found?",
+            units.COUNT,
+            "no gap was told in this time",
+        ),
+        series("""
+            select $__timeGroup(declared_at, '$__interval') as time, coalesce(state, 'declared') as metric,
+                   count(*) as value
+            from gap where $__timeFilter(declared_at) group by 1, 2 order by 1
+        """),
+        fields=(
+            named("open", colour(colours.WARNING)),
+            named("given_up", colour(colours.BAD)),
+            named("filled", colour(colours.GOOD)),
+            named("declared", colour(colours.NOTE)),
+        ),
+        floor=0,
+        bars=True,
+        stacked=True,
+        least="1m",
+    )
+
+
+def _sizes() -> AnyPanel:
+    return rows(
+        About("Tables", "What takes the room, and how long is it kept?", units.BYTES, "no tables"),
+        table("""
+            select table_name as "Table", bytes as "Size", coalesce(keep::text, 'forever') as "Kept" from table_size
+            order by bytes desc, table_name limit 100
+        """),
+    )
+
+
+def _jobs() -> AnyPanel:
+    return rows(
+        About(
+            "Jobs",
+            "Are roll-ups up to date, and do TimescaleDB's own jobs run? Where the first line waits ever longer, "
+            "`db maintain` does not run.",
+            units.SECONDS,
+            "no job",
+        ),
+        table("""
+            select 'roll-ups: ' || count(*) || ' notes wait' as "Job", null::timestamptz as "Ran last",
+                   null as "Status", coalesce(extract(epoch from now() - min(noted_at)), 0)::float8 as "Waits for"
+            from rollup_pending
+            union all
+            select j.application_name, s.last_run_started_at, s.last_run_status,
+                   extract(epoch from now() - s.next_start)::float8
+            from timescaledb_information.jobs j left join timescaledb_information.job_stats s using (job_id)
+            where j.scheduled
+        """),
+        fields=(
+            named("Ran last", unit(units.AGO), width(130)),
+            named(
+                "Waits for",
+                lamp(),
+                thresholds((300, colours.NOTE), (1800, colours.BAD), base="transparent"),
+                width(100),
+            ),
+        ),
+    )

@@ -1,0 +1,20 @@
+"""Errors of the role.
+
+GrafanaError
+├── MacroError      a query that Grafana could not expand, or would expand into something else
+└── LayoutError     panels that do not fit beside each other
+"""
+
+from __future__ import annotations
+
+
+class GrafanaError(Exception):
+    """Base of all below; its message stands alone."""
+
+
+class MacroError(GrafanaError):
+    """A macro or variable of a query is unknown or wrong; the message names it."""
+
+
+class LayoutError(GrafanaError):
+    """A row of panels is wider than the dashboard, or a panel too small to read."""

@@ -1,0 +1,87 @@
+"""A picture of a process: boxes with words and live values, and pipes between them.
+
+Places and sizes are percent of the panel, so the picture fits a screen and a phone alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from grafana_foundation_sdk.builders import canvas
+from grafana_foundation_sdk.builders.common import ColorDimensionConfig, ScaleDimensionConfig
+from grafana_foundation_sdk.models.canvas import HorizontalConstraint, VerticalConstraint
+
+from grafana import colours
+from grafana.panels import begin
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from grafana.fields import Field
+    from grafana.panels import About
+    from grafana.query import Sql
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A shape with a word in it, or with the value of a field; pipes lead from it to other boxes by name."""
+
+    name: str
+    left: float
+    top: float
+    width: float
+    height: float
+    word: str = ""
+    field: str = ""
+    kind: str = "rectangle"
+    fill: str = "transparent"
+    size: int = 14
+    pipes: tuple[str, ...] = ()
+
+
+def picture(about: About, query: Sql, boxes: Sequence[Box], *, fields: Sequence[Field] = ()) -> canvas.Panel:
+    """The panel; the query returns one row, a column for each field."""
+    panel = begin(canvas.Panel(), about, [query], fields)
+    root = canvas.CanvasOptionsRoot().name("Process").elements([_element(box) for box in boxes])
+    panel.inline_editing(inline_editing=False).show_advanced_types(show_advanced_types=True)
+    return panel.pan_zoom(pan_zoom=False).infinite_pan(infinite_pan=False).root(root)
+
+
+def _element(box: Box) -> canvas.CanvasElementOptions:
+    element = (
+        canvas.CanvasElementOptions()
+        .name(box.name)
+        .type("metric-value" if box.field else box.kind)
+        .constraint(canvas.Constraint().horizontal(HorizontalConstraint.SCALE).vertical(VerticalConstraint.SCALE))
+        .placement(
+            canvas.Placement()
+            .left(box.left)
+            .top(box.top)
+            .right(100 - box.left - box.width)
+            .bottom(100 - box.top - box.height)
+        )
+        .background(canvas.BackgroundConfig().color(ColorDimensionConfig().fixed(box.fill)))
+        .config(_config(box))
+        .connections([_pipe(other) for other in box.pipes])
+    )
+    if not box.field and box.kind != "text":
+        element.border(canvas.LineConfig().color(ColorDimensionConfig().fixed(colours.FRAME)).width(2))
+    return element
+
+
+def _config(box: Box) -> dict[str, object]:
+    text = {"mode": "field", "field": box.field, "fixed": ""} if box.field else {"mode": "fixed", "fixed": box.word}
+    return {"text": text, "size": box.size, "align": "center", "valign": "middle", "color": {"fixed": "text"}}
+
+
+def _pipe(other: str) -> canvas.CanvasConnection:
+    """From the middle of the right side to the middle of the other's left side."""
+    return (
+        canvas.CanvasConnection()
+        .source(canvas.ConnectionCoordinates().x(1).y(0))
+        .target(canvas.ConnectionCoordinates().x(-1).y(0))
+        .target_name(other)
+        .color(ColorDimensionConfig().fixed(colours.PIPE))
+        .size(ScaleDimensionConfig().fixed(4).min(1).max(10))
+    )
