@@ -9,7 +9,7 @@ import kafka.errors as kafka_errors
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from bridge.errors import KafkaNotReady
+from bridge.errors import KafkaNotReady, TopicMissing
 
 if TYPE_CHECKING:
     from bridge.config import KafkaConfig
@@ -52,7 +52,7 @@ def record_limits(config: KafkaConfig, wanted_bytes: int) -> dict[str, int]:
     try:
         missing = sorted(set(names) - set(admin.list_topics()))
         if missing and not config.topics.create:
-            raise KafkaNotReady(f"no topic {' and '.join(missing)}: create it, or set kafka.topics.create")
+            raise TopicMissing(f"no topic {' and '.join(missing)}: create it, or set kafka.topics.create")
         if missing:
             _create(admin, config, missing, wanted_bytes)
         resources = [ConfigResource(ConfigResourceType.TOPIC, name, [_MAX_BYTES]) for name in names]

@@ -2,6 +2,7 @@
 
 BridgeError           the bridge cannot go on; the message says why, and the process ends with status 1
 └── KafkaNotReady     Kafka or a topic is not there yet: worth another try
+    └── TopicMissing  a topic that somebody has to create
 """
 
 from __future__ import annotations
@@ -13,3 +14,7 @@ class BridgeError(Exception):
 
 class KafkaNotReady(BridgeError):  # noqa: N818 - a state of the other side, not a fault of ours
     """Kafka cannot be reached, or lacks a topic: the bridge waits and tries again."""
+
+
+class TopicMissing(KafkaNotReady):
+    """A topic is not there, and the bridge may not create it."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from bridge.errors import BridgeError, KafkaNotReady
+from bridge.errors import BridgeError, KafkaNotReady, TopicMissing
 from bridge.producer import RecordTooLarge, is_fatal
 from bridge.triage import refused
 
@@ -95,6 +95,7 @@ class Outbox:
         self._open_at = 0.0
         self._heard_at = 0.0
         self._silent_since: float | None = None
+        self._is_topic_told = False
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -207,6 +208,10 @@ class Outbox:
         try:
             self._sender = self._open_sender(partial(self._answered, attempt))
         except KafkaNotReady as exc:
+            if isinstance(exc, TopicMissing) and self._silent_since is not None and not self._is_topic_told:
+                # It was lost in mid-run, and all that was told is that Kafka did not answer.
+                logger.warning("Kafka: %s", exc)
+            self._is_topic_told = isinstance(exc, TopicMissing)
             self._fell_silent(str(exc))
             self._put_off()
             return

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from contract.delivery import BatchId, BatchStamp, DurableMark
@@ -136,6 +137,25 @@ def test_a_limit_lowered_in_mid_run_sets_aside_only_what_is_too_large(world: Wor
     assert {record.headers.batch for record in dead} == {BatchId(1, 30)}
     kept = {record.headers.batch.batch_no for record in world.records(world.payloads, 40) if record.headers.batch}
     assert kept == set(range(1, 42)) - {30}
+
+
+def test_a_topic_that_goes_in_mid_run_is_named_and_waited_for(world: World, until: Callable[..., bool]) -> None:
+    bridge = world.bridge()
+    for topic in (world.payloads, world.dead_letters):
+        world.kafka.create_topic(topic, 1)
+    bridge.document["kafka"]["topics"]["create"] = False
+    bridge._config.write_text(yaml.safe_dump(bridge.document))
+    bridge.start()
+    node = world.node()
+    node.data(1)
+    assert until(lambda: node.through == 1)
+    with world.kafka.admin() as admin:
+        admin.delete_topics([world.payloads])
+    node.data(2)
+    assert until(lambda: f"no topic {world.payloads}" in bridge.log), bridge.log
+    world.kafka.create_topic(world.payloads, 1)
+    assert until(lambda: node.through == 2), bridge.log
+    assert [record.value for record in world.records(world.payloads, 1)] == [b"2"]
 
 
 def test_a_bound_on_bytes_turns_messages_away_and_loses_none(world: World, until: Callable[..., bool]) -> None:
