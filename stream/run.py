@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 Part: TypeAlias = Literal["ingest", "analysis", "forecasting"]
 _FIRST_DELAY_S: Final = 1.0
 _LONGEST_DELAY_S: Final = 60.0
+_POLL_S: Final = 0.1
 
 
 def run(config: StreamConfig, *, once: bool, only: Part | None = None) -> None:
@@ -130,8 +131,16 @@ class Job:
         ):
             Supervisor(spark, query, self.stop, self.config.stop_timeout_s).run(once=once)
 
+    def _after(self, *parts: Part) -> None:
+        """Wait until these run, or the stop: starting takes each of them all cores, and readings go first."""
+        waited_for = [getattr(self, part) for part in parts if part in self.parts]
+        while any(each.state == "starting" for each in waited_for) and not self.stop.wait(_POLL_S):
+            pass
+
     def _run_analysis(self, spark: SparkSession, *, once: bool) -> None:
         assert self.config.analysis is not None  # or it were no part
+        if not once:
+            self._after("ingest")
         topic, most = self.config.topics.payloads, self.config.limits.max_series_per_node
         writing = AnalysisWriter(self.dsn, topic, self.stop, self.analysis, max_series_per_node=most)
         with closing(writing) as writer:
@@ -142,6 +151,7 @@ class Job:
         """Again and again, whatever it ends by: readings do not wait for what is made of them."""
         assert self.config.forecasting is not None  # or it were no part
         assert not once
+        self._after("ingest", "analysis")
         delay_s = _FIRST_DELAY_S
         while not self.stop.is_set():
             try:

@@ -94,17 +94,24 @@ class System:
             self.kafka.create_topic(topic, PARTITIONS)
         self._say("migrating the database")
         self._prepare_database()
-        self._say("starting the Spark job, the bridge and three agents")
+        self._say("starting the Spark job and the bridge, then three agents")
         self._start_stream()
         maintainer = {"HEADWATER_DSN": self._dsns["maintainer"]}
         self._add_role("maintenance", "db", ["maintain", "--every", "5"], maintainer)
         self._start_role("bridge", "bridge", configs.bridge(self.layout))
+        # Spark takes half a minute of both cores to start. What agents sampled meanwhile would wait for it, and they
+        # would wait for each other.
+        self._await("the Spark job", self._stream_runs, 120.0)
         self._start_agents()
         self._await("the agents", lambda: all(healthz(port) for port in self.layout.ports.edge_health), 60.0)
         self._await("the bridge", lambda: healthz(self.layout.ports.bridge_health) is not None, 60.0)
         observer = self.observer()
         self._say("waiting for the first rows")
-        self._await("the Spark job", lambda: bool(observer.ingested().rows), 120.0)
+        self._await("the first rows", lambda: bool(observer.ingested().rows), 120.0)
+
+    def _stream_runs(self) -> bool:
+        health = healthz(self.layout.ports.stream_health)
+        return health is not None and health["state"] == "running"
 
     def drain(self, timeout_s: float = 180.0) -> None:
         """Stops the agents and waits until all they have sent is committed; raises StackError when it takes too long.

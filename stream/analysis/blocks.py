@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from stream.analysis.config import SHARDS
-from stream.analysis.priority import step_back
 from stream.ingest.columns import Readings, decode_columns
 from stream.ingest.decode import KafkaRecord
 from stream.ingest.transform import RECORD_COLUMNS, spare_collector
+from stream.workers import step_back
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -8,9 +8,9 @@ from stream.analysis.blocks import blocks
 from stream.analysis.findings import Findings
 from stream.analysis.gone import Gone
 from stream.analysis.operator import found
-from stream.analysis.priority import own_workers
 from stream.ingest.sink import BatchKey
 from stream.query import query_id, read_kafka
+from stream.workers import own_workers
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -77,7 +77,7 @@ class Analysis:
         limit = self._settings.max_offsets_per_trigger
         from_ms = 0 if self._span is None else max(self._span.from_ms - self._span.warm_up_ms, 0)
         records = read_kafka(self._spark, self._config, (topics.payloads,), limit, from_ms)
-        with own_workers(self._spark):
+        with own_workers(self._spark, "analysis"):
             return found(blocks(records, self._config.limits.limits(), topics.dead_letters), self._settings)
 
     def write(self, rows: DataFrame, batch_id: int) -> None:

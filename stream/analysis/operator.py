@@ -9,9 +9,9 @@ from pyspark.sql import Row
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor
 
 from stream.analysis.blocks import Block
-from stream.analysis.priority import step_back
 from stream.analysis.shard import advance
 from stream.ingest.transform import spare_collector
+from stream.workers import step_back
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,6 +12,7 @@ from stream.errors import DatabaseAway, StopRequested
 from stream.forecasting.models import Models
 from stream.forecasting.rounds import Pace, Rounds
 from stream.forecasting.told import keep_warm
+from stream.workers import own_workers
 
 if TYPE_CHECKING:
     import threading
@@ -20,13 +21,14 @@ if TYPE_CHECKING:
 
     from stream.forecasting.config import ForecastingConfig
     from stream.forecasting.progress import ForecastingProgress
+    from stream.workers import Pool
 
 logger = logging.getLogger(__name__)
 
-_POOL: Final = "forecasting"
+_POOL: Final[Pool] = "forecasting"
 _FIRST_DELAY_S: Final = 0.25
 _LONGEST_DELAY_S: Final = 5.0
-# Spark ends its Python workers when none of them had any work for a minute, and TensorFlow takes 8 s to come back.
+# Spark ends a pool's Python workers when none of them had any work for a minute; TensorFlow takes 8 s to come back.
 _WARM_S: Final = 40.0
 
 
@@ -53,6 +55,11 @@ class Forecasting:
     def run(self) -> None:
         """Run until the stop event; waits for a database that is away. Raises FatalError."""
         self._spark.sparkContext.setLocalProperty("spark.scheduler.pool", _POOL)
+        with own_workers(self._spark, _POOL):
+            self._run()
+        self._progress.state = "stopping"
+
+    def _run(self) -> None:
         delay_s = _FIRST_DELAY_S
         while not self._stop.is_set():
             try:
@@ -66,7 +73,6 @@ class Forecasting:
                     logger.warning("the database is away, windows are made up for when it is back: %s", exc)
                 self._stop.wait(delay_s)
                 delay_s = min(delay_s * 2, _LONGEST_DELAY_S)
-        self._progress.state = "stopping"
 
     def _connected(self) -> None:
         """Rounds over one connection; raises DatabaseAway when that ends."""

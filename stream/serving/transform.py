@@ -29,6 +29,7 @@ from contract.manifest import AnomalyOutput, ForecastOutput
 from stream.errors import ModelError
 from stream.serving.served import ServedModel
 from stream.serving.shard import forecast_rows, score_rows
+from stream.workers import step_back
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -114,6 +115,7 @@ def _told(
     table_schema, make = to_arrow_schema(schema, timezone="UTC"), rows.make
 
     def told(known: pa.Table, wanted: pa.Table) -> pa.Table:
+        step_back()
         if not (known.num_rows and wanted.num_rows):
             return table_schema.empty_table()
         return make(_loaded(package), keys, known, wanted, table_schema)
@@ -137,6 +139,7 @@ def trial(spark: SparkSession, package: Package) -> None:
     """Loads and tries a model in one of Spark's workers, the driver staying free of TensorFlow; raises ModelError."""
 
     def fault_of(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        step_back()
         for _ in batches:
             fault = None
             try:
