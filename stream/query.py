@@ -59,6 +59,11 @@ _CLIENT_OPTIONS: Final = {
 }
 
 
+# Of a full micro-batch: while the readings of some are stored others decode, however unevenly nodes, and with them
+# records, lie in Kafka's partitions.
+_TASKS: Final = 10
+
+
 class Query(Protocol):
     """What Spark runs: Kafka's records on their way to the database."""
 
@@ -115,8 +120,10 @@ class Ingest:
     def rows(self) -> DataFrame:
         """Kafka's own columns: a batch is decoded as it is written."""
         topics = self._config.topics
-        limit = self._config.kafka.max_offsets_per_trigger
-        return read_kafka(self._spark, self._config, (topics.payloads, topics.dead_letters), limit)
+        most = self._config.kafka.max_offsets_per_trigger
+        return read_kafka(
+            self._spark, self._config, (topics.payloads, topics.dead_letters), most, in_task=-(-most // _TASKS)
+        )
 
     def write(self, rows: DataFrame, batch_id: int) -> None:
         """Decode and store a micro-batch, in one piece or several."""
@@ -238,15 +245,26 @@ class Supervisor:
 
 
 def read_kafka(
-    spark: SparkSession, config: StreamConfig, topics: Sequence[str], max_offsets: int, from_ms: int = 0
+    spark: SparkSession,
+    config: StreamConfig,
+    topics: Sequence[str],
+    max_offsets: int,
+    from_ms: int = 0,
+    *,
+    in_task: int | None = None,
 ) -> DataFrame:
-    """The records of topics, as Spark's Kafka source gives them; with a new checkpoint, those from `from_ms` on."""
+    """The records of topics, as Spark's Kafka source gives them; with a new checkpoint, those from `from_ms` on.
+
+    A task takes a partition's share of a micro-batch, or `in_task` records of it at most.
+    """
     kafka = config.kafka
     clients = {f"kafka.{name}": value for name, value in (_CLIENT_OPTIONS | kafka.options).items()}
     reader = spark.readStream.format("kafka").options(**clients)
     begin = {"startingOffsets": "earliest"}
     if from_ms:
         begin = {"startingTimestamp": str(from_ms), "startingOffsetsByTimestampStrategy": "latest"}
+    if in_task is not None:
+        reader = reader.option("maxRecordsPerPartition", str(in_task))
     return reader.options(
         **{
             "kafka.bootstrap.servers": ",".join(kafka.bootstrap_servers),

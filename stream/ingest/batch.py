@@ -67,7 +67,7 @@ class Batch:
 
     def of(self, row_type: RowType) -> pa.Table:
         """The rows of a kind, with that kind's columns only."""
-        return self._table.filter(pc.equal(self._table["kind"], KINDS[row_type])).select(row_type._fields)
+        return self._table.select(row_type._fields).filter(pc.equal(self._table["kind"], KINDS[row_type]))
 
     @cached_property
     def readings(self) -> Readings:
@@ -86,6 +86,11 @@ class Batch:
         for row in records.to_pylist():
             offsets.setdefault(row["kafka_topic"], {})[str(row["kafka_partition"])] = row["kafka_offset_max"] + 1
         return offsets
+
+    def first_offsets(self) -> dict[tuple[str, int], int]:
+        """Per topic and partition, the offset of the first record of this batch."""
+        records = self.of(Record).group_by(["kafka_topic", "kafka_partition"]).aggregate([("kafka_offset", "min")])
+        return {(row["kafka_topic"], row["kafka_partition"]): row["kafka_offset_min"] for row in records.to_pylist()}
 
     def newest_ms(self) -> int | None:
         """When (UTC ms) the bridge had the newest record; None where none says."""

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from contract.sparkplug import Payload, Quality, encode
+from stream.ingest.layout import MAX_NAME_BYTES, find_metrics
 from stream.ingest.metrics import latest_ms, may_be_number
-from stream.ingest.wire import MAX_NAME_BYTES, NOT_PLAIN, find_metrics, read_fields
+from stream.ingest.wire import NOT_PLAIN, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stream.ingest.decode import KafkaRecord, Limits, Source
+    from stream.ingest.layout import Layout
     from stream.ingest.rows import NumericReading
-    from stream.ingest.wire import Layout
 
     Ints: TypeAlias = NDArray[np.int64]
     Bools: TypeAlias = NDArray[np.bool_]
@@ -132,8 +133,10 @@ def read_plain(
     """The plain readings of data messages, and what is left of which: by its place, None where it is all of it."""
     values = [message.record.value or b"" for message in messages]
     data = b"".join(values)
-    layout = find_metrics(data, accumulate(map(len, values)), (numbers.names(message.source) for message in messages))
-    found = read_fields(data, layout)
+    reader = Reader(data)
+    names = [numbers.names(message.source) for message in messages]
+    layout = find_metrics(reader, accumulate(map(len, values)), names)
+    found = reader.fields(layout)
     no = layout.payload_no
     received = np.array([message.source.received_at_ms for message in messages], np.int64)
     latest = np.array([latest_ms(message.source.received_at_ms, limits) for message in messages], np.int64)

@@ -154,8 +154,9 @@ class Unfinished(NamedTuple):
 
 
 class TaskEnd(NamedTuple):
-    """The last row of each of Spark's tasks: how many records it has read."""
+    """The last row of each of Spark's tasks: which of them it is, and how many records it has decoded."""
 
+    task: int
     records: int
 
 
@@ -227,6 +228,7 @@ SCHEMA: Final = pa.schema(
         "oldest": pa.int64(),
         "mqtt_topic": pa.string(),
         "payload": pa.binary(),
+        "task": pa.int32(),
         "records": pa.int64(),
     }
 )

@@ -6,6 +6,7 @@ import gc
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from pyspark import TaskContext
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from contract.records import DEAD_LETTER_TOPIC
@@ -70,7 +71,12 @@ def _decode_batches(
                 yield made
             records, payload_bytes = [], 0
     yield from batches_of(records, limits, dead_letter_topic)
-    yield from to_batches([*unfinished.values(), TaskEnd(taken)])
+    yield from to_batches([*unfinished.values(), TaskEnd(_task_no(), taken)])
+
+
+def _task_no() -> int:
+    context = TaskContext.get()
+    return 0 if context is None else context.partitionId()
 
 
 def spare_collector() -> None:

@@ -1,13 +1,12 @@
 """Plain metrics - a number, of good quality, without properties - of many payloads, read off the wire at once.
 
-Protobuf's message objects cost several times what storing a reading does. Here a short Python loop finds where the
+Protobuf's message objects cost several times what storing a reading does. `stream.ingest.layout` finds where the
 metrics lie, and numpy reads their fields side by side. What is not plain, or not written as almost every encoder writes
 it (fields in the order of their numbers, each once), is only told to be so: `contract.sparkplug` reads everything.
 """
 
 from __future__ import annotations
 
-from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -16,9 +15,9 @@ import numpy as np
 from contract.datatypes import INTEGERS, DataType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from numpy.typing import NDArray
+
+    from stream.ingest.layout import Layout
 
     Bools: TypeAlias = NDArray[np.bool_]
     Ints: TypeAlias = NDArray[np.int64]
@@ -26,13 +25,8 @@ if TYPE_CHECKING:
     Floats: TypeAlias = NDArray[np.float64]
 
 NOT_PLAIN: Final = -1
-MAX_NAME_BYTES: Final = 127  # whose length takes one byte
 
 # Protobuf's tags: field number << 3 | wire type.
-_PAYLOAD_TIMESTAMP: Final = 0x08
-_PAYLOAD_METRIC: Final = 0x12
-_PAYLOAD_SEQ: Final = 0x18
-_NAME: Final = 0x0A
 _ALIAS: Final = 0x10
 _TIMESTAMP: Final = 0x18
 _DATATYPE: Final = 0x20
@@ -43,8 +37,6 @@ _FLOAT: Final = 0x65
 _DOUBLE: Final = 0x69
 _BOOLEAN: Final = 0x70
 
-_MORE: Final = 0x80  # in a varint: another byte follows
-_MAX_VARINT_BYTES: Final = 8  # of those that are read here
 # Fields are read eight bytes at a time, one behind the other, before it is asked whether they are the metric's own.
 _PADDING: Final = bytes(64)
 
@@ -70,26 +62,6 @@ _PACKING: Final = (
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Layout:
-    """Where the metrics of payloads lie, in the payloads' order, m of them.
-
-    Offsets int64 [m]: `begin` of the metric's field in its payload, `named` behind its name, `end` behind itself.
-    `name_no` int64 [m]: the number that its name was given, or NOT_PLAIN. `metrics` int64 [payloads]: how many each
-    payload has, NOT_PLAIN where its own fields are not as expected; `times_ms` int64 [payloads]: its own time.
-    `payload_no`, `place` int64 [m]: of which payload a metric is, and its place among all of that one.
-    """
-
-    begin: Ints
-    named: Ints
-    end: Ints
-    name_no: Ints
-    metrics: Ints
-    times_ms: Ints
-    payload_no: Ints
-    place: Ints
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Fields:
     """The fields of m metrics; where `is_plain` is False the others mean nothing.
 
@@ -103,92 +75,34 @@ class Fields:
     is_plain: Bools
 
 
-def find_metrics(data: bytes, ends: Iterable[int], names: Iterable[Mapping[bytes, int]]) -> Layout:
-    """Where the metrics of payloads lie that stand in `data` one behind the other, each up to its end.
-
-    `names` gives, for each payload, the number of a metric's name.
-    """
-    places, counts, times = array("q"), [], []
-    at = 0
-    for end, numbers in zip(ends, names, strict=True):
-        before = len(places)
-        time_ms = _walk(data, at, end, numbers, places)
-        if time_ms is None:
-            del places[before:]
-        counts.append(NOT_PLAIN if time_ms is None else (len(places) - before) // 4)
-        times.append(time_ms or 0)
-        at = end
-    metrics, times_ms = np.array(counts, np.int64), np.array(times, np.int64)
-    lengths = np.maximum(metrics, 0)
-    payload_no = np.repeat(np.arange(len(metrics)), lengths)
-    place = np.arange(len(payload_no)) - (np.cumsum(lengths) - lengths)[payload_no]
-    begin, named, past, name_no = np.array(places, np.int64).reshape(-1, 4).T
-    return Layout(begin, named, past, name_no, metrics, times_ms, payload_no, place)
-
-
-def _walk(data: bytes, at: int, end: int, names: Mapping[bytes, int], places: array[int]) -> int | None:
-    """Append the places of a payload's metrics; its time, or None where something else than expected was met."""
-    time_ms = 0
-    try:
-        while at < end:
-            begin, tag, size = at, data[at], data[at + 1]
-            at += 2
-            if size >= _MORE:
-                size, at = _varint(data, at - 1)
-            if tag == _PAYLOAD_METRIC:
-                named = at + 2 + data[at + 1]
-                name = data[at + 2 : named] if data[at] == _NAME else b""
-                at += size
-                places.extend((begin, named, at, names[name] if named < at else NOT_PLAIN))
-            elif tag == _PAYLOAD_TIMESTAMP:
-                time_ms = size
-            elif tag != _PAYLOAD_SEQ:
-                return None
-    except IndexError:
-        return None
-    return time_ms if at == end else None
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """A number, and where it ends; raises IndexError when it is cut off, or longer than those that are read here."""
-    number = 0
-    for place in range(_MAX_VARINT_BYTES):
-        byte = data[at + place]
-        number |= (byte & ~_MORE) << 7 * place
-        if byte < _MORE:
-            return number, at + place + 1
-    raise IndexError
-
-
-def read_fields(data: bytes, layout: Layout) -> Fields:
-    """The fields of the metrics in `data`."""
-    payload_times = layout.times_ms[layout.payload_no]
-    return _Reader(data).fields(layout.named, layout.end, layout.name_no != NOT_PLAIN, payload_times)
-
-
-class _Reader:
-    """Reads at many places of a buffer at once; each method takes and gives arrays [m]."""
+class Reader:
+    """Reads at many places of payloads that stand one behind the other; each method takes and gives arrays [m]."""
 
     def __init__(self, data: bytes) -> None:
+        self.data = data
         padded = data + _PADDING
         size = len(padded) - 8
-        self._bytes = np.frombuffer(padded, np.uint8)
+        self.bytes = np.frombuffer(padded, np.uint8)
         # The same bytes as words that begin at every byte: an index is an offset.
-        self._words: Words = np.ndarray((size,), "<u8", padded, strides=(1,))
+        self.words: Words = np.ndarray((size,), "<u8", padded, strides=(1,))
         self._floats: NDArray[np.float32] = np.ndarray((size,), "<f4", padded, strides=(1,))
         self._doubles: Floats = np.ndarray((size,), "<f8", padded, strides=(1,))
         self._nowhere = len(data) + 1  # of the padding: where no metric ends
 
-    def fields(self, at: Ints, end: Ints, is_plain: Bools, payload_times_ms: Ints) -> Fields:
-        """The fields of metrics behind their names."""
+    def fields(self, layout: Layout) -> Fields:
+        """The fields of metrics."""
+        return self._fields(layout.named, layout.end, layout.name_no != NOT_PLAIN, layout.times_ms[layout.payload_no])
+
+    def _fields(self, at: Ints, end: Ints, is_plain: Bools, payload_times_ms: Ints) -> Fields:
+        """Those behind the metrics' names."""
         at = np.where(is_plain, at, self._nowhere)
         _, _, at = self._optional(_ALIAS, at)
         has_time, times_ms, at = self._optional(_TIMESTAMP, at)
-        is_plain &= self._bytes[at] == _DATATYPE
-        datatype = self._bytes[at + 1]
+        is_plain &= self.bytes[at] == _DATATYPE
+        datatype = self.bytes[at + 1]
         has_history, historical, at = self._optional(_IS_HISTORICAL, at + 2)
         is_plain &= historical <= 1
-        is_plain &= _CARRIED[datatype, self._bytes[at]]
+        is_plain &= _CARRIED[datatype, self.bytes[at]]
         value, is_value, at = self._value(datatype, np.where(is_plain, at, self._nowhere))
         is_plain &= is_value & (at == end)
         return Fields(
@@ -201,17 +115,17 @@ class _Reader:
 
     def _optional(self, tag: int, at: Ints) -> tuple[Bools, Ints, Ints]:
         """Where there is a varint field of this tag, its number (0 where there is none), and what comes behind it."""
-        is_there = self._bytes[at] == tag
+        is_there = self.bytes[at] == tag
         numbers = np.zeros(len(at), np.int64)
         places = np.flatnonzero(is_there)
         if len(places):
             at = at.copy()
-            numbers[places], at[places] = self._varint(at[places] + 1)
+            numbers[places], at[places] = self.varint(at[places] + 1)
         return is_there, numbers, at
 
-    def _varint(self, at: Ints) -> tuple[Ints, Ints]:
+    def varint(self, at: Ints) -> tuple[Ints, Ints]:
         """Numbers and where they end: nowhere where one is longer than eight bytes."""
-        word = self._words[at]
+        word = self.words[at]
         stops = ~word & _HIGH_BITS
         stop = stops & (~stops + _ONE)  # the lowest bit that is set: that of the last byte
         word &= stop | (stop - _ONE)
@@ -223,7 +137,7 @@ class _Reader:
 
     def _value(self, datatype: NDArray[np.uint8], at: Ints) -> tuple[Floats, Bools, Ints]:
         """Values, which of them are good, and where they end."""
-        tag, at = self._bytes[at], at + 1
+        tag, at = self.bytes[at], at + 1
         value, is_good, end = np.zeros(len(at)), np.ones(len(at), bool), at.copy()
         for of_tag, numbers in ((_FLOAT, self._floats), (_DOUBLE, self._doubles)):
             places = np.flatnonzero(tag == of_tag)
@@ -231,7 +145,7 @@ class _Reader:
             end[places] += numbers.itemsize
         places = np.flatnonzero((tag != _FLOAT) & (tag != _DOUBLE))
         if len(places):
-            wire, end[places] = self._varint(at[places])
+            wire, end[places] = self.varint(at[places])
             wire[tag[places] == _INT] &= _UINT32  # as protobuf reads a number that is too long for its field
             value[places], is_good[places] = _unwrapped(wire, datatype[places])
         return value, is_good & np.isfinite(value), end

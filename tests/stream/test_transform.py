@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 from pyspark.errors import PySparkException
 from pyspark.sql import functions as F  # noqa: N812 - as everybody calls it
@@ -13,16 +14,15 @@ from pyspark.testing import assertDataFrameEqual
 from contract.datatypes import DataType
 from contract.records import PAYLOAD_TOPIC
 from contract.sparkplug import Metric, Payload, encode
-from stream.ingest.arriving import MicroBatches, arriving
+from stream.ingest.arriving import MicroBatches, arriving, in_order, together
 from stream.ingest.batch import Batch
 from stream.ingest.decode import KafkaRecord, Limits
-from stream.ingest.rows import SCHEMA, Record, TaskEnd, TextReading
+from stream.ingest.rows import SCHEMA, Record, TaskEnd, TextReading, to_batches
 from stream.ingest.transform import RECORD_COLUMNS, decoded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
 NOW = 1_700_000_000_000
@@ -31,11 +31,14 @@ KAFKA = "topic string, partition int, offset bigint, headers array<struct<key: s
 
 
 def frame(spark: SparkSession, *records: KafkaRecord) -> DataFrame:
-    rows = [
+    return spark.createDataFrame(rows_of(records), KAFKA)
+
+
+def rows_of(records: Sequence[KafkaRecord]) -> list[tuple[Any, ...]]:
+    return [
         tuple(getattr(record, name) if name != "headers" else list(record.headers) for name in RECORD_COLUMNS)
         for record in records
     ]
-    return spark.createDataFrame(rows, KAFKA)
 
 
 def test_rows_in_spark_are_the_decoders_rows(
@@ -63,23 +66,29 @@ def test_a_record_without_headers_or_value_is_set_aside(spark: SparkSession) -> 
     assert [(row.kafka_offset, row.item) for row in rows] == [(7, -1)]
 
 
+@pytest.mark.parametrize("tasks", [1, 3])
 def test_a_batch_whose_rows_are_large_comes_in_pieces_that_are_the_whole(
-    spark: SparkSession, payload_record: Callable[..., Any], table_of: Callable[..., pa.Table]
+    spark: SparkSession, payload_record: Callable[..., Any], table_of: Callable[..., pa.Table], tasks: int
 ) -> None:
     values = {f"m{n}": float(n) for n in range(50)} | {"state": "an"}
     records = [payload_record(values, offset=offset) for offset in range(6)]
     records += [replace(record, partition=1) for record in records[:2]]
-    # In one task, as Kafka's partitions are; spread over several, pieces may repeat rows, which the database drops.
-    found = list(MicroBatches(partial(decoded, limits=LIMITS, max_bytes=1)).pieces(frame(spark, *records).coalesce(1)))
+    # A partition's records lie in one task, or in some that follow each other.
+    lying = spark.createDataFrame(spark.sparkContext.parallelize(rows_of(records), tasks), KAFKA)
+    found = list(MicroBatches(partial(decoded, limits=LIMITS, max_bytes=1), piece_bytes=1).pieces(lying))
     assert len(found) >= 3
     assert found[-1].offsets() == {PAYLOAD_TOPIC: {"0": 6, "1": 2}}
     assert not found[-1].unfinished()
     whole = Batch(table_of(*records))
     for row_type in (Record, TextReading):
-        together = sorted(tuple(row.values()) for batch in found for row in batch.of(row_type).to_pylist())
-        assert together == sorted(tuple(row.values()) for row in whole.of(row_type).to_pylist())
-    together = sorted(value for batch in found for value in batch.readings.value.tolist())
-    assert together == sorted(whole.readings.value.tolist())
+        pieces = sorted(tuple(row.values()) for batch in found for row in batch.of(row_type).to_pylist())
+        assert pieces == sorted(tuple(row.values()) for row in whole.of(row_type).to_pylist())
+    values_stored = sorted(value for batch in found for value in batch.readings.value.tolist())
+    assert values_stored == sorted(whole.readings.value.tolist())
+    stored = [(row["kafka_partition"], row["kafka_offset"]) for each in found for row in each.of(Record).to_pylist()]
+    for partition in (0, 1):
+        offsets = [offset for of, offset in stored if of == partition]
+        assert offsets == sorted(offsets)
 
 
 def test_one_payload_of_a_megabyte_of_metrics_is_stored_whole(
@@ -90,18 +99,27 @@ def test_one_payload_of_a_megabyte_of_metrics_is_stored_whole(
     assert len(batch.readings.value) == 60_000
 
 
-def test_what_tasks_make_comes_in_pieces_each_of_whole_tasks(
-    spark: SparkSession, payload_record: Callable[..., Any]
-) -> None:
+def test_what_tasks_make_comes_task_by_task(spark: SparkSession, payload_record: Callable[..., Any]) -> None:
     records = [payload_record({"a": float(n)}, offset=n) for n in range(12)]
     rows = decoded(frame(spark, *records).repartition(4), LIMITS)
-    found = [Batch(table) for table in arriving(rows, piece_bytes=1)]
-    assert len(found) == 4
+    found = [Batch(table) for table in arriving(rows)]
+    assert [batch.of(TaskEnd)["task"].to_pylist() for batch in found] == [[0], [1], [2], [3]]
     for batch in found:
         assert batch.of(TaskEnd)["records"].to_pylist() == [batch.of(Record).num_rows] == [len(batch.readings.value)]
     assert sorted(value for batch in found for value in batch.readings.value.tolist()) == [float(n) for n in range(12)]
-    (whole,) = arriving(rows)
-    assert Batch(whole).of(Record).num_rows == 12
+
+
+def test_tasks_that_end_early_wait_for_those_before_them() -> None:
+    ends = {no: list(to_batches([Record("p", 0, no), TaskEnd(no, 1)])) for no in range(4)}
+    arrived = [batch for no in (2, 0, 3, 1) for batch in ends[no]]
+    found = [Batch(table) for table in in_order(arrived)]
+    assert [batch.of(Record)["kafka_offset"].to_pylist() for batch in found] == [[0], [1], [2], [3]]
+
+
+def test_pieces_are_of_so_many_bytes_or_more() -> None:
+    tables = [pa.table({"kind": pa.array(range(n), pa.int8())}) for n in (3, 3, 8, 1)]
+    assert [table.num_rows for table in together(tables, 6)] == [6, 8, 1]
+    assert [table.num_rows for table in together(tables, 100)] == [15]
 
 
 def test_after_a_small_micro_batch_the_next_has_no_more_tasks_than_run_at_once(

@@ -3,8 +3,10 @@ from __future__ import annotations
 import math
 import struct
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,15 +14,13 @@ from contract.datatypes import INTEGERS, DataType
 from contract.plain import PLAIN, encode_plain
 from contract.records import DEAD_LETTER_TOPIC, RecordHeaders
 from contract.sparkplug import Metric, Quality, with_seq
-from stream.ingest import columns
+from stream.ingest import columns, layout
 from stream.ingest.columns import Readings, SeriesName, decode_columns
 from stream.ingest.decode import KafkaRecord, Limits, decode_record, payload_rows
 from stream.ingest.rows import DeadLetter, NumericReading, Record, TextReading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import pytest
 
     from stream.ingest.decode import Source
     from stream.ingest.rows import Row
@@ -161,10 +161,13 @@ def readings_of(found: Readings) -> list[tuple[Any, ...]]:
     ]
 
 
+# How many payloads it takes for them to be read side by side.
+@pytest.mark.parametrize("fewest", [1, layout.FEWEST_AT_ONCE])
 @settings(max_examples=800, deadline=None)
 @given(st.lists(kafka_records(), max_size=6))
-def test_columns_are_the_rows_that_the_decoder_of_one_record_gives(records: list[KafkaRecord]) -> None:
-    readings, others = decode_columns(records, LIMITS, DEAD_LETTER_TOPIC)
+def test_columns_are_the_rows_that_the_decoder_of_one_record_gives(fewest: int, records: list[KafkaRecord]) -> None:
+    with mock.patch.object(layout, "FEWEST_AT_ONCE", fewest):
+        readings, others = decode_columns(records, LIMITS, DEAD_LETTER_TOPIC)
     rows = [decode_record(record, LIMITS) for record in records]
     assert others == [row for of_record in rows for row in of_record if not isinstance(row, NumericReading)]
     expected = [
