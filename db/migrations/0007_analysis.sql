@@ -105,7 +105,6 @@ create table forecast_score (
   error          double precision not null,
   naive_error    double precision,
   seasonal_error double precision,
-  naive_pinball  double precision,
   constraint forecast_score_key unique (forecaster_id, target_at, made_at, horizon_s)
 );
 comment on table forecast_score is 'a forecast whose time has come';
@@ -149,7 +148,8 @@ begin
 end
 $$;
 
-grant select, insert, update, delete on bar, trend, anomaly, forecast, forecast_score, late_reading to headwater_writer;
-grant select, insert, update (unit, series_id) on forecaster to headwater_writer;
+grant select, insert, update, delete on bar, trend, anomaly, late_reading to headwater_writer;
+grant select, insert, delete on forecast, forecast_score to headwater_writer;
+grant select, insert on forecaster to headwater_writer;
 grant select, insert, update on analysis_batch to headwater_writer;
 grant select on bar, trend, anomaly, forecaster, forecast, forecast_score, late_reading, analysis_batch to headwater_reader;

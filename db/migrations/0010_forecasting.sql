@@ -30,13 +30,11 @@ create view forecast_skill as
            / nullif(sum(abs(s.naive_error)), 0) as mase_naive,
          sum(abs(s.error)) filter (where s.seasonal_error is not null)
            / nullif(sum(abs(s.seasonal_error)), 0) as mase_seasonal,
-         1 - sum(s.pinball) filter (where s.naive_pinball is not null)
-           / nullif(sum(s.naive_pinball), 0) as pinball_skill,
          f.group_id, f.node_id, f.device_id, f.subject
     from forecast_score s join forecaster f using (forecaster_id)
    group by f.forecaster_id, s.horizon_s, day;
 comment on view forecast_skill is 'how good forecasts of a day were, by forecaster and horizon; a mase below 1 is better than the forecast that nothing changes';
 
-grant select, insert, update, delete on model_progress to headwater_writer;
+grant select, insert, update on model_progress to headwater_writer;
 grant select on model_progress, forecast_skill to headwater_reader;
 grant select on forecast_skill to headwater_writer;

@@ -8,4 +8,3 @@ alter table anomaly
   add column end_reason text check (end_reason is null or (end_reason in ('silent', 'replay') and ended_at is not null));
 comment on column anomaly.end_reason is 'null: by its scores; silent: its device has told nothing since, for as long as analysis.gone_after_s, and should it come back the incident is told anew; replay: it lasted by a replay, and the job did not know it';
 comment on column anomaly.evidence is 'the readings that made it so: [{metric, at, value, expected, score}]; expected is null with models, which judge windows of several series together and are not asked what single readings they would have had';
-comment on column forecast_score.naive_pinball is 'null: the forecast that nothing changes is a point and has no quantiles; compare errors, or see `python -m models evaluate`';
