@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     Query = Callable[..., list[tuple[Any, ...]]]
 
 PAGE = (Path(__file__).parents[2] / "docs" / "db.md").read_text(encoding="utf-8")
-TABLES = "select relname from pg_class where relkind = 'r' and relowner = 'headwater_owner'::regrole"
+RELATIONS = """
+select relname from pg_class
+where relkind = %s and relowner = 'headwater_owner'::regrole and relnamespace = 'public'::regnamespace
+"""
 KEY = """
 select 1 from pg_index where indrelid = %s::regclass and indisunique and (
   select array_agg(attname::text order by place) from unnest(indkey::int[]) with ordinality as k (number, place)
@@ -46,9 +49,10 @@ def tables() -> dict[str, str]:
     return {table: row[3] for row in rows for table in re.findall(r"`(\w+)`", row[1])}
 
 
-def test_each_table_that_is_told_is_there(opened: connection, query: Query) -> None:
-    there = {name for (name,) in query(opened, TABLES + " and relnamespace = 'public'::regnamespace")}
-    assert set(tables()) - there == set()
+def test_each_table_and_view_is_told_and_no_other_table(opened: connection, query: Query) -> None:
+    assert set(tables()) == {name for (name,) in query(opened, RELATIONS, "r")}
+    named = set(re.findall(r"`(\w+)`", PAGE))
+    assert {name for (name,) in query(opened, RELATIONS, "v")} - named == set()
 
 
 def test_a_table_has_the_key_that_is_told(opened: connection, query: Query) -> None:
