@@ -55,7 +55,8 @@ insert into reading_text (series_id, sampled_at, value, quality)
 select m.series_id, t, case m.metric when 'tamper'
     then (array['none', 'none', 'covered', 'none', 'moved', 'none'])[1 + extract(epoch from t)::bigint / 600 %% 6]
     else '{"command": "tank1/level_setpoint", "done": true, "value": 2.5, "command_id": "17"}' end, 192
-from made m, generate_series(%(since)s::timestamptz, %(until)s::timestamptz, interval '10 minutes') t;
+from made m, generate_series(%(since)s::timestamptz, %(until)s::timestamptz,
+  case m.metric when 'tamper' then interval '1 minute' else interval '1 hour' end) t;
 
 insert into dead_letter (kafka_topic, kafka_partition, kafka_offset, item, mqtt_topic, metric, reason, received_at,
                          payload, set_aside_at)
@@ -87,8 +88,8 @@ on conflict do nothing;
 insert into trend (series_id, at, level, slope_per_s, slope_se, volatility, regime)
 select s.series_id, t, 100 + 3 * sin(x), 0.0006 * cos(x), 0.0001, 0.05,
        (array['flat', 'up', 'up', 'changed', 'down', 'down'])[1 + floor(x)::bigint %% 6]
-from series s, generate_series(%(since)s::timestamptz, %(until)s::timestamptz, interval '1 minute') t, lateral (select extract(epoch from t)::float8 / 5000 as x) phase
-where s.metric like '%%/price';
+from series s, generate_series(%(since)s::timestamptz, %(until)s::timestamptz, interval '10 seconds') t, lateral (select extract(epoch from t)::float8 / 5000 as x) phase
+where s.metric = 'AAPL/price' and s.node_id = 'edge-2';
 
 insert into anomaly (group_id, node_id, device_id, metric, detector, place, started_at, ended_at, peak_at, peak_score,
                      threshold, model, version, evidence)
@@ -118,7 +119,7 @@ told as (
   insert into forecast (forecaster_id, made_at, horizon_s, target_at, p10, p50, p90, levels, quantiles, computed_at)
   select forecaster_id, t, h, t + h * interval '1 second', level - 0.5, level, level + 0.5, array[0.1, 0.5, 0.9]::real[],
          array[level - 0.5, level, level + 0.5], t
-  from spaced, generate_series(%(since)s::timestamptz, %(until)s::timestamptz, interval '1 minute') t,
+  from spaced, generate_series(%(since)s::timestamptz, %(until)s::timestamptz, case model when 'weather-hour' then interval '10 minutes' else interval '1 minute' end) t,
     lateral (select case model when 'tank-level' then 3 when 'weather-hour' then 10 else 100 end
                     + 0.3 * sin(extract(epoch from t)::float8 / 5000) as level) value
   returning forecaster_id, made_at, horizon_s, target_at, p50)

@@ -46,6 +46,7 @@ _LINE_A: Final = ("intake/", "tank1/", "tank2/", "pump1/", "pump2/")
 _ALARMS: Final = ("intake/alarm_tank1_high", "intake/alarm_tank2_low", "intake/alarm_valve_closed")
 _RUNNING: Final = ("pump1/running", "pump2/running")
 _BITS: Final = {*_ALARMS, *_RUNNING, "motion_active"}
+_SPOOL: Final = {f"Health/Spool {name}" for name in ("Batches", "Bytes", "Evicted", "Dropped")}
 _INSERT_SERIES: Final = """
 insert into series (group_id, node_id, device_id, metric, kind, datatype, unit) values %s
 returning series_id, device_id, metric
@@ -54,7 +55,7 @@ returning series_id, device_id, metric
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How much: the first of each kind of node tells every `step_s`, all others less often."""
+    """How much: the first of each kind of node tells every `step_s`, others only how their spool is."""
 
     nodes: int
     span: timedelta
@@ -74,10 +75,9 @@ def fill(dsn: str, extent: Extent) -> int:
         devices = _devices()
         stored = 0
         for node in range(1, extent.nodes + 1):
-            columns = _series(cursor, f"edge-{node}", _SOURCES[(node - 1) % len(_SOURCES)], devices)
-            stored += _readings(
-                cursor, columns, extent, extent.step_s if node <= len(_SOURCES) else extent.others_step_s
-            )
+            step_s = extent.step_s if node <= len(_SOURCES) else extent.others_step_s
+            of_spool, others = _series(cursor, f"edge-{node}", _SOURCES[(node - 1) % len(_SOURCES)], devices)
+            stored += _readings(cursor, of_spool, extent, extent.step_s) + _readings(cursor, others, extent, step_s)
         cursor.execute(_REST.read_text(), {"since": extent.since, "until": extent.until, "nodes": extent.nodes})
         maintain.roll_up(opened)
         cursor.execute("analyze")
@@ -137,8 +137,8 @@ def _now_and_then(every: int, lasting: int) -> Values:
 
 def _series(
     cursor: cursor, node: str, sources: Sequence[str], devices: Mapping[str, Metrics]
-) -> Sequence[tuple[int, Values]]:
-    """The series of a node, with the values that repeat."""
+) -> tuple[list[tuple[int, Values]], list[tuple[int, Values]]]:
+    """The series of a node with the values that repeat: of its spool, shown of all nodes, and others."""
     told = {"": _health(sources)} | {source: devices[source] for source in sources}
     columns = {(device, name): column for device, of_it in told.items() for name, column in of_it.items()}
     rows = [
@@ -146,7 +146,8 @@ def _series(
         for (device, name), (unit, _) in columns.items()
     ]
     found = execute_values(cursor, _INSERT_SERIES, rows, fetch=True)
-    return [(series_id, columns[device, name][1]) for series_id, device, name in found]
+    shown = [(name in _SPOOL, (series_id, columns[device, name][1])) for series_id, device, name in found]
+    return [each for is_spool, each in shown if is_spool], [each for is_spool, each in shown if not is_spool]
 
 
 def _readings(cursor: cursor, columns: Sequence[tuple[int, Values]], extent: Extent, step_s: int) -> int:

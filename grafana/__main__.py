@@ -1,11 +1,11 @@
-"""`python -m grafana`: write, check."""
+"""`python -m grafana`: write, check, list."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from grafana import files
+from grafana import files, inventory
 from grafana.errors import GrafanaError
 
 
@@ -16,6 +16,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("write", help=f"write {files.DIRECTORY.name}/*.json anew, where they differ")
     commands.add_parser("check", help="exit status 1 where a file is not what its Python makes, which is named")
+    commands.add_parser("list", help="every panel and the question that it answers, as Markdown")
     return parser
 
 
@@ -25,6 +26,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.command == "write":
             print("\n".join(path.name for path in files.write()) or "nothing has changed")
+            return 0
+        if options.command == "list":
+            print(inventory.listing(), end="")
             return 0
         wrong = list(files.differing())
     except (GrafanaError, OSError) as exc:

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from grafana.boards import boards
 from grafana.files import rendered
 from grafana.interval import interval_s, read_s
 from grafana.layout import COLUMNS
@@ -80,3 +81,18 @@ def choices(board: Board, shown_from: datetime, shown_to: datetime, fetch: Fetch
         current = variable.get("current", {}).get("value", "")
         values[variable["name"]] = chosen(current, options) if current else next(iter(options), "")
     return values
+
+
+def listing() -> str:
+    """All panels with the questions that they answer, in Markdown."""
+    lines: list[str] = []
+    for board in boards():
+        lines += [f"### {board.title}", "", board.question, "", "| panel | answers |", "|---|---|"]
+        lines += [f"| {_cell(panel['title'])} | {_cell(panel['description'])} |" for panel in panels(board)]
+        lines += [f"| {_cell(marks.name)} (marks) | When, on every chart of this dashboard |" for marks in board.marks]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("${series:text}", "(the chosen reading)")

@@ -55,6 +55,13 @@ def table(text: str) -> Sql:
     return Sql(_tidy(text), "table")
 
 
+# Of a whole fleet: half a day by the interval, a week by the hour, and more by six.
+WIDE: Final = """case
+              when $__timeTo()::timestamptz - $__timeFrom()::timestamptz > interval '8 days' then interval '6 hours'
+              when $__timeTo()::timestamptz - $__timeFrom()::timestamptz > interval '12 hours' then interval '1 hour'
+              else '$__interval'::interval end"""
+
+
 def readings(condition: str, *, value: str = "mean", name: str = "s.metric") -> Sql:
     """Readings of the series `s` that meet a condition, by `$__interval`, from the roll-up that this is a multiple of.
 

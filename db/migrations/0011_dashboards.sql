@@ -80,6 +80,130 @@ create view command_answer as
   where s.metric = 'Headwater/Command/Answer' and s.kind = 'text';
 comment on view command_answer is 'what nodes answered to commands';
 
+-- The ledgers have a row for each second. Of a month that is two and a half million: dashboards read it by the minute.
+-- A batch's row is inserted empty and updated at its end, so a trigger adds what the update has added.
+create table ingest_minute (
+  minute           timestamptz primary key,
+  stored_rows      bigint not null,
+  duplicate_rows   bigint not null,
+  dead_letter_rows bigint not null,
+  timed_rows       bigint not null,
+  p50_ms_by_rows   double precision not null,
+  latency_p99_ms   double precision,
+  latency_max_ms   double precision,
+  pause_s          double precision
+) with (fillfactor = 50);
+comment on table ingest_minute is 'what ingest_batch says, by the minute of the commit';
+comment on column ingest_minute.p50_ms_by_rows is 'the batches'' medians, each times its rows: by timed_rows it is their mean';
+comment on column ingest_minute.pause_s is 'the longest from one commit to the next';
+
+create table analysis_minute (
+  minute    timestamptz primary key,
+  readings  bigint not null,
+  late_rows bigint not null
+) with (fillfactor = 50);
+comment on table analysis_minute is 'what analysis_batch says, by the minute of the commit';
+
+insert into retention (table_name, time_column, keep) values
+  ('ingest_minute', 'minute', '365 days'), ('analysis_minute', 'minute', '365 days');
+
+create function count_ingested() returns trigger language plpgsql security definer
+set search_path = pg_catalog, public, pg_temp as $$
+declare
+  before ingest_batch;
+  pause_s double precision;
+begin
+  if tg_op = 'UPDATE' then
+    before := old;
+  end if;
+  select extract(epoch from new.committed_at - b.committed_at) into pause_s from ingest_batch b
+  where b.committed_at < new.committed_at and (b.query_id, b.batch_id) <> (new.query_id, new.batch_id)
+  order by b.committed_at desc limit 1;
+  insert into ingest_minute as m values (
+    date_trunc('minute', new.committed_at), new.reading_rows + new.text_rows - coalesce(before.reading_rows + before.text_rows, 0),
+    new.duplicate_rows - coalesce(before.duplicate_rows, 0), new.dead_letter_rows - coalesce(before.dead_letter_rows, 0),
+    case when new.latency_p50_ms is null then 0 else new.reading_rows - coalesce(before.reading_rows, 0) end,
+    coalesce(new.latency_p50_ms * (new.reading_rows - coalesce(before.reading_rows, 0)), 0),
+    new.latency_p99_ms, new.latency_max_ms, pause_s)
+  on conflict (minute) do update set
+    stored_rows = m.stored_rows + excluded.stored_rows, duplicate_rows = m.duplicate_rows + excluded.duplicate_rows,
+    dead_letter_rows = m.dead_letter_rows + excluded.dead_letter_rows, timed_rows = m.timed_rows + excluded.timed_rows,
+    p50_ms_by_rows = m.p50_ms_by_rows + excluded.p50_ms_by_rows,
+    latency_p99_ms = greatest(m.latency_p99_ms, excluded.latency_p99_ms),
+    latency_max_ms = greatest(m.latency_max_ms, excluded.latency_max_ms), pause_s = greatest(m.pause_s, excluded.pause_s);
+  return null;
+end
+$$;
+
+create function count_analysed() returns trigger language plpgsql security definer
+set search_path = pg_catalog, public, pg_temp as $$
+declare
+  before analysis_batch;
+begin
+  if tg_op = 'UPDATE' then
+    before := old;
+  end if;
+  insert into analysis_minute as m values (
+    date_trunc('minute', new.committed_at), new.readings - coalesce(before.readings, 0), new.late - coalesce(before.late, 0))
+  on conflict (minute) do update set readings = m.readings + excluded.readings, late_rows = m.late_rows + excluded.late_rows;
+  return null;
+end
+$$;
+
+-- What is there already.
+insert into ingest_minute
+select date_trunc('minute', committed_at), sum(reading_rows + text_rows), sum(duplicate_rows), sum(dead_letter_rows),
+       coalesce(sum(reading_rows) filter (where latency_p50_ms is not null), 0), coalesce(sum(latency_p50_ms * reading_rows), 0),
+       max(latency_p99_ms), max(latency_max_ms), max(pause_s)
+from (
+  select *, extract(epoch from committed_at - lag(committed_at) over (order by committed_at))::float8 as pause_s
+  from ingest_batch) b
+group by 1;
+insert into analysis_minute
+select date_trunc('minute', committed_at), sum(readings), sum(late) from analysis_batch group by 1;
+
+create trigger count_inserted after insert on ingest_batch for each row
+  when (new.reading_rows + new.text_rows + new.duplicate_rows + new.dead_letter_rows > 0) execute function count_ingested();
+create trigger count_updated after update on ingest_batch for each row execute function count_ingested();
+create trigger count_inserted after insert on analysis_batch for each row
+  when (new.readings + new.late > 0) execute function count_analysed();
+create trigger count_updated after update on analysis_batch for each row execute function count_analysed();
+
+-- Both are inlined, as reading_bucketed is: a width of whole minutes is read from minutes.
+create function ingest_bucketed(from_at timestamptz, to_at timestamptz, width interval)
+returns table (bucket_at timestamptz, stored_rows bigint, duplicate_rows bigint, dead_letter_rows bigint,
+               latency_p50_ms double precision, latency_p99_ms double precision, latency_max_ms double precision,
+               pause_s double precision)
+language sql stable parallel safe as $$
+  select time_bucket(width, b.committed_at), sum(b.reading_rows + b.text_rows)::bigint, sum(b.duplicate_rows)::bigint,
+         sum(b.dead_letter_rows)::bigint,
+         sum(b.latency_p50_ms * b.reading_rows)
+           / nullif(sum(b.reading_rows) filter (where b.latency_p50_ms is not null), 0)::float8,
+         max(b.latency_p99_ms), max(b.latency_max_ms), max(b.pause_s)
+  from (
+    select *, extract(epoch from committed_at - lag(committed_at) over (order by committed_at))::float8 as pause_s
+    from ingest_batch where extract(epoch from width) % 60 <> 0 and committed_at >= from_at and committed_at < to_at) b
+  group by 1
+  union all
+  select time_bucket(width, m.minute), sum(m.stored_rows)::bigint, sum(m.duplicate_rows)::bigint,
+         sum(m.dead_letter_rows)::bigint, sum(m.p50_ms_by_rows) / nullif(sum(m.timed_rows), 0)::float8,
+         max(m.latency_p99_ms), max(m.latency_max_ms), max(m.pause_s)
+  from ingest_minute m
+  where extract(epoch from width) % 60 = 0 and m.minute >= date_trunc('minute', from_at) and m.minute < to_at
+  group by 1
+$$;
+create function analysis_bucketed(from_at timestamptz, to_at timestamptz, width interval)
+returns table (bucket_at timestamptz, readings bigint, late_rows bigint) language sql stable parallel safe as $$
+  select time_bucket(width, b.committed_at), sum(b.readings)::bigint, sum(b.late)::bigint
+  from analysis_batch b
+  where extract(epoch from width) % 60 <> 0 and b.committed_at >= from_at and b.committed_at < to_at group by 1
+  union all
+  select time_bucket(width, m.minute), sum(m.readings)::bigint, sum(m.late_rows)::bigint
+  from analysis_minute m
+  where extract(epoch from width) % 60 = 0 and m.minute >= date_trunc('minute', from_at) and m.minute < to_at group by 1
+$$;
+
+grant select on ingest_minute, analysis_minute to headwater_reader;
 grant select on command_answer, node_position, node_health, node_model, open_gap, analysis_lag, table_size
   to headwater_reader;
 

@@ -156,12 +156,29 @@ def _events() -> AnyPanel:
 def _tamper() -> AnyPanel:
     codes = " ".join(f"when '{text}' then {code}" for code, text in enumerate(_TAMPER))
     return states(
-        About("Tampering", "When was which camera covered, blurred, moved, frozen or lost?", units.NONE, _NOTHING),
+        About(
+            "Tampering",
+            "When was which camera covered, blurred, moved, frozen or lost? The worst of each interval; of more than "
+            "two days how it stood every hour.",
+            units.NONE,
+            _NOTHING,
+        ),
         series(f"""
-            select $__timeGroup(r.sampled_at, '$__interval') as time, {_NAME} as metric,
-                   max(case r.value {codes} end) as value
-            from series s join reading_text r using (series_id)
-            where s.kind = 'text' and s.metric = 'tamper' and {_CAMERA} and $__timeFilter(r.sampled_at)
+            select time, metric, max(case told {codes} end) as value from (
+              select $__timeGroup(r.sampled_at, '$__interval') as time, {_NAME} as metric, r.value as told
+              from series s join reading_text r using (series_id)
+              where s.kind = 'text' and s.metric = 'tamper' and {_CAMERA} and $__timeFilter(r.sampled_at)
+                and $__timeTo()::timestamptz - $__timeFrom()::timestamptz <= interval '2 days'
+              union all
+              select hour, {_NAME}, stood.value
+              from series s
+              cross join generate_series($__timeFrom()::timestamptz, $__timeTo(), '1 hour') as hour
+              cross join lateral (
+                select value from reading_text r
+                where r.series_id = s.series_id and r.sampled_at > hour - interval '1 hour' and r.sampled_at <= hour
+                order by r.sampled_at desc limit 1) stood
+              where s.kind = 'text' and s.metric = 'tamper' and {_CAMERA}
+                and $__timeTo()::timestamptz - $__timeFrom()::timestamptz > interval '2 days') told
             group by 1, 2 order by 1
         """),
         meanings=words(_TAMPERED),
@@ -219,8 +236,7 @@ def _by_hour() -> AnyPanel:
             select to_char(r.bucket_at at time zone 'utc', 'HH24') as hour,
                    sum(r.mean * r.n_good) / sum(r.n_good) as "in motion"
             from series s
-            cross join lateral reading_bucketed(
-              array[s.series_id], $__timeFrom(), $__timeTo(), least('$__interval'::interval, '1 hour')) r
+            cross join lateral reading_bucketed(array[s.series_id], $__timeFrom(), $__timeTo(), '1 hour') r
             where s.kind = 'numeric' and s.metric = 'motion_active' and {_CAMERA} and r.n_good > 0
             group by 1 order by 1
         """),

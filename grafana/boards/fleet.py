@@ -10,7 +10,7 @@ from grafana.fields import Field, lamp, limits, link, named, said, thresholds, u
 from grafana.layout import Row
 from grafana.maps import places
 from grafana.panels import About, lines, number, rows, states
-from grafana.query import series, table
+from grafana.query import WIDE, series, table
 from grafana.variables import Asked
 
 if TYPE_CHECKING:
@@ -190,11 +190,12 @@ def _spools() -> AnyPanel:
             select r.bucket_at as time, s.group_id || '/' || s.node_id as metric, r.max as value
             from series s
             cross join lateral
-              reading_bucketed(array[s.series_id], $__timeFrom(), $__timeTo(), '$__interval') r
+              reading_bucketed(array[s.series_id], $__timeFrom(), $__timeTo(), {WIDE}) r
             where s.kind = 'numeric' and s.device_id = '' and s.metric = 'Health/Spool Bytes' and s.{_CHOSEN}
             order by 1
         """),
         floor=0,
+        least="1m",
     )
 
 
@@ -254,7 +255,7 @@ def _lost() -> AnyPanel:
               select r.bucket_at as time, s.group_id || '/' || s.node_id as metric, sum(r.last) as value
               from series s
               cross join lateral
-                reading_bucketed(array[s.series_id], $__timeFrom(), $__timeTo(), '$__interval') r
+                reading_bucketed(array[s.series_id], $__timeFrom(), $__timeTo(), {WIDE}) r
               where s.kind = 'numeric' and s.device_id = '' and s.{_CHOSEN}
                 and s.metric in ('Health/Spool Evicted', 'Health/Spool Dropped')
               group by 1, 2) counted
@@ -263,6 +264,7 @@ def _lost() -> AnyPanel:
         floor=0,
         bars=True,
         stacked=True,
+        least="1m",
     )
 
 

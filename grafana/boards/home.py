@@ -160,9 +160,8 @@ def _stored() -> AnyPanel:
     return lines(
         About("Readings stored", "Does data come in as always?", units.READINGS_PER_SECOND, "nothing was stored"),
         series("""
-            select $__timeGroup(committed_at, '$__interval') as time,
-                   sum(reading_rows + text_rows)::float8 / extract(epoch from '$__interval'::interval)::float8 as stored
-            from ingest_batch where $__timeFilter(committed_at) group by 1 order by 1
+            select bucket_at as time, stored_rows / extract(epoch from '$__interval'::interval)::float8 as stored
+            from ingest_bucketed($__timeFrom(), $__timeTo(), '$__interval') order by 1
         """),
         floor=0,
         fill=15,

@@ -111,16 +111,13 @@ def _rates() -> AnyPanel:
             _NO_BATCH,
         ),
         series(f"""
-            select $__timeGroup(committed_at, '$__interval') as time,
-                   sum(reading_rows + text_rows)::float8 / {_PER_S} as stored,
-                   sum(duplicate_rows)::float8 / {_PER_S} as "delivered again",
-                   sum(dead_letter_rows)::float8 / {_PER_S} as "set aside"
-            from ingest_batch where $__timeFilter(committed_at) group by 1 order by 1
+            select bucket_at as time, stored_rows / {_PER_S} as stored, duplicate_rows / {_PER_S} as "delivered again",
+                   dead_letter_rows / {_PER_S} as "set aside"
+            from ingest_bucketed($__timeFrom(), $__timeTo(), '$__interval') order by 1
         """),
         series(f"""
-            select $__timeGroup(committed_at, '$__interval') as time,
-                   sum(readings)::float8 / {_PER_S} as analysed, sum(late)::float8 / {_PER_S} as "too late to analyse"
-            from analysis_batch where $__timeFilter(committed_at) group by 1 order by 1
+            select bucket_at as time, readings / {_PER_S} as analysed, late_rows / {_PER_S} as "too late to analyse"
+            from analysis_bucketed($__timeFrom(), $__timeTo(), '$__interval') order by 1
         """),
         fields=(
             named("stored", colour(colours.MEASURED)),
@@ -143,11 +140,8 @@ def _latency() -> AnyPanel:
             _NO_BATCH,
         ),
         series("""
-            select $__timeGroup(committed_at, '$__interval') as time,
-                   sum(latency_p50_ms * reading_rows)
-                     / nullif(sum(reading_rows) filter (where latency_p50_ms is not null), 0) as median,
-                   max(latency_p99_ms) as p99, max(latency_max_ms) as most
-            from ingest_batch where $__timeFilter(committed_at) group by 1 order by 1
+            select bucket_at as time, latency_p50_ms as median, latency_p99_ms as p99, latency_max_ms as most
+            from ingest_bucketed($__timeFrom(), $__timeTo(), '$__interval') order by 1
         """),
         fields=(
             named("median", colour(colours.GOOD)),
@@ -169,11 +163,8 @@ def _lag() -> AnyPanel:
             _NO_BATCH,
         ),
         series("""
-            select $__timeGroup(committed_at, '$__interval') as time, max(pause) as pause from (
-              select committed_at,
-                     extract(epoch from committed_at - lag(committed_at) over (order by committed_at))::float8 as pause
-              from ingest_batch where $__timeFilter(committed_at)) batches
-            group by 1 order by 1
+            select bucket_at as time, pause_s as pause
+            from ingest_bucketed($__timeFrom(), $__timeTo(), '$__interval') order by 1
         """),
         limits=limits((60, colours.LIMIT), base="transparent"),
         floor=0,
