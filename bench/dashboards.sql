@@ -3,12 +3,12 @@
 -- Of each five nodes one was away for a while, of each 25 one is.
 
 insert into node (group_id, node_id, first_seen_at, last_seen_at, last_birth_at, online, bd_seq)
-select 'demo', 'edge-' || n, %(since)s, case when n %% 25 = 4 then %(until)s - interval '3 hours' else now() end,
+select 'demo', 'edge-' || to_char(n, 'FM00'), %(since)s, case when n %% 25 = 4 then %(until)s - interval '3 hours' else now() end,
        %(since)s, n %% 25 <> 4, 3
 from generate_series(1, %(nodes)s) n;
 
 insert into node_status (group_id, node_id, device_id, at, status, bd_seq)
-select 'demo', 'edge-' || n, device, at, status, 3
+select 'demo', 'edge-' || to_char(n, 'FM00'), device, at, status, 3
 from generate_series(1, %(nodes)s) n
 cross join lateral (select unnest(case (n - 1) %% 3 when 0 then array['', 'line-a', 'weather']
   when 1 then array['', 'line-b', 'exchange'] else array['', 'gate'] end) as device) d
@@ -19,33 +19,33 @@ cross join lateral (
 ) s;
 
 insert into node_position (group_id, node_id, site, latitude, longitude)
-select 'demo', 'edge-' || n, 'site ' || n, 52.5 + 0.02 * sin(n), 13.4 + 0.03 * cos(n) from generate_series(1, %(nodes)s) n;
+select 'demo', 'edge-' || to_char(n, 'FM00'), 'site ' || n, 52.5 + 0.02 * sin(n), 13.4 + 0.03 * cos(n) from generate_series(1, %(nodes)s) n;
 
 insert into node_epoch (group_id, node_id, epoch, newest, newest_ms, heard_at, oldest_first, oldest, given_up, undelivered)
-select 'demo', 'edge-' || n, 1795000000000 + lane, 80000 + n, extract(epoch from now()) * 1000, now(), 1, 79000,
+select 'demo', 'edge-' || to_char(n, 'FM00'), 1795000000000 + lane, 80000 + n, extract(epoch from now()) * 1000, now(), 1, 79000,
        (n %% 10 = 3)::int * 2, (n %% 10 = 2)::int
 from generate_series(1, %(nodes)s) n, generate_series(0, 3) lane;
 
 insert into gap (group_id, node_id, device_id, from_at, to_at, reason, declared_at, kind, epoch, first_batch, last_batch,
                  batches, state, closed_at)
-select 'demo', 'edge-' || n, '', %(until)s::timestamptz - interval '10 minutes', %(until)s::timestamptz - interval '9 minutes',
+select 'demo', 'edge-' || to_char(n, 'FM00'), '', %(until)s::timestamptz - interval '10 minutes', %(until)s::timestamptz - interval '9 minutes',
        'batches did not come', %(until)s::timestamptz - interval '8 minutes', 'undelivered', 1795000000000, 5, 5, 1,
        case n %% 10 when 2 then 'open' else 'given_up' end, null::timestamptz
 from generate_series(1, %(nodes)s) n where n %% 10 in (2, 3)
 union all
-select 'demo', 'edge-' || n, 'line-a', %(until)s::timestamptz - interval '20 minutes',
+select 'demo', 'edge-' || to_char(n, 'FM00'), 'line-a', %(until)s::timestamptz - interval '20 minutes',
        %(until)s::timestamptz - interval '15 minutes', 'spool full', %(until)s::timestamptz - interval '14 minutes',
        'declared', null, null, null, null, null, null::timestamptz
 from generate_series(1, %(nodes)s) n where n %% 3 = 1;
 
 insert into node_event (group_id, node_id, device_id, metric, at, kind, detail)
-select 'demo', 'edge-' || n, 'line-a', 'tank1/level', %(until)s::timestamptz - n * interval '1 minute', 'series_changed',
+select 'demo', 'edge-' || to_char(n, 'FM00'), 'line-a', 'tank1/level', %(until)s::timestamptz - n * interval '1 minute', 'series_changed',
        '{"version": 2, "before": {"unit": "m"}, "after": {"unit": "cm"}}'
 from generate_series(1, %(nodes)s) n;
 
 with made as (
   insert into series (group_id, node_id, device_id, metric, kind, datatype)
-  select 'demo', 'edge-' || n, device, metric, 'text', 12
+  select 'demo', 'edge-' || to_char(n, 'FM00'), device, metric, 'text', 12
   from generate_series(1, %(nodes)s) n
   cross join lateral (select * from (values (0, 'line-a', 'Headwater/Command/Answer'),
     (1, 'line-b', 'Headwater/Command/Answer'), (2, 'gate', 'tamper')) v (kind, device, metric)
@@ -60,7 +60,7 @@ from made m, generate_series(%(since)s::timestamptz, %(until)s::timestamptz,
 
 insert into dead_letter (kafka_topic, kafka_partition, kafka_offset, item, mqtt_topic, metric, reason, received_at,
                          payload, set_aside_at)
-select 'payloads', n %% 4, n, -1, 'spBv1.0/demo/DDATA/edge-' || (1 + n %% %(nodes)s) || '/line-a', null,
+select 'payloads', n %% 4, n, -1, 'spBv1.0/demo/DDATA/edge-' || to_char(1 + n %% %(nodes)s, 'FM00') || '/line-a', null,
        (array['no Sparkplug payload', 'sampled at a time that is too far ahead'])[1 + n %% 2], t, '\x00', t
 from (select row_number() over (order by t) as n, t from generate_series(%(since)s::timestamptz, %(until)s::timestamptz, interval '7 minutes') t) letters;
 
@@ -89,7 +89,7 @@ insert into trend (series_id, at, level, slope_per_s, slope_se, volatility, regi
 select s.series_id, t, 100 + 3 * sin(x), 0.0006 * cos(x), 0.0001, 0.05,
        (array['flat', 'up', 'up', 'changed', 'down', 'down'])[1 + floor(x)::bigint %% 6]
 from series s, generate_series(%(since)s::timestamptz, %(until)s::timestamptz, interval '10 seconds') t, lateral (select extract(epoch from t)::float8 / 5000 as x) phase
-where s.metric = 'AAPL/price' and s.node_id = 'edge-2';
+where s.metric = 'AAPL/price' and s.node_id = 'edge-02';
 
 insert into anomaly (group_id, node_id, device_id, metric, detector, place, started_at, ended_at, peak_at, peak_score,
                      threshold, model, version, evidence)
@@ -101,7 +101,7 @@ select 'demo', s.node_id, s.device_id, s.metric, case when n %% 2 = 0 then 'robu
          jsonb_build_object('metric', s.metric, 'at', t + interval '10 s', 'value', 4.4, 'expected', 3.1, 'score', 7.5))
 from series s,
   (select row_number() over (order by t) as n, t, max(t) over () as last_t from generate_series(%(since)s::timestamptz, %(until)s::timestamptz, interval '25 minutes') t) t
-where s.metric in ('tank1/level', 'quality/ph', 'AAPL/price', 'temperature_2m', 'scene_score') and s.node_id in ('edge-1', 'edge-2', 'edge-3');
+where s.metric in ('tank1/level', 'quality/ph', 'AAPL/price', 'temperature_2m', 'scene_score') and s.node_id in ('edge-01', 'edge-02', 'edge-03');
 
 with made as (
   insert into forecaster (group_id, node_id, device_id, subject, model, version, place, target, unit, series_id)
@@ -111,7 +111,7 @@ with made as (
                ('IBM/price', 'stock-minute', 'IBM', 'price'), ('temperature_2m', 'weather-hour', '', 'temperature'))
     m (metric, model, subject, target) on m.metric = s.metric
   cross join unnest(array['cloud', 'edge']) p
-  where s.node_id in ('edge-1', 'edge-2')
+  where s.node_id in ('edge-01', 'edge-02')
   returning *),
 spaced as (select f.*, h from made f, lateral unnest(case f.model when 'tank-level' then array[15, 60]
   when 'stock-minute' then array[60, 300, 1200] else array[3600, 21600] end) h),

@@ -76,7 +76,7 @@ def fill(dsn: str, extent: Extent) -> int:
         stored = 0
         for node in range(1, extent.nodes + 1):
             step_s = extent.step_s if node <= len(_SOURCES) else extent.others_step_s
-            of_spool, others = _series(cursor, f"edge-{node}", _SOURCES[(node - 1) % len(_SOURCES)], devices)
+            of_spool, others = _series(cursor, f"edge-{node:02}", _SOURCES[(node - 1) % len(_SOURCES)], devices)
             stored += _readings(cursor, of_spool, extent, extent.step_s) + _readings(cursor, others, extent, step_s)
         cursor.execute(_REST.read_text(), {"since": extent.since, "until": extent.until, "nodes": extent.nodes})
         maintain.roll_up(opened)

@@ -211,8 +211,8 @@ def _skill() -> AnyPanel:
             select time, place || ' ' || make_interval(secs => horizon_s) as metric,
                    sum(error) / nullif(sum(naive_error), 0) as value
             from (
-              select time_bucket(greatest('$__interval'::interval, '1 hour'), c.target_at) as time, f.place, c.horizon_s,
-                     sum(abs(c.error)) as error, sum(abs(c.naive_error)) as naive_error
+              select time_bucket(greatest('$__interval'::interval, '1 hour'), c.target_at) as time, f.place,
+                     c.horizon_s, sum(abs(c.error)) as error, sum(abs(c.naive_error)) as naive_error
               from (select f.forecaster_id, f.place from {_FORECASTERS}) f
               join forecast_score c using (forecaster_id)
               where $__timeFilter(c.target_at)
