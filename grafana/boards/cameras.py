@@ -11,7 +11,7 @@ from grafana.board import Board, Marks
 from grafana.fields import image, like, limits, named, on_the_right, unit, width, words
 from grafana.layout import Row
 from grafana.panels import About, columns, lines, number, rows, states
-from grafana.query import readings, series, table
+from grafana.query import WIDE, readings, series, table
 from grafana.variables import Asked
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _tamper() -> AnyPanel:
         About(
             "Tampering",
             "When was which camera covered, blurred, moved, frozen or lost? The worst of each interval; of more than "
-            "two days how it stood every hour.",
+            "two days how it stood every hour, of more than eight every six.",
             units.NONE,
             _NOTHING,
         ),
@@ -170,12 +170,12 @@ def _tamper() -> AnyPanel:
               where s.kind = 'text' and s.metric = 'tamper' and {_CAMERA} and $__timeFilter(r.sampled_at)
                 and $__timeTo()::timestamptz - $__timeFrom()::timestamptz <= interval '2 days'
               union all
-              select hour, {_NAME}, stood.value
+              select time, {_NAME}, stood.value
               from series s
-              cross join generate_series($__timeFrom()::timestamptz, $__timeTo(), '1 hour') as hour
+              cross join generate_series($__timeFrom()::timestamptz, $__timeTo(), {WIDE}) as time
               cross join lateral (
                 select value from reading_text r
-                where r.series_id = s.series_id and r.sampled_at > hour - interval '1 hour' and r.sampled_at <= hour
+                where r.series_id = s.series_id and r.sampled_at > time - {WIDE} and r.sampled_at <= time
                 order by r.sampled_at desc limit 1) stood
               where s.kind = 'text' and s.metric = 'tamper' and {_CAMERA}
                 and $__timeTo()::timestamptz - $__timeFrom()::timestamptz > interval '2 days') told

@@ -216,3 +216,17 @@ def test_provisioning_names_what_there_is() -> None:
 def test_a_board_is_made_anew_each_time() -> None:
     assert isinstance(boards()[0], Board)
     assert boards()[0] is not boards()[0]
+
+
+def test_the_docs_list_every_panel_and_its_question(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    listed = capsys.readouterr().out.rstrip()
+    assert (ROOT / "docs" / "dashboards.md").read_text().rstrip().endswith(listed), "run `python -m grafana list`"
+
+
+def test_every_key_of_the_environment_stands_in_the_docs() -> None:
+    docs = (ROOT / "docs" / "dashboards.md").read_text()
+    written = [*(ROOT / "grafana").rglob("*.yaml"), ROOT / "grafana" / "grafana.ini"]
+    asked = {key for path in written for key in re.findall(r"\$__env\{(\w+)\}", path.read_text())}
+    assert len(asked) >= 7
+    assert {key for key in asked if key not in docs} == set()
