@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +20,8 @@ from stream.ingest.rows import DeadLetter, NumericReading, Record, TextReading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import pytest
 
     from stream.ingest.decode import Source
     from stream.ingest.rows import Row
@@ -92,7 +93,9 @@ def wire_fields(draw: st.DrawFn) -> list[bytes]:
     """The fields of a metric in their order: of a plain one, or nearly so."""
     datatype = draw(st.sampled_from([*DATATYPES, *DATATYPES, *DATATYPES, 12, 18, 200]))
     odd = ["ä", "bdSeq", "Headwater/Gap", "Node Control/x", "x\0", "n" * 127, "n" * 128, "n" * 200]
-    name = draw(st.sampled_from(["a", "b"]) if not draw(rarely) else st.sampled_from(odd))
+    name = draw(
+        st.sampled_from(["a", "b", "ab", "ababababab", "ababababac"]) if not draw(rarely) else st.sampled_from(odd)
+    )
     tag = TAGS.get(DataType(datatype) if datatype < 35 else DataType.TEXT, draw(st.sampled_from([0x50, 0x58])))
     if draw(rarely):
         tag = draw(st.sampled_from([0x50, 0x58, 0x65, 0x69, 0x70, 0x7A, 0x38]))
@@ -161,11 +164,10 @@ def readings_of(found: Readings) -> list[tuple[Any, ...]]:
     ]
 
 
-# How many payloads it takes for them to be read side by side.
-@pytest.mark.parametrize("fewest", [1, layout.FEWEST_AT_ONCE])
-@settings(max_examples=800, deadline=None)
-@given(st.lists(kafka_records(), max_size=6))
-def test_columns_are_the_rows_that_the_decoder_of_one_record_gives(fewest: int, records: list[KafkaRecord]) -> None:
+# `fewest`: how many payloads it takes for them to be read side by side.
+@settings(max_examples=1000, deadline=None)
+@given(st.lists(kafka_records(), max_size=6), st.sampled_from([1, 1, 3, layout.FEWEST_AT_ONCE]))
+def test_columns_are_the_rows_that_the_decoder_of_one_record_gives(records: list[KafkaRecord], fewest: int) -> None:
     with mock.patch.object(layout, "FEWEST_AT_ONCE", fewest):
         readings, others = decode_columns(records, LIMITS, DEAD_LETTER_TOPIC)
     rows = [decode_record(record, LIMITS) for record in records]
