@@ -202,6 +202,15 @@ def test_plain_metrics_need_no_exact_decoder(
     assert readings.value.tolist() == [1.0] * len(plain) + [-0.5]
 
 
+def test_names_at_the_same_place_are_told_apart_by_every_byte(
+    payload_record: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout, "FEWEST_AT_ONCE", 1)
+    names = ["a", "ab", "unit1/flow", "unit1/flox", "unit1/flow", "b", "n" * 16, "n" * 15 + "m", "a"]
+    readings, _ = decode_columns([payload_record({name: 1.0}, offset=n) for n, name in enumerate(names)], LIMITS)
+    assert [readings.series[no].metric for no in readings.series_no.tolist()] == names
+
+
 def test_a_fault_in_the_decoder_costs_the_record_that_finds_it(
     payload_record: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
