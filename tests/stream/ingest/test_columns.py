@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,8 +21,6 @@ from stream.ingest.rows import DeadLetter, NumericReading, Record, TextReading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import pytest
 
     from stream.ingest.decode import Source
     from stream.ingest.rows import Row
@@ -202,11 +201,13 @@ def test_plain_metrics_need_no_exact_decoder(
     assert readings.value.tolist() == [1.0] * len(plain) + [-0.5]
 
 
+@pytest.mark.parametrize(
+    "names", [["ab", "a"], ["a", "ab"], ["unit1/flow", "unit1/flox"], ["n" * 16, "n" * 15 + "m"], ["b", "a", "b"]]
+)
 def test_names_at_the_same_place_are_told_apart_by_every_byte(
-    payload_record: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    payload_record: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, names: list[str]
 ) -> None:
     monkeypatch.setattr(layout, "FEWEST_AT_ONCE", 1)
-    names = ["a", "ab", "unit1/flow", "unit1/flox", "unit1/flow", "b", "n" * 16, "n" * 15 + "m", "a"]
     readings, _ = decode_columns([payload_record({name: 1.0}, offset=n) for n, name in enumerate(names)], LIMITS)
     assert [readings.series[no].metric for no in readings.series_no.tolist()] == names
 
