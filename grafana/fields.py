@@ -87,6 +87,15 @@ def filled_to(name: str, percent: int = 25) -> tuple[DynamicConfigValue, ...]:
     return (DynamicConfigValue("custom.fillBelowTo", name), DynamicConfigValue("custom.fillOpacity", percent))
 
 
+def fan(name: str, *, of: str = "") -> tuple[Field, ...]:
+    """A forecast as a band from p10 to p90 with its median, in one colour; `of` stands before their names."""
+    return (
+        named(f"{of}p90", *filled_to(f"{of}p10", 18), thick(0), colour(name)),
+        named(f"{of}p10", thick(0), colour(name)),
+        named(f"{of}p50", dashed(), colour(name)),
+    )
+
+
 def on_the_right(label: str) -> tuple[DynamicConfigValue, ...]:
     """An axis of its own, on the right, with its unit as its name."""
     return (DynamicConfigValue("custom.axisPlacement", "right"), DynamicConfigValue("custom.axisLabel", label))

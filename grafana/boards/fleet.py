@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from grafana import colours, uids, units
-from grafana.board import Board, to
-from grafana.fields import Field, lamp, limits, link, named, said, thresholds, unit, width, words
+from grafana.board import Board
+from grafana.fields import Field, lamp, limits, named, said, thresholds, unit, width, words
+from grafana.incidents import incidents
 from grafana.layout import Row
 from grafana.maps import places
+from grafana.nodes import NODE_COLUMNS, ON_OFF, STATE, STATES, gaps
 from grafana.panels import About, lines, number, rows, states
 from grafana.query import WIDE, series, table
 from grafana.variables import Asked
@@ -19,14 +21,6 @@ if TYPE_CHECKING:
     from grafana.layout import AnyPanel
 
 _CHOSEN: Final = "group_id = any(array[${group:sqlstring}]::text[])"
-# A node tells its health every ten seconds, whatever else it reads.
-_STATE: Final = "case when not n.online then 0 when n.last_seen_at < now() - interval '2 minutes' then 1 else 2 end"
-_STATES: Final = {"2": ("online", colours.GOOD), "1": ("silent", colours.WARNING), "0": ("offline", colours.BAD)}
-_ON_OFF: Final = {"1": ("online", colours.GOOD), "0": ("offline", colours.BAD)}
-_TO_NODE: Final = link(
-    "Open the node", to(uids.NODE, "var-group=${__data.fields.Group}", "var-node=${__data.fields.Node}")
-)
-_NODE: Final = (named("Node", _TO_NODE, width(110)), named("Group", width(90)))
 
 
 def board() -> Board:
@@ -39,7 +33,7 @@ def board() -> Board:
             Row(4, _numbers()),
             Row(12, ((_map(), 8), (_table(), 16))),
             Row(9, ((_timeline(), 12), (_spools(), 12))),
-            Row(9, ((_alarms(), 12), (_gaps(), 12)), "What is wrong"),
+            Row(9, ((_alarms(), 12), (_missing(), 12)), "What is wrong"),
             Row(9, ((_lost(), 12), (_models(), 12)), "What is lost, and what computes"),
         ),
         variables=(Asked("group", "Group", "select distinct group_id from node order by 1", several=True),),
@@ -56,7 +50,7 @@ def _numbers() -> Sequence[tuple[AnyPanel, int]]:
         (
             number(
                 About("Online", "How many nodes are connected and talk?", units.COUNT, "no nodes yet"),
-                table(f"select count(*) filter (where {_STATE} = 2) as online from node n where {_CHOSEN}"),
+                table(f"select count(*) filter (where {STATE} = 2) as online from node n where {_CHOSEN}"),
                 limits=limits((1, colours.GOOD), base=colours.BAD),
             ),
             4,
@@ -64,7 +58,7 @@ def _numbers() -> Sequence[tuple[AnyPanel, int]]:
         count(
             "Silent or offline",
             "How many nodes have said nothing for two minutes, or are dead by the broker's word?",
-            f"select count(*) filter (where {_STATE} < 2) as away from node n where {_CHOSEN}",
+            f"select count(*) filter (where {STATE} < 2) as away from node n where {_CHOSEN}",
         ),
         count(
             "Undelivered batches",
@@ -98,7 +92,7 @@ def _map() -> AnyPanel:
             "no node of this group has a row in node_position",
         ),
         table(f"""
-            select n.group_id as "Group", n.node_id as "Node", p.site as "Site", {_STATE} as "State",
+            select n.group_id as "Group", n.node_id as "Node", p.site as "Site", {STATE} as "State",
                    n.last_seen_at as "Seen", p.latitude, p.longitude
             from node n join node_position p using (group_id, node_id)
             where n.{_CHOSEN}
@@ -106,14 +100,14 @@ def _map() -> AnyPanel:
         """),
         state="State",
         name="Node",
-        fields=(_state_field(), *_NODE),
+        fields=(_state_field(), *NODE_COLUMNS),
     )
 
 
 def _state_field() -> Field:
     return named(
         "State",
-        said(_STATES),
+        said(STATES),
         thresholds((1, colours.WARNING), (2, colours.GOOD), base=colours.BAD),
         lamp(),
         width(80),
@@ -124,7 +118,7 @@ def _table() -> AnyPanel:
     return rows(
         About("Nodes", "How does each node fare, worst first?", units.COUNT, "no node has ever connected"),
         table(f"""
-            select n.node_id as "Node", n.group_id as "Group", {_STATE} as "State", n.last_seen_at as "Seen",
+            select n.node_id as "Node", n.group_id as "Group", {STATE} as "State", n.last_seen_at as "Seen",
                    h.spool_batches as "Spool", h.spool_bytes as "On disk", h.spool_evicted + h.spool_dropped as "Lost",
                    a.undelivered::float8 as "Undelivered", a.given_up::float8 as "Given up", h.memory_mib as "Memory",
                    h.uptime_s as "Up for", m.models as "Models", p.site as "Site"
@@ -136,11 +130,11 @@ def _table() -> AnyPanel:
               select group_id, node_id, string_agg(distinct model || ' ' || version, ', ') as models
               from node_model where place = 'edge' group by 1, 2) m using (group_id, node_id)
             where n.{_CHOSEN}
-            order by {_STATE}, a.undelivered + a.given_up desc nulls last, n.node_id
+            order by {STATE}, a.undelivered + a.given_up desc nulls last, n.node_id
             limit 500
         """),
         fields=(
-            *_NODE,
+            *NODE_COLUMNS,
             _state_field(),
             named("Seen", unit(units.AGO), width(130)),
             named("On disk", unit(units.BYTES), width(90)),
@@ -174,7 +168,7 @@ def _timeline() -> AnyPanel:
               group by 1, 2) told
             order by time
         """),
-        meanings=words(_ON_OFF),
+        meanings=words(ON_OFF),
     )
 
 
@@ -196,48 +190,6 @@ def _spools() -> AnyPanel:
         """),
         floor=0,
         least="1m",
-    )
-
-
-def _alarms() -> AnyPanel:
-    return rows(
-        About("Incidents", "What is unusual now, or was in this time?", units.NONE, "nothing unusual in this time"),
-        table(f"""
-            select started_at as "Since", node_id as "Node", group_id as "Group", device_id as "Device",
-                   nullif(metric, '') as "Metric", detector as "Detector", place as "Place",
-                   peak_score / nullif(threshold, 0) as "Times limit", ended_at as "Until"
-            from anomaly
-            where {_CHOSEN} and (ended_at is null or ended_at >= $__timeFrom()) and started_at <= $__timeTo()
-            order by ended_at is not null, started_at desc
-            limit 200
-        """),
-        fields=(
-            *_NODE,
-            named("Since", unit(units.TIME), width(160)),
-            named("Until", unit(units.TIME), width(160)),
-            named("Place", width(70)),
-        ),
-    )
-
-
-def _gaps() -> AnyPanel:
-    return rows(
-        About(
-            "Gaps",
-            "Of which devices and times may readings be missing, and will they still come?",
-            units.COUNT,
-            "nothing is missing in this time",
-        ),
-        table(f"""
-            select node_id as "Node", group_id as "Group", nullif(device_id, '') as "Device", kind as "Kind",
-                   coalesce(state, 'declared') as "State", reason as "Reason", batches as "Batches",
-                   from_at as "From", to_at as "To", closed_at as "Filled"
-            from gap
-            where {_CHOSEN} and to_at >= $__timeFrom() and from_at <= $__timeTo()
-            order by closed_at is not null, declared_at desc
-            limit 200
-        """),
-        fields=(*_NODE, *(named(each, unit(units.TIME), width(160)) for each in ("From", "To", "Filled"))),
     )
 
 
@@ -283,5 +235,13 @@ def _models() -> AnyPanel:
             order by model, place, group_id, node_id, device_id, subject
             limit 500
         """),
-        fields=(*_NODE, named("Done to", unit(units.AGO))),
+        fields=(*NODE_COLUMNS, named("Done to", unit(units.AGO))),
     )
+
+
+def _alarms() -> AnyPanel:
+    return incidents("Incidents", "What is unusual now, or was in this time?", f"a.{_CHOSEN}", "Model", "Detector")
+
+
+def _missing() -> AnyPanel:
+    return gaps("Of which devices and times may readings be missing, and will they still come?", _CHOSEN)

@@ -9,7 +9,9 @@ from grafana_foundation_sdk.builders import dashboardlist
 from grafana import colours, uids, units
 from grafana.board import TAG, Board, to
 from grafana.fields import Field, like, limits, link, named, unit, width
+from grafana.incidents import incidents
 from grafana.layout import Row
+from grafana.nodes import NODE_COLUMNS, STATE
 from grafana.panels import About, lines, number, rows
 from grafana.query import series, table
 
@@ -27,7 +29,7 @@ def board() -> Board:
         "Is all well, and where do I look if not?",
         rows=(
             Row(5, _numbers()),
-            Row(11, ((_dashboards(), 8), (_incidents(), 16))),
+            Row(11, ((_dashboards(), 8), (_unusual(), 16))),
             Row(9, ((_stored(), 12), (_away(), 12))),
         ),
         refresh="30s",
@@ -43,9 +45,8 @@ def _numbers() -> Sequence[tuple[AnyPanel, int]]:
         (
             number(
                 About("Nodes away", "How many nodes are silent or offline?", units.COUNT, "no nodes yet"),
-                table("""
-                    select count(*) filter (where not online or last_seen_at < now() - interval '2 minutes') as away
-                    from node
+                table(f"""
+                    select count(*) filter (where {STATE} < 2) as away from node n
                 """),
                 limits=limits((1, colours.BAD), base=colours.GOOD),
                 fields=_leads_to(uids.FLEET, "Fleet"),
@@ -135,27 +136,6 @@ def _dashboards() -> AnyPanel:
     )
 
 
-def _incidents() -> AnyPanel:
-    return rows(
-        About("Newest incidents", "What was unusual lately?", units.NONE, "nothing unusual in this time"),
-        table("""
-            select started_at as "Since", ended_at as "Until", group_id as "Group", node_id as "Node",
-                   device_id as "Device", nullif(metric, '') as "Metric", detector as "Detector"
-            from anomaly where started_at <= $__timeTo() and (ended_at is null or ended_at >= $__timeFrom())
-            order by ended_at is not null, started_at desc limit 50
-        """),
-        fields=(
-            *(named(each, unit(units.TIME), width(160)) for each in ("Since", "Until")),
-            named(
-                "Node",
-                link(
-                    "Open the node", to(uids.NODE, "var-group=${__data.fields.Group}", "var-node=${__data.fields.Node}")
-                ),
-            ),
-        ),
-    )
-
-
 def _stored() -> AnyPanel:
     return lines(
         About("Readings stored", "Does data come in as always?", units.READINGS_PER_SECOND, "nothing was stored"),
@@ -172,10 +152,14 @@ def _stored() -> AnyPanel:
 def _away() -> AnyPanel:
     return rows(
         About("Nodes that are away", "Which ones, and since when?", units.NONE, "all nodes are there"),
-        table("""
-            select group_id as "Group", node_id as "Node", last_seen_at as "Seen", last_death_at as "Died"
-            from node where not online or last_seen_at < now() - interval '2 minutes'
+        table(f"""
+            select n.node_id as "Node", n.group_id as "Group", n.last_seen_at as "Seen", n.last_death_at as "Died"
+            from node n where {STATE} < 2
             order by last_seen_at desc limit 100
         """),
-        fields=tuple(named(each, unit(units.AGO), width(160)) for each in ("Seen", "Died")),
+        fields=(*NODE_COLUMNS, *(named(each, unit(units.AGO), width(160)) for each in ("Seen", "Died"))),
     )
+
+
+def _unusual() -> AnyPanel:
+    return incidents("Newest incidents", "What was unusual lately?", "true", "Place", "Times limit", "Model")

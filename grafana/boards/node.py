@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 from grafana import colours, uids, units
 from grafana.board import Board, Marks
+from grafana.boards.node_health import failures, memory, polls, spool
 from grafana.fields import (
     colour,
     filled_to,
     lamp,
     limits,
     named,
-    on_the_right,
     said,
     thick,
     thresholds,
@@ -20,26 +20,24 @@ from grafana.fields import (
     width,
     words,
 )
+from grafana.incidents import incidents
 from grafana.layout import Row
+from grafana.nodes import ON_OFF, gaps
 from grafana.panels import About, lines, number, rows, states
-from grafana.query import readings, series, table
+from grafana.query import series, table
 from grafana.variables import Asked, group, node
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from grafana.layout import AnyPanel
-    from grafana.query import Sql
 
 _NODE: Final = "group_id = ${group:sqlstring} and node_id = ${node:sqlstring}"
-_OWN: Final = "s.group_id = ${group:sqlstring} and s.node_id = ${node:sqlstring} and s.device_id = ''"
 _DEVICES: Final = "device_id = any(array[${device:sqlstring}]::text[])"
 # Counts need no more than the widest roll-up that still tells how long ago the last reading came.
 _COUNTED_BY: Final = """
     case when $__timeTo()::timestamptz - $__timeFrom()::timestamptz > interval '12 hours' then interval '1 hour'
          else interval '1 minute' end"""
-_ON_OFF: Final = {"1": ("online", colours.GOOD), "0": ("offline", colours.BAD)}
-_NO_HEALTH: Final = "the node has told no health in this time"
 
 
 def board() -> Board:
@@ -51,11 +49,11 @@ def board() -> Board:
         rows=(
             Row(4, _numbers()),
             Row(9, ((_sources(), 14), (_presence(), 10))),
-            Row(9, ((_spool(), 12), (_polls(), 12)), "Health"),
-            Row(9, ((_failures(), 12), (_memory(), 12))),
+            Row(9, ((spool(), 12), (polls(), 12)), "Health"),
+            Row(9, ((failures(), 12), (memory(), 12))),
             Row(12, ((_readings(), 24),), "Readings"),
             Row(9, ((_commands(), 12), (_events(), 12)), "What happened"),
-            Row(9, ((_incidents(), 12), (_gaps(), 12))),
+            Row(9, ((_unusual(), 12), (_missing(), 12))),
         ),
         variables=(
             group(),
@@ -109,7 +107,7 @@ def _numbers() -> Sequence[tuple[AnyPanel, int]]:
             number(
                 About("State", "Is the node connected, by the broker's word?", units.NONE, "never connected"),
                 table(f"select online::int as online from node where {_NODE}"),
-                meanings=words(_ON_OFF),
+                meanings=words(ON_OFF),
                 limits=limits((1, colours.GOOD), base=colours.BAD),
             ),
             4,
@@ -162,7 +160,7 @@ def _sources() -> AnyPanel:
         fields=(
             named(
                 "State",
-                said(_ON_OFF),
+                said(ON_OFF),
                 lamp(),
                 width(80),
                 thresholds((1, colours.GOOD), base=colours.BAD),
@@ -187,71 +185,7 @@ def _presence() -> AnyPanel:
               from node_status where {_NODE} and $__timeFilter(at) group by 1, 2) told
             order by time
         """),
-        meanings=words(_ON_OFF),
-    )
-
-
-def _spool() -> AnyPanel:
-    return lines(
-        About("Spool", "Does what it keeps get delivered, or pile up?", units.COUNT, _NO_HEALTH),
-        readings(
-            f"{_OWN} and s.metric in ('Health/Spool Batches', 'Health/Spool Buffered', 'Health/Spool Bytes')",
-            value="max",
-            name="replace(s.metric, 'Health/Spool ', '')",
-        ),
-        fields=(named("Bytes", unit(units.BYTES), *on_the_right("bytes")),),
-        floor=0,
-        axis="batches",
-    )
-
-
-def _polls() -> AnyPanel:
-    return lines(
-        About(
-            "Polls",
-            "How often is each source polled? A fall means ticks that are skipped, or polls that take too long.",
-            units.PER_SECOND,
-            _NO_HEALTH,
-        ),
-        _rate("Polls"),
-        floor=0,
-    )
-
-
-def _failures() -> AnyPanel:
-    return lines(
-        About(
-            "Polls that failed or were missed",
-            "Which source fails, and which cannot keep up with its schedule?",
-            units.PER_SECOND,
-            _NO_HEALTH,
-        ),
-        _rate("Failures"),
-        _rate("Skipped Ticks"),
-        floor=0,
-    )
-
-
-def _rate(counter: str) -> Sql:
-    """By how much a counter of each source rises in a second; it begins anew with the agent."""
-    return series(f"""
-        select time, metric, greatest(value - lag(value) over counted, 0)
-                             / extract(epoch from time - lag(time) over counted)::float8 as value
-        from (
-          select r.bucket_at as time, replace(s.metric, 'Health/', '') as metric, r.last as value
-          from series s
-          cross join lateral reading_bucketed(array[s.series_id], $__timeFrom(), $__timeTo(), '$__interval') r
-          where s.kind = 'numeric' and {_OWN} and s.metric like 'Health/%/{counter}') told
-        window counted as (partition by metric order by time)
-        order by time
-    """)
-
-
-def _memory() -> AnyPanel:
-    return lines(
-        About("Memory", "Does its agent need ever more of it?", units.MEBIBYTES, _NO_HEALTH),
-        readings(f"{_OWN} and s.metric = 'Health/Memory'", name="'memory'"),
-        floor=0,
+        meanings=words(ON_OFF),
     )
 
 
@@ -319,28 +253,9 @@ def _events() -> AnyPanel:
     )
 
 
-def _incidents() -> AnyPanel:
-    return rows(
-        About("Incidents", "What was unusual in what it read?", units.NONE, "nothing unusual in this time"),
-        table(f"""
-            select started_at as "Since", ended_at as "Until", device_id as "Device", nullif(metric, '') as "Metric",
-                   detector as "Detector", place as "Place", peak_score / nullif(threshold, 0) as "Times limit"
-            from anomaly
-            where {_NODE} and (ended_at is null or ended_at >= $__timeFrom()) and started_at <= $__timeTo()
-            order by started_at desc limit 100
-        """),
-        fields=tuple(named(each, unit(units.TIME), width(160)) for each in ("Since", "Until")),
-    )
+def _unusual() -> AnyPanel:
+    return incidents("Incidents", "What was unusual in what it read?", _NODE, "Node", "Group", "Model")
 
 
-def _gaps() -> AnyPanel:
-    return rows(
-        About("Gaps", "Of which times may readings be missing, and why?", units.COUNT, "nothing is missing"),
-        table(f"""
-            select from_at as "From", to_at as "To", coalesce(nullif(device_id, ''), 'the node') as "Device",
-                   kind as "Kind", coalesce(state, 'declared') as "State", reason as "Reason", batches as "Batches"
-            from gap where {_NODE} and to_at >= $__timeFrom() and from_at <= $__timeTo()
-            order by declared_at desc limit 100
-        """),
-        fields=tuple(named(each, unit(units.TIME), width(160)) for each in ("From", "To")),
-    )
+def _missing() -> AnyPanel:
+    return gaps("Of which times may readings be missing, and why?", _NODE, "Node", "Group", "Filled")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from grafana import colours, uids, units
 from grafana.board import Board
+from grafana.boards.losses import accounting, letters, reasons, told_gaps
 from grafana.fields import colour, lamp, limits, named, thresholds, unit, width
 from grafana.layout import Row
 from grafana.panels import About, lines, number, rows
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from grafana.layout import AnyPanel
 
 _NO_BATCH: Final = "the stream has committed nothing in this time"
-# Numbers in a reason would make each its own kind.
-_REASON: Final = "left(regexp_replace(reason, '[0-9]+', '#', 'g'), 80)"
 _PER_S: Final = "extract(epoch from '$__interval'::interval)::float8"
 
 
@@ -32,8 +31,8 @@ def board() -> Board:
             Row(4, _numbers()),
             Row(9, ((_rates(), 12), (_latency(), 12))),
             Row(9, ((_lag(), 12), (_behind(), 12)), "Lag"),
-            Row(9, ((_letters(), 12), (_reasons(), 12)), "Set aside"),
-            Row(9, ((_accounting(), 14), (_gaps(), 10)), "Loss accounting"),
+            Row(9, ((letters(), 12), (reasons(), 12)), "Set aside"),
+            Row(9, ((accounting(), 14), (told_gaps(), 10)), "Loss accounting"),
             Row(10, ((_sizes(), 12), (_jobs(), 12)), "Database"),
         ),
     )
@@ -188,92 +187,6 @@ def _behind() -> AnyPanel:
         fields=(
             named("Behind", lamp(), thresholds((10_000, colours.NOTE), (1_000_000, colours.BAD), base="transparent")),
         ),
-    )
-
-
-def _letters() -> AnyPanel:
-    return lines(
-        About("Dead letters", "What is set aside, and why?", units.COUNT, "nothing was set aside in this time"),
-        series(f"""
-            select $__timeGroup(set_aside_at, '$__interval') as time, {_REASON} as metric, count(*) as value
-            from dead_letter where $__timeFilter(set_aside_at) group by 1, 2 order by 1
-        """),
-        floor=0,
-        bars=True,
-        stacked=True,
-        least="1m",
-    )
-
-
-def _reasons() -> AnyPanel:
-    return rows(
-        About(
-            "By reason and node",
-            "Whose payloads are set aside, and were they sent again? `python -m stream deadletter retry` does that.",
-            units.COUNT,
-            "nothing was set aside in this time",
-        ),
-        table(f"""
-            select {_REASON} as "Reason",
-                   split_part(mqtt_topic, '/', 2) || '/' || split_part(mqtt_topic, '/', 4) as "Node",
-                   count(*) as "Letters", count(retried_at) as "Sent again", max(set_aside_at) as "Last"
-            from dead_letter where $__timeFilter(set_aside_at) group by 1, 2 order by 3 desc limit 50
-        """),
-        fields=(
-            named("Last", unit(units.AGO), width(130)),
-            named("Letters", width(80)),
-            named("Sent again", width(90)),
-        ),
-    )
-
-
-def _accounting() -> AnyPanel:
-    return rows(
-        About(
-            "Batches by node",
-            "Of what nodes made, how much is stored, and what is missing: still to come, given up, or from before?",
-            units.COUNT,
-            "no node has delivered a numbered batch",
-        ),
-        table("""
-            select group_id || '/' || node_id as "Node", produced::float8 as "Made", stored::float8 as "Stored",
-                   undelivered::float8 as "Undelivered", given_up::float8 as "Given up",
-                   earlier::float8 as "From before", coalesce(declared_gaps, 0) as "Declared gaps", heard_at as "Heard"
-            from node_accounting order by undelivered + given_up desc, 1 limit 500
-        """),
-        fields=(
-            named("Heard", unit(units.AGO), width(130)),
-            *(
-                named(each, lamp(), thresholds((1, colours.BAD), base="transparent"))
-                for each in ("Undelivered", "Given up")
-            ),
-        ),
-    )
-
-
-def _gaps() -> AnyPanel:
-    return lines(
-        About(
-            "Gaps that were told",
-            "When did nodes declare that something is lost, and when was a hole found?",
-            units.COUNT,
-            "no gap was told in this time",
-        ),
-        series("""
-            select $__timeGroup(declared_at, '$__interval') as time, coalesce(state, 'declared') as metric,
-                   count(*) as value
-            from gap where $__timeFilter(declared_at) group by 1, 2 order by 1
-        """),
-        fields=(
-            named("open", colour(colours.WARNING)),
-            named("given_up", colour(colours.BAD)),
-            named("filled", colour(colours.GOOD)),
-            named("declared", colour(colours.NOTE)),
-        ),
-        floor=0,
-        bars=True,
-        stacked=True,
-        least="1m",
     )
 
 

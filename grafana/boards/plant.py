@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from grafana import colours, uids, units
-from grafana.board import Board, Marks
+from grafana.board import Board
+from grafana.boards.plant_picture import METRICS, works
 from grafana.fields import (
     colour,
     dashed,
-    filled_to,
+    fan,
     like,
     limits,
     named,
@@ -20,9 +21,9 @@ from grafana.fields import (
     width,
     words,
 )
+from grafana.incidents import SHOWN, incidents, marks
 from grafana.layout import Row
 from grafana.panels import About, lines, rows, states
-from grafana.pictures import Box, picture
 from grafana.query import readings, series, table
 from grafana.variables import Asked, group
 
@@ -38,21 +39,6 @@ _LINES: Final = (
 _DEVICES: Final = (
     "a.group_id = ${group:sqlstring} and a.node_id || '/' || a.device_id in (${water:sqlstring}, ${quality:sqlstring})"
 )
-_SHOWN: Final = {
-    "intake/flow": units.CUBIC_METRES_PER_HOUR,
-    "intake/valve_position": units.PERCENT,
-    "tank1/level": units.METRES,
-    "pump1/speed": units.REVOLUTIONS,
-    "pump1/flow": units.CUBIC_METRES_PER_HOUR,
-    "quality/raw_turbidity": units.NTU,
-    "quality/turbidity": units.NTU,
-    "quality/chlorine": units.MILLIGRAMS_PER_LITRE,
-    "quality/ph": units.PH,
-    "tank2/level": units.METRES,
-    "pump2/speed": units.REVOLUTIONS,
-    "pump2/flow": units.CUBIC_METRES_PER_HOUR,
-    "mains/power": units.WATT,
-}
 _NOTHING: Final = "nothing was read of this in this time"
 
 
@@ -63,32 +49,20 @@ def board() -> Board:
         "Plant",
         "Does water come in, get clean, and reach the town; what is out of its limits, and what is unusual?",
         rows=(
-            Row(14, ((_picture(), 24),)),
+            Row(14, ((works(_of(*METRICS)), 24),)),
             Row(9, ((_levels(), 12), (_flows(), 12)), "Water"),
             Row(9, ((_ahead(), 12), (_alarms(), 12))),
             Row(9, ((_bearings(), 12), (_vibration(), 12)), "Pumps"),
             Row(9, ((_drives(), 12), (_power(), 12))),
             Row(9, ((_chlorine(), 8), (_acidity(), 8), (_turbidity(), 8)), "Quality"),
-            Row(10, ((_incidents(), 12), (_evidence(), 12)), "What was unusual"),
+            Row(10, ((_unusual(), 12), (_evidence(), 12)), "What was unusual"),
         ),
         variables=(
             group(),
             _line("water", "Water", "tank1/level"),
             _line("quality", "Quality", "quality/ph"),
         ),
-        marks=(
-            Marks(
-                "Anomalies",
-                table(f"""
-                    select started_at as time, ended_at as timeend,
-                           detector || coalesce(' in ' || nullif(metric, ''), '') as text, place as tags
-                    from anomaly a
-                    where {_DEVICES} and started_at <= $__timeTo() and (ended_at is null or ended_at >= $__timeFrom())
-                    limit 200
-                """),
-                colours.BAD,
-            ),
-        ),
+        marks=(marks(_DEVICES),),
         from_="now-1h",
         refresh="10s",
     )
@@ -109,76 +83,6 @@ def _line(name: str, label: str, by: str) -> Asked:
 def _of(*metrics: str) -> str:
     listed = ", ".join(f"'{metric}'" for metric in metrics)
     return f"{_LINES} and s.metric in ({listed})"
-
-
-def _picture() -> AnyPanel:
-    values = ",\n  ".join(f"max(value) filter (where metric = '{metric}') as \"{metric}\"" for metric in _SHOWN)
-    return picture(
-        About(
-            "The works",
-            "What flows where at this moment, or at the end of the time that is shown?",
-            units.NONE,
-            "no value within ten minutes of that",
-        ),
-        table(f"""
-            select
-              {values}
-            from series s
-            cross join lateral (
-              select r.value from reading r
-              where r.series_id = s.series_id and r.quality = 192
-                and r.sampled_at <= least($__timeTo(), now())
-                and r.sampled_at > least($__timeTo(), now()) - interval '10 minutes'
-              order by r.sampled_at desc limit 1) last
-            where s.kind = 'numeric' and {_of(*_SHOWN)}
-        """),
-        _boxes(),
-        fields=tuple(named(metric, unit(unit_id)) for metric, unit_id in _SHOWN.items()),
-    )
-
-
-def _boxes() -> Sequence[Box]:
-    def with_values(box: Box, *metrics: str) -> tuple[Box, ...]:
-        """A box and below it what is measured there."""
-        return (
-            box,
-            *(
-                Box(metric, box.left - 1, box.top + box.height + 1 + 9 * place, box.width + 2, 8, field=metric, size=16)
-                for place, metric in enumerate(metrics)
-            ),
-        )
-
-    middle = 34
-    return (
-        *with_values(
-            Box("River", 1, middle + 4, 9, 16, "River", kind="ellipse", fill=colours.WATER, pipes=("Raw water",)),
-            "intake/flow",
-            "intake/valve_position",
-            "quality/raw_turbidity",
-        ),
-        *with_values(
-            Box("Raw water", 17, middle - 10, 11, 40, "Raw water", fill=colours.WATER, pipes=("Pump 1",)), "tank1/level"
-        ),
-        *with_values(
-            Box("Pump 1", 34, middle + 4, 7, 16, "Pump 1", kind="ellipse", pipes=("Filter and dosing",)),
-            "pump1/flow",
-            "pump1/speed",
-        ),
-        *with_values(
-            Box("Filter and dosing", 47, middle - 2, 11, 26, "Filter and dosing", pipes=("Clean water",)),
-            "quality/turbidity",
-            "quality/chlorine",
-            "quality/ph",
-        ),
-        *with_values(
-            Box("Clean water", 64, middle - 10, 11, 40, "Clean water", fill=colours.WATER, pipes=("Pump 2",)),
-            "tank2/level",
-        ),
-        *with_values(
-            Box("Pump 2", 80, middle + 4, 7, 16, "Pump 2", kind="ellipse", pipes=("Town",)), "pump2/flow", "pump2/speed"
-        ),
-        *with_values(Box("Town", 92, middle + 4, 7, 16, "Town"), "mains/power"),
-    )
 
 
 def _levels() -> AnyPanel:
@@ -241,9 +145,7 @@ def _ahead() -> AnyPanel:
         """),
         fields=(
             named("level", colour(colours.MEASURED), thick(2)),
-            named("p90", *filled_to("p10"), thick(0), colour(colours.BAND)),
-            named("p10", thick(0), colour(colours.BAND)),
-            named("p50", dashed(), colour(colours.EXPECTED)),
+            *fan(colours.EXPECTED),
         ),
         axis="m",
     )
@@ -341,22 +243,6 @@ def _held() -> Sequence[Field]:
     return (like("/setpoint/", dashed(), stepped(), colour(colours.SETPOINT)),)
 
 
-def _incidents() -> AnyPanel:
-    return rows(
-        About("Incidents", "What was unusual, for how long, and who says so?", units.NONE, "nothing unusual"),
-        table(f"""
-            select started_at as "Since", ended_at as "Until",
-                   coalesce(nullif(metric, ''), 'the whole line') as "Metric",
-                   detector as "Detector", place as "Place", peak_score / nullif(threshold, 0) as "Times limit",
-                   concat_ws(' ', model, version) as "Model"
-            from anomaly a
-            where {_DEVICES} and started_at <= $__timeTo() and (ended_at is null or ended_at >= $__timeFrom())
-            order by ended_at is not null, started_at desc limit 100
-        """),
-        fields=tuple(named(each, unit(units.TIME), width(160)) for each in ("Since", "Until")),
-    )
-
-
 def _evidence() -> AnyPanel:
     return rows(
         About(
@@ -370,11 +256,17 @@ def _evidence() -> AnyPanel:
                    e.expected as "Expected", e.score as "Score"
             from (
               select started_at, evidence from anomaly a
-              where {_DEVICES} and started_at <= $__timeTo() and (ended_at is null or ended_at >= $__timeFrom())
+              where {_DEVICES} and {SHOWN}
               order by started_at desc limit 10) a
             cross join lateral jsonb_to_recordset(a.evidence)
               as e (metric text, at timestamptz, value float8, expected float8, score float8)
             order by 1 desc, 2 limit 200
         """),
         fields=tuple(named(each, unit(units.TIME), width(160)) for each in ("Incident of", "Read at")),
+    )
+
+
+def _unusual() -> AnyPanel:
+    return incidents(
+        "Incidents", "What was unusual, for how long, and who says so?", _DEVICES, "Node", "Group", "Device"
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from grafana import colours, uids, units
 from grafana.board import Board
-from grafana.fields import colour, dashed, filled_to, like, limits, named, on_the_right, thick, unit
+from grafana.fields import colour, dashed, fan, like, limits, named, on_the_right, thick, unit
 from grafana.layout import Row
 from grafana.panels import About, lines, number
 from grafana.query import readings, series
@@ -163,9 +163,7 @@ def _expected() -> AnyPanel:
         _scores("avg(c.actual)", "came"),
         fields=(
             named("came", colour(colours.MEASURED), thick(2)),
-            named("p90", *filled_to("p10"), thick(0), colour(colours.BAND)),
-            named("p10", thick(0), colour(colours.BAND)),
-            named("p50", dashed(), colour(colours.EXPECTED)),
+            *fan(colours.EXPECTED),
         ),
     )
 

@@ -1,0 +1,55 @@
+"""What dashboards show of nodes alike: their state, the way to one of them, and what is missing of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from grafana import colours, uids, units
+from grafana.board import to
+from grafana.fields import link, named, unit, width
+from grafana.panels import About, rows
+from grafana.query import table
+
+if TYPE_CHECKING:
+    from grafana.layout import AnyPanel
+
+# Of the node `n`: offline, silent or online. A node tells its health every ten seconds, whatever else it reads.
+STATE: Final = "case when not n.online then 0 when n.last_seen_at < now() - interval '2 minutes' then 1 else 2 end"
+STATES: Final = {"2": ("online", colours.GOOD), "1": ("silent", colours.WARNING), "0": ("offline", colours.BAD)}
+ON_OFF: Final = {"1": ("online", colours.GOOD), "0": ("offline", colours.BAD)}
+NODE_COLUMNS: Final = (
+    named(
+        "Node",
+        link("Open the node", to(uids.NODE, "var-group=${__data.fields.Group}", "var-node=${__data.fields.Node}")),
+        width(110),
+    ),
+    named("Group", width(90)),
+)
+_COLUMNS: Final = {
+    "From": "from_at",
+    "To": "to_at",
+    "Node": "node_id",
+    "Group": "group_id",
+    "Device": "coalesce(nullif(device_id, ''), 'the node')",
+    "Kind": "kind",
+    "State": "coalesce(state, 'declared')",
+    "Reason": "reason",
+    "Batches": "batches",
+    "Filled": "closed_at",
+}
+
+
+def gaps(question: str, condition: str, *without: str) -> AnyPanel:
+    """Those that meet a condition, open ones first, without some of the columns."""
+    chosen = ", ".join(f'{value} as "{name}"' for name, value in _COLUMNS.items() if name not in without)
+    return rows(
+        About("Gaps", question, units.COUNT, "nothing is missing in this time"),
+        table(f"""
+            select {chosen}
+            from gap
+            where {condition} and to_at >= $__timeFrom() and from_at <= $__timeTo()
+            order by closed_at is not null, declared_at desc
+            limit 200
+        """),
+        fields=(*NODE_COLUMNS, *(named(each, unit(units.TIME), width(160)) for each in ("From", "To", "Filled"))),
+    )
