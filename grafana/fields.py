@@ -37,11 +37,6 @@ def like(pattern: str, *properties: DynamicConfigValue) -> Field:
     return Field(MatcherConfig("byRegexp", pattern), properties)
 
 
-def of_query(ref: str, *properties: DynamicConfigValue) -> Field:
-    """Of the fields of one of a panel's queries, A for the first."""
-    return Field(MatcherConfig("byFrameRefID", ref), properties)
-
-
 def unit(unit_id: str) -> DynamicConfigValue:
     """A unit other than the panel's."""
     return DynamicConfigValue("unit", unit_id)
@@ -52,19 +47,9 @@ def colour(name: str) -> DynamicConfigValue:
     return DynamicConfigValue("color", {"mode": "fixed", "fixedColor": name})
 
 
-def called(name: str) -> DynamicConfigValue:
-    """Another name than the query's."""
-    return DynamicConfigValue("displayName", name)
-
-
 def width(pixels: int) -> DynamicConfigValue:
     """Of a table's column."""
     return DynamicConfigValue("custom.width", pixels)
-
-
-def hidden() -> DynamicConfigValue:
-    """Fetched for a link, not shown."""
-    return DynamicConfigValue("custom.hidden", True)  # noqa: FBT003 - the value of a property
 
 
 def thick(pixels: int) -> DynamicConfigValue:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from grafana_foundation_sdk.builders import common, geomap
 from grafana_foundation_sdk.models.common import FrameGeometrySourceMode
+from grafana_foundation_sdk.models.geomap import TooltipMode
 
 from grafana.panels import begin
 
@@ -47,4 +48,5 @@ def places(about: About, query: Sql, *, state: str, name: str, fields: Sequence[
     panel = begin(geomap.Panel(), about, [query], fields)
     panel.view(geomap.MapViewConfig().id("fit").all_layers(all_layers=True).zoom(12).padding(20))
     panel.controls(geomap.ControlsOptions().show_zoom(show_zoom=True).mouse_wheel_zoom(mouse_wheel_zoom=False))
+    panel.tooltip(geomap.TooltipOptions().mode(TooltipMode.DETAILS))
     return panel.basemap(common.MapLayerOptions().type("default").name("Map")).layers([markers])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -77,4 +76,7 @@ def readings(condition: str, *, value: str = "mean", name: str = "s.metric") -> 
 
 
 def _tidy(text: str) -> str:
-    return textwrap.dedent(text).strip()
+    """Without the indentation of its first line; parts that were put in may have less."""
+    lines = text.strip("\n").splitlines()
+    indented = len(lines[0]) - len(lines[0].lstrip())
+    return "\n".join(line[min(indented, len(line) - len(line.lstrip())) :] for line in lines).strip()

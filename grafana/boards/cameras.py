@@ -246,8 +246,8 @@ def _by_hour() -> AnyPanel:
 
 def _picture() -> AnyPanel:
     return lines(
-        About("Picture", "Is it light enough and sharp, as always at this time of day?", units.NONE, _NOTHING),
+        About("Picture", "Is it light enough and sharp, as always at this time of day?", units.GREY_LEVELS, _NOTHING),
         readings(f"{_CAMERA} and s.metric in ('brightness', 'sharpness')", name=f"{_NAME} || ' ' || s.metric"),
-        fields=(like("/sharpness/", *on_the_right("sharpness")),),
+        fields=(like("/sharpness/", unit(units.NONE), *on_the_right("sharpness")),),
         floor=0,
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from grafana import colours, uids, units
 from grafana.board import Board
-from grafana.fields import Field, lamp, limits, named, said, thresholds, unit, width, words
+from grafana.fields import lamp, limits, named, said, thresholds, unit, width, words
 from grafana.incidents import incidents
 from grafana.layout import Row
 from grafana.maps import places
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from grafana.layout import AnyPanel
 
 _CHOSEN: Final = "group_id = any(array[${group:sqlstring}]::text[])"
+_STATE_WORDS: Final = (said(STATES), thresholds((1, colours.WARNING), (2, colours.GOOD), base=colours.BAD))
 
 
 def board() -> Board:
@@ -100,17 +101,7 @@ def _map() -> AnyPanel:
         """),
         state="State",
         name="Node",
-        fields=(_state_field(), *NODE_COLUMNS),
-    )
-
-
-def _state_field() -> Field:
-    return named(
-        "State",
-        said(STATES),
-        thresholds((1, colours.WARNING), (2, colours.GOOD), base=colours.BAD),
-        lamp(),
-        width(80),
+        fields=(named("State", *_STATE_WORDS), NODE_COLUMNS[0]),
     )
 
 
@@ -135,7 +126,7 @@ def _table() -> AnyPanel:
         """),
         fields=(
             *NODE_COLUMNS,
-            _state_field(),
+            named("State", *_STATE_WORDS, lamp(), width(80)),
             named("Seen", unit(units.AGO), width(130)),
             named("On disk", unit(units.BYTES), width(90)),
             named("Memory", unit(units.MEBIBYTES), width(90)),
