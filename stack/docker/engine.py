@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from stack.errors import ServerError
+from stack.errors import ServerError, StackError
 from stack.install import STACK_DIR
 from stack.process import Command, ManagedProcess
 
@@ -36,9 +36,10 @@ class Docker:
     env: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(self, *arguments: str, stdin: bytes | None = None, timeout_s: float = _COMMAND_TIMEOUT_S) -> str:
-        """What a command prints; raises subprocess.CalledProcessError, whose `stderr` says why."""
+        """What a command prints; raises StackError with what it said where it failed."""
         done = self.run(*arguments, stdin=stdin, timeout_s=timeout_s)
-        done.check_returncode()
+        if done.returncode:
+            raise StackError(f"docker {arguments[0]} ended with status {done.returncode}:\n{done.stderr.decode()}")
         return done.stdout.decode()
 
     def run(
@@ -99,7 +100,7 @@ class Engine:
         self._once("loopback", ["nsenter", inside, "ip", "link", "set", "lo", "up"])
         way_out = ["slirp4netns", "--configure", "--mtu=1400", "--disable-host-loopback", "--netns-type=path"]
         self._launch("slirp4netns", [*way_out, f"/proc/{holder.pid}/ns/net", "tap0"])
-        dockerd = self._launch("dockerd", ["nsenter", inside, "dockerd", *self._options()])
+        dockerd = self._launch("dockerd", ["nsenter", inside, "unshare", "--mount", "dockerd", *self._options()])
         dockerd.wait_ready(self.docker.answers, timeout_s=_START_TIMEOUT_S)
 
     def stop(self) -> None:

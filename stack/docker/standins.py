@@ -37,14 +37,20 @@ class StandIn:
 
 
 def build_standins(docker: Docker, rootfs: Path) -> Iterator[str]:
-    """Build one for each image that the compose files and the Dockerfiles name; each name, as it is there."""
-    docker("import", str(rootfs), _ROOTFS)
+    """Build one for each image that the compose files and the Dockerfiles name; each name, when it is there.
+
+    Those that are there are kept: after a change of a recipe remove its image.
+    """
+    if not _is_there(docker, _ROOTFS):
+        docker("import", str(rootfs), _ROOTFS)
     published = published_images()
     bases = [
         f"--build-arg={argument}={published[repository]}"
         for argument, repository in (("PYTHON", "python"), ("JRE", "eclipse-temurin"), ("MAVEN", "maven"))
     ]
     for repository, standin in _STANDINS.items():
+        if _is_there(docker, published[repository]):
+            continue
         with tempfile.TemporaryDirectory() as context:
             shutil.copytree(_RECIPES / standin.recipe, context, dirs_exist_ok=True)
             standin.fill(Path(context))
@@ -52,6 +58,10 @@ def build_standins(docker: Docker, rootfs: Path) -> Iterator[str]:
             arguments = [base for base in bases if base.partition("=")[2].partition("=")[0] in wanted]
             docker("build", "--quiet", f"--tag={published[repository]}", *arguments, context)
         yield published[repository]
+
+
+def _is_there(docker: Docker, image: str) -> bool:
+    return docker.run("image", "inspect", image).returncode == 0
 
 
 def published_images() -> dict[str, str]:
