@@ -48,12 +48,16 @@ with made as (
   select 'demo', 'edge-' || to_char(n, 'FM00'), device, metric, 'text', 12
   from generate_series(1, %(nodes)s) n
   cross join lateral (select * from (values (0, 'line-a', 'Headwater/Command/Answer'),
-    (1, 'line-b', 'Headwater/Command/Answer'), (2, 'gate', 'tamper')) v (kind, device, metric)
+    (0, 'tank-level', 'model/version'), (0, 'tank-level', 'model/state'),
+    (1, 'line-b', 'Headwater/Command/Answer'),
+    (2, 'gate', 'tamper'), (2, 'gate', 'scene_model/version'), (2, 'gate', 'scene_model/state')) v (kind, device, metric)
     where kind = (n - 1) %% 3) d
   returning series_id, metric)
 insert into reading_text (series_id, sampled_at, value, quality)
 select m.series_id, t, case m.metric when 'tamper'
     then (array['none', 'none', 'covered', 'none', 'moved', 'none'])[1 + extract(epoch from t)::bigint / 600 %% 6]
+    when 'model/version' then 'v1' when 'scene_model/version' then 'v2'
+    when 'model/state' then 'ok' when 'scene_model/state' then 'resting'
     else '{"command": "tank1/level_setpoint", "done": true, "value": 2.5, "command_id": "17"}' end, 192
 from made m, generate_series(%(since)s::timestamptz, %(until)s::timestamptz,
   case m.metric when 'tamper' then interval '1 minute' else interval '1 hour' end) t;

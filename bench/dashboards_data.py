@@ -87,7 +87,8 @@ def fill(dsn: str, extent: Extent) -> int:
 def _devices() -> dict[str, Metrics]:
     plant = _metrics(plant_history(_SEED, _PERIOD, with_faults=True))
     day = np.sin(np.arange(_PERIOD) / _PERIOD * 2 * np.pi)
-    alarms = {name: ("", _now_and_then(97 + 40 * place, 3)) for place, name in enumerate(_ALARMS)}
+    # From behind, so that one is on at the end.
+    alarms = {name: ("", _now_and_then(90 + 90 * place, 3)[::-1]) for place, name in enumerate(_ALARMS)}
     running = {name: ("", 1 - _now_and_then(300, 20)) for name in _RUNNING}
     return {
         "line-a": {name: told for name, told in plant.items() if name.startswith(_LINE_A)} | alarms | running,

@@ -25,7 +25,7 @@ NODE_COLUMNS: Final = (
     ),
     named("Group", width(90)),
 )
-_COLUMNS: Final = {
+_GAP: Final = {
     "From": "from_at",
     "To": "to_at",
     "Node": "node_id",
@@ -38,10 +38,22 @@ _COLUMNS: Final = {
     "Filled": "closed_at",
 }
 
+_MODEL: Final = {
+    "Model": "model",
+    "Version": "version",
+    "Place": "place",
+    "State": "state",
+    "Node": "node_id",
+    "Group": "group_id",
+    "Device": "device_id",
+    "Subject": "nullif(subject, '')",
+    "Told": "told_at",
+}
+
 
 def gaps(question: str, condition: str, *without: str) -> AnyPanel:
     """Those that meet a condition, open ones first, without some of the columns."""
-    chosen = ", ".join(f'{value} as "{name}"' for name, value in _COLUMNS.items() if name not in without)
+    chosen = ", ".join(f'{value} as "{name}"' for name, value in _GAP.items() if name not in without)
     return rows(
         About("Gaps", question, units.COUNT, "nothing is missing in this time"),
         table(f"""
@@ -52,4 +64,19 @@ def gaps(question: str, condition: str, *without: str) -> AnyPanel:
             limit 200
         """),
         fields=(*NODE_COLUMNS, *(named(each, unit(units.TIME), width(160)) for each in ("From", "To", "Filled"))),
+    )
+
+
+def models(question: str, condition: str, *without: str) -> AnyPanel:
+    """Those that look at devices of nodes that meet a condition, without some of the columns."""
+    chosen = ", ".join(f'{value} as "{name}"' for name, value in _MODEL.items() if name not in without)
+    return rows(
+        About("Models", question, units.NONE, "no model has told anything yet"),
+        table(f"""
+            select {chosen}
+            from node_model where {condition}
+            order by model, place, group_id, node_id, device_id, subject
+            limit 500
+        """),
+        fields=(*NODE_COLUMNS, named("Told", unit(units.AGO), width(130)), named("Place", width(70))),
     )

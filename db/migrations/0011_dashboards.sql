@@ -33,13 +33,39 @@ create view node_health as
   group by s.group_id, s.node_id;
 comment on view node_health is 'what each node said of itself last, within a day';
 
+-- A model on a device is a device of its own there, or part of a camera, and says itself how it is; what runs here is known
+-- by what it has told.
 create view node_model as
-  select distinct on (f.group_id, f.node_id, f.device_id, f.subject, f.model, f.place)
-         f.group_id, f.node_id, f.device_id, f.subject, f.model, f.place, f.version, p.done_to
-  from forecaster f
-  left join model_progress p using (place, model, group_id, node_id, device_id, subject)
-  order by f.group_id, f.node_id, f.device_id, f.subject, f.model, f.place, f.forecaster_id desc;
-comment on view node_model is 'which version of which model looks at a device, the newest one that has told anything';
+  select s.group_id, s.node_id, s.device_id, '' as subject,
+         case s.metric when 'model/version' then s.device_id else 'scene' end as model, 'edge' as place,
+         version.value as version, state.value as state, version.sampled_at as told_at
+  from series s
+  cross join lateral (
+    select r.value, r.sampled_at from reading_text r
+    where r.series_id = s.series_id and r.sampled_at > now() - interval '7 days' order by r.sampled_at desc limit 1) version
+  left join lateral (
+    select r.value from series t join reading_text r using (series_id)
+    where (t.group_id, t.node_id, t.device_id, t.metric, t.kind)
+            = (s.group_id, s.node_id, s.device_id, replace(s.metric, '/version', '/state'), 'text')
+      and r.sampled_at > now() - interval '7 days' order by r.sampled_at desc limit 1) state on true
+  where s.kind = 'text' and s.metric in ('model/version', 'scene_model/version')
+  union all
+  select p.group_id, p.node_id, p.device_id, p.subject, p.model, p.place,
+         coalesce(forecasting.version, finding.version), null, p.done_to
+  from model_progress p
+  left join lateral (
+    select f.version from forecaster f
+    where (f.group_id, f.node_id, f.device_id, f.subject, f.model, f.place)
+            = (p.group_id, p.node_id, p.device_id, p.subject, p.model, p.place)
+    order by f.forecaster_id desc limit 1) forecasting on true
+  left join lateral (
+    select a.version from anomaly a
+    where (a.group_id, a.node_id, a.device_id, a.detector, a.place)
+            = (p.group_id, p.node_id, p.device_id, p.model, p.place) and a.version is not null
+    order by a.started_at desc limit 1) finding on true
+  where p.place = 'cloud';
+comment on view node_model is
+  'which version of which model looks at a device, there or here; null where a model here has found nothing unusual yet';
 
 create view open_gap as
   select group_id, node_id, device_id, from_at, to_at, kind, reason, batches, state, declared_at

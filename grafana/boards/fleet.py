@@ -10,7 +10,7 @@ from grafana.fields import lamp, limits, named, said, thresholds, unit, width, w
 from grafana.incidents import incidents
 from grafana.layout import Row
 from grafana.maps import places
-from grafana.nodes import NODE_COLUMNS, ON_OFF, STATE, STATES, gaps
+from grafana.nodes import NODE_COLUMNS, ON_OFF, STATE, STATES, gaps, models
 from grafana.panels import About, lines, number, rows, states
 from grafana.query import WIDE, series, table
 from grafana.variables import Asked
@@ -34,7 +34,8 @@ def board() -> Board:
             Row(4, _numbers()),
             Row(12, ((_map(), 8), (_table(), 16))),
             Row(9, ((_timeline(), 12), (_spools(), 12))),
-            Row(9, ((_alarms(), 12), (_missing(), 12)), "What is wrong"),
+            Row(9, ((_alarms(), 10), (_unusual(), 14)), "What is wrong"),
+            Row(9, ((_missing(), 24),)),
             Row(9, ((_lost(), 12), (_models(), 12)), "What is lost, and what computes"),
         ),
         variables=(Asked("group", "Group", "select distinct group_id from node order by 1", several=True),),
@@ -212,27 +213,36 @@ def _lost() -> AnyPanel:
 
 
 def _models() -> AnyPanel:
-    return rows(
-        About(
-            "Models",
-            "Which version of which model looks at which device, here or there, and how far has it come?",
-            units.NONE,
-            "no model has told anything yet",
-        ),
-        table(f"""
-            select model as "Model", version as "Version", place as "Place", node_id as "Node", group_id as "Group",
-                   device_id as "Device", nullif(subject, '') as "Subject", done_to as "Done to"
-            from node_model where {_CHOSEN}
-            order by model, place, group_id, node_id, device_id, subject
-            limit 500
-        """),
-        fields=(*NODE_COLUMNS, named("Done to", unit(units.AGO))),
-    )
+    return models("Which version of which model looks at which device, how is it, and when did it tell last?", _CHOSEN)
 
 
-def _alarms() -> AnyPanel:
+def _unusual() -> AnyPanel:
     return incidents("Incidents", "What is unusual now, or was in this time?", f"a.{_CHOSEN}", "Model", "Detector")
 
 
 def _missing() -> AnyPanel:
     return gaps("Of which devices and times may readings be missing, and will they still come?", _CHOSEN)
+
+
+def _alarms() -> AnyPanel:
+    return rows(
+        About(
+            "Alarms",
+            "Which alarms are on at this moment, by the devices' own word?",
+            units.NONE,
+            "no device says that an alarm is on",
+        ),
+        table(f"""
+            select s.node_id as "Node", s.group_id as "Group", s.device_id as "Device", s.metric as "Alarm",
+                   last.sampled_at as "Read"
+            from series s
+            cross join lateral (
+              select r.value, r.sampled_at from reading r
+              where r.series_id = s.series_id and r.sampled_at > now() - interval '1 hour'
+              order by r.sampled_at desc limit 1) last
+            where s.{_CHOSEN} and s.kind = 'numeric' and s.datatype = 11 and s.metric ~ '(alarm|overload|anomaly)'
+              and last.value = 1
+            order by last.sampled_at desc limit 200
+        """),
+        fields=(*NODE_COLUMNS, named("Read", unit(units.AGO), width(130))),
+    )

@@ -22,7 +22,7 @@ from grafana.fields import (
 )
 from grafana.incidents import incidents
 from grafana.layout import Row
-from grafana.nodes import ON_OFF, gaps
+from grafana.nodes import ON_OFF, gaps, models
 from grafana.panels import About, lines, number, rows, states
 from grafana.query import series, table
 from grafana.variables import Asked, group, node
@@ -50,7 +50,7 @@ def board() -> Board:
             Row(4, _numbers()),
             Row(9, ((_sources(), 14), (_presence(), 10))),
             Row(9, ((spool(), 12), (polls(), 12)), "Health"),
-            Row(9, ((failures(), 12), (memory(), 12))),
+            Row(9, ((failures(), 8), (memory(), 8), (_models(), 8))),
             Row(12, ((_readings(), 24),), "Readings"),
             Row(9, ((_commands(), 12), (_events(), 12)), "What happened"),
             Row(9, ((_unusual(), 12), (_missing(), 12))),
@@ -259,3 +259,7 @@ def _unusual() -> AnyPanel:
 
 def _missing() -> AnyPanel:
     return gaps("Of which times may readings be missing, and why?", _NODE, "Node", "Group", "Filled")
+
+
+def _models() -> AnyPanel:
+    return models("Which models look at its devices, here and there?", _NODE, "Node", "Group", "Subject")

@@ -102,6 +102,17 @@ def test_a_node_that_tells_no_json_hides_no_answers(
     assert query("select count(*) > 0 from command_answer where answer ->> 'done' = 'true'") == [(True,)]
 
 
+def test_models_are_told_by_devices_and_by_what_runs_here(query: Callable[[str], list[tuple[Any, ...]]]) -> None:
+    found = query("select distinct model, place, version, state from node_model order by 1, 2")
+    assert found == [
+        ("scene", "edge", "v2", "resting"),
+        ("stock-minute", "cloud", "v1", None),
+        ("tank-level", "cloud", "v1", None),
+        ("tank-level", "edge", "v1", "ok"),
+        ("weather-hour", "cloud", "v1", None),
+    ]
+
+
 def test_whoever_looks_only_looks(query: Callable[[str], list[tuple[Any, ...]]]) -> None:
     assert query("insert into node_position values ('g', 'n', '', 0, 0) returning 1") == [("refused",)]
     assert query("show jit") == [("off",)]
