@@ -173,13 +173,10 @@ def _spools() -> AnyPanel:
             units.BYTES,
             "no node has told its health in this time",
         ),
-        _most(
-            """
-            select r.bucket_at as time, s.group_id || '/' || s.node_id as metric, r.max as value
-            from {spools}
-        """,
-            "Health/Spool Bytes",
-        ),
+        _most(f"""
+          select r.bucket_at as time, s.group_id || '/' || s.node_id as metric, r.max as value
+          from {_health("Health/Spool Bytes")}
+        """),
         floor=0,
         least="1m",
     )
@@ -193,17 +190,13 @@ def _lost() -> AnyPanel:
             units.COUNT,
             "no node has told its health in this time",
         ),
-        _most(
-            """
-            select time, metric, greatest(value - lag(value) over (partition by metric order by time), 0) as value
-            from (
-              select r.bucket_at as time, s.group_id || '/' || s.node_id as metric, sum(r.last) as value
-              from {spools}
-              group by 1, 2) counted
-        """,
-            "Health/Spool Evicted",
-            "Health/Spool Dropped",
-        ),
+        _most(f"""
+          select time, metric, greatest(value - lag(value) over (partition by metric order by time), 0) as value
+          from (
+            select r.bucket_at as time, s.group_id || '/' || s.node_id as metric, sum(r.last) as value
+            from {_health("Health/Spool Evicted", "Health/Spool Dropped")}
+            group by 1, 2) counted
+        """),
         floor=0,
         bars=True,
         stacked=True,
@@ -211,14 +204,17 @@ def _lost() -> AnyPanel:
     )
 
 
-def _most(told: str, *metrics: str) -> Sql:
-    """The ten nodes with the greatest values: more lines than that nobody can tell apart."""
+def _health(*metrics: str) -> str:
     listed = ", ".join(f"'{metric}'" for metric in metrics)
-    spools = f"""series s
-              cross join lateral reading_bucketed(array[s.series_id], $__timeFrom(), $__timeTo(), {WIDE}) r
-              where s.kind = 'numeric' and s.device_id = '' and s.metric in ({listed}) and s.{_CHOSEN}"""
+    return f"""series s
+            cross join lateral reading_bucketed(array[s.series_id], $__timeFrom(), $__timeTo(), {WIDE}) r
+            where s.kind = 'numeric' and s.device_id = '' and s.metric in ({listed}) and s.{_CHOSEN}"""
+
+
+def _most(told: str) -> Sql:
+    """Of the ten nodes with the greatest values: more lines than that nobody can tell apart."""
     return series(f"""
-        with told as ({told.replace("{spools}", spools)})
+        with told as ({told})
         select time, metric, value from told
         where metric in (select metric from told group by metric order by max(value) desc nulls last, 1 limit 10)
         order by time
