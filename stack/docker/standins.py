@@ -48,7 +48,7 @@ def build_standins(docker: Docker, rootfs: Path) -> Iterator[str]:
         f"--build-arg={argument}={published[repository]}"
         for argument, repository in (("PYTHON", "python"), ("JRE", "eclipse-temurin"), ("MAVEN", "maven"))
     ]
-    for repository, standin in _STANDINS.items():
+    for repository, standin in STANDINS.items():
         if _is_there(docker, published[repository]):
             continue
         with tempfile.TemporaryDirectory() as context:
@@ -122,7 +122,7 @@ def _copy_tree(source: Path, target: Path) -> None:
 
 _ARGUMENT_NAMES: Final = re.compile(r"^ARG (\w+)$", re.MULTILINE)
 # By repository; later ones stand on earlier ones.
-_STANDINS: Final = {
+STANDINS: Final = {
     "python": StandIn("python", _this_machine),
     "eclipse-temurin": StandIn("jre", _java),
     "maven": StandIn("maven", _maven),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,3 +119,15 @@ def test_the_stream_reaches_kafka_with_its_certificate_in_both_ways(name: str) -
     assert options["security_protocol"] == "SSL"
     assert options["ssl_certfile"] == options["ssl_keyfile"] == "/secrets/spark/kafka.pem"
     assert options["ssl_cafile"] == "/secrets/spark/kafka-ca.pem"
+
+
+def test_grafana_is_told_all_that_its_files_ask_of_its_environment() -> None:
+    grafana = COMPOSE.parent / "grafana"
+    files = [grafana / "grafana.ini", *sorted((grafana / "provisioning").rglob("*.yaml"))]
+    # What stands in a comment is asked for by nobody.
+    lines = [line for file in files for line in file.read_text().splitlines() if line.lstrip()[:1] not in {"#", ";"}]
+    asked = {name for line in lines for name in re.findall(r"\$__env\{(\w+)\}", line)}
+    compose = yaml.safe_load((COMPOSE.parent / "docker-compose.yml").read_text())
+    told = set(compose["services"]["grafana"]["environment"])
+    assert asked
+    assert {name for name in asked if name not in told and f"{name}_FILE" not in told} == set()

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from contract import __version__
+from stack.docker.standins import STANDINS, published_images
 
 ROOT = Path(__file__).parents[2]
 BASE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -106,6 +107,20 @@ def test_a_dockerfile_pins_what_it_stands_on_and_what_it_installs(dockerfile: Pa
 
 def test_all_images_stand_on_one_python() -> None:
     assert len({re.search(r"^ARG PYTHON=(\S+)$", path.read_text(), re.MULTILINE)[1] for path in DOCKERFILES}) == 1  # type: ignore[index]  # each has one
+
+
+def test_for_each_image_that_is_not_ours_there_is_a_standin() -> None:
+    published = published_images()
+    recipes = ROOT / "stack/docker/standins"
+    assert set(published) == set(STANDINS)
+    assert {standin.recipe for standin in STANDINS.values()} == {path.name for path in recipes.iterdir()}
+    assert all((recipes / standin.recipe / "Dockerfile").exists() for standin in STANDINS.values())
+
+
+def test_the_page_names_every_service() -> None:
+    page = (ROOT / "docs/compose.md").read_text()
+    for name in merged():
+        assert f"`{name}`" in page or name in {"edge-2", "kafka-2", "kafka-3", "bridge-2"}, name
 
 
 def test_kafka_is_of_the_version_that_the_tests_run() -> None:

@@ -10,7 +10,6 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-PROVISIONING = Path("/etc/grafana/provisioning")
 DATABASE = ("timescaledb", 5432)
 TIMEOUT_S = 2
 
@@ -18,11 +17,14 @@ TIMEOUT_S = 2
 def lacking() -> list[str]:
     """What Grafana would miss."""
     found = []
-    if not list((PROVISIONING / "datasources").glob("*.y*ml")):
+    provisioning = Path(os.environ["GF_PATHS_PROVISIONING"])
+    if not Path(os.environ["GF_PATHS_CONFIG"]).read_text():
+        found.append("there is no configuration")
+    if not list((provisioning / "datasources").glob("*.y*ml")):
         found.append("no data source is provisioned")
-    if not list((PROVISIONING / "dashboards").glob("*.y*ml")):
+    if not list((provisioning / "dashboards").glob("*.y*ml")):
         found.append("no folder of dashboards is provisioned")
-    dashboards = Path(os.environ["HEADWATER_DASHBOARDS"])
+    dashboards = Path(os.environ["HEADWATER_GRAFANA"], "dashboards")
     if not [path for path in dashboards.rglob("*.json") if json.loads(path.read_text())["uid"]]:
         found.append(f"{dashboards} holds no dashboard")
     if not os.environ.get("HEADWATER_DB_PASSWORD"):
