@@ -91,7 +91,9 @@ class Engine:
         self._running: list[ManagedProcess] = []
 
     def start(self) -> None:
-        """Installs what is missing, and starts it; raises ServerError."""
+        """Installs what is missing, and starts it; raises StackError where we are not root, and ServerError."""
+        if os.geteuid() != 0:
+            raise StackError("a Docker engine of our own needs root: be that, or start this machine's")
         self._once("install.sh", [str(_INSTALL)])
         # It holds the namespace, which goes when nobody is left in it.
         holder = self._launch("network namespace", ["unshare", "--net", "sleep", "infinity"])

@@ -127,6 +127,8 @@ def cluster(docker: Docker) -> Iterator[Project]:
 def running(project: Project) -> Iterator[Project]:
     """Up and healthy; gone in the end, and the timings told."""
     with ExitStack() as stack:
+        # What a run that was killed has left goes first.
+        project.compose("down", "--volumes", "--timeout", "5")
         stack.callback(project.compose, "down", "--volumes", "--timeout", "30")
         with project.timed("build of our images"):
             project.compose("build")

@@ -91,6 +91,7 @@ def test_an_image_has_a_version(service: dict[str, Any]) -> None:
     assert PINNED.match(image)
     if image.startswith("headwater/"):
         assert image.rpartition(":")[2] == __version__
+        assert service["pull_policy"] == "never"
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.parent.name)
