@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import kafka.errors as kafka_errors
 from kafka.producer.producer_batch import ProducerBatch
 
+from bridge.cluster import MAX_REQUEST_TIMEOUT_S
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -80,8 +82,7 @@ def hand_over(
     """
     accumulator = producer._accumulator  # noqa: SLF001 - see the module
     batch = ProducerBatch(place, SealedRecords(records))
-    batch.produce_future.add_callback(lambda result: done(_error_of(result)))
-    batch.produce_future.add_errback(done)
+    batch.produce_future.add_callback(lambda result: _settle(accumulator, _error_of(result), done))
     with accumulator._tp_lock(place):  # noqa: SLF001 - see the module
         if accumulator._closed:  # noqa: SLF001 - see the module
             raise kafka_errors.IllegalStateError("the producer is closed")
@@ -92,6 +93,30 @@ def hand_over(
 def wake(producer: KafkaProducer) -> None:
     """Have the sender look at its queues."""
     producer._sender.wakeup()  # noqa: SLF001 - see the module
+
+
+def drop(producer: KafkaProducer) -> None:
+    """Have the sender drop what it still has, and end; where it is stuck it does so later, and is not waited for."""
+    sender = producer._sender  # noqa: SLF001 - see the module
+    sender.force_close()
+    sender.join(MAX_REQUEST_TIMEOUT_S)
+    # Or kafka-python's own clean-up would wait for the records of a sender that is stuck.
+    producer._closed = True  # noqa: SLF001 - see the module
+
+
+def _settle(
+    accumulator: Any,  # noqa: ANN401 - kafka-python has no types
+    error: BaseException | None,
+    done: Callable[[BaseException | None], None],
+) -> None:
+    if error is not None:
+        # All of it is sent again by another producer: of this one nothing more, or what waits behind would go first.
+        accumulator.drain = _nothing
+    done(error)
+
+
+def _nothing(*_arguments: object, **_options: object) -> dict[int, list[ProducerBatch]]:
+    return {}
 
 
 def _error_of(result: tuple[int, int, Any]) -> BaseException | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from contextlib import suppress
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final
 
@@ -10,9 +11,9 @@ import kafka.errors as kafka_errors
 from kafka import KafkaProducer, TopicPartition
 from kafka.partitioner.default import murmur2
 
-from bridge.cluster import MAX_REQUEST_TIMEOUT_S, connection_options, record_limits
+from bridge.cluster import connection_options, record_limits
 from bridge.errors import BridgeError, KafkaNotReady
-from bridge.handover import hand_over, never_split, wake
+from bridge.handover import drop, hand_over, never_split, wake
 from bridge.records import BATCH_OVERHEAD_BYTES, RECORD_OVERHEAD_BYTES, RecordBatch, packed_headers
 
 if TYPE_CHECKING:
@@ -168,14 +169,10 @@ class Producer:
 
     def close(self, timeout_s: float) -> None:
         """Send what waits, for so long at most, and join the sender thread."""
-        try:
+        # close() gives up while records wait, and leaves its thread running: only the sender itself can drop them.
+        with suppress(kafka_errors.KafkaTimeoutError):
             self._producer.close(timeout=timeout_s)
-        except kafka_errors.KafkaTimeoutError:
-            # close() gives up while records wait, and leaves its thread running: only the sender itself can drop them.
-            sender = self._producer._sender  # noqa: SLF001 - see above
-            sender.force_close()
-            sender.join(MAX_REQUEST_TIMEOUT_S)
-            self._producer.close(timeout=0)
+        drop(self._producer)
 
 
 def _translated(error: Exception, what: str) -> BridgeError:
