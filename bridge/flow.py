@@ -123,14 +123,15 @@ class Bridge:
         }
 
     def _finished(self) -> bool:
-        if self._stopping and self._stop_by is None:
+        if not self._stopping:
+            return False
+        if self._stop_by is None:
             self._stop_by = time.monotonic() + self._config.drain_timeout_s
             # Not UNSUBSCRIBE: that would make the broker drop what the session still keeps for us.
             self._gate.close()
-            self._ship_held(self._foreign.drain(time.monotonic()))
             logger.info("stopping: %d messages in flight", self._gate.messages)
-        if self._stop_by is None:
-            return False
+        # At each look: what was let in before may have been looked at, and held, since.
+        self._ship_held(self._foreign.drain(time.monotonic()))
         return self._gate.messages == 0 or time.monotonic() >= self._stop_by
 
     def _work(self, for_s: float) -> None:

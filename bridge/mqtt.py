@@ -81,7 +81,8 @@ class MqttLink:
             self._filters.append(presence.topic)
         self._admit = admit
         self._report = report
-        self._lock = threading.Lock()
+        # Reentrant: were paho's thread dead, `acknowledge` would write itself, and find out of a lost connection there.
+        self._lock = threading.RLock()
         self._generation = 0
         self._connected = False
         self._told_away = False

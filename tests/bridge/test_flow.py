@@ -134,3 +134,23 @@ def test_a_node_that_no_birth_explains_keeps_nobodys_acknowledgement_back() -> N
     sender.answer(bridge, 2)
     bridge._work(0.01)
     assert (bridge._foreign.health()["held"], link.acknowledged, bridge._gate.messages) == (1, [1, 2], 0)
+
+
+def test_what_comes_to_be_held_after_a_stop_goes_on_too() -> None:
+    parts: dict[str, Any] = {"mqtt": {"host": "127.0.0.1"}, "kafka": {"bootstrap_servers": ["127.0.0.1:1"]}}
+    bridge = Bridge(BridgeConfig.model_validate(parts))
+    sender: Any = SlowSender()
+    link: Any = FakeLink()
+    bridge._outbox._sender, bridge._link = sender, link
+    unexplained = pb.Payload(metrics=[pb.Metric(alias=1, double_value=1.0)]).SerializeToString()
+    arrive(bridge, publish("spBv1.0/g/NDATA/foreign", unexplained))
+    bridge.stop()
+    assert not bridge._finished(), "it was let in, and is not looked at yet"
+    bridge._work(0.01)
+    assert bridge._foreign.health()["held"] == 1
+    assert not bridge._finished()
+    assert (bridge._foreign.health()["held"], len(sender.unanswered)) == (0, 1)
+    sender.answer(bridge, 1)
+    bridge._work(0.01)
+    bridge._work(0.01)
+    assert bridge._finished()
