@@ -41,6 +41,9 @@ _LEAN: Final = {
     # A payload can be a megabyte: a batch to Python is bounded in bytes, too.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "1000",
     "spark.sql.execution.arrow.maxBytesPerBatch": str(32 << 20),
+    # What tasks make is bounded as they make it, and handed on at once. By Spark's own bound, a gigabyte for all tasks
+    # of a micro-batch together, one with many camera frames would fail, and fail again.
+    "spark.driver.maxResultSize": "0",
     # What a worker's arrays take it keeps for the next ones, up to so much: to ask the system for it each time took a
     # sixth of the decoding.
     "spark.executorEnv.MALLOC_MMAP_THRESHOLD_": str(32 << 20),

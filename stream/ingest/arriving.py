@@ -57,7 +57,10 @@ def arriving(rows: DataFrame) -> Iterator[pa.Table]:
 
 
 def in_order(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Tasks' batches, each task's one behind the other, as a table for each task, in the order of the tasks."""
+    """Tasks' batches, each task's one behind the other, as a table for each task, in the order of the tasks.
+
+    Raises RuntimeError where a task's end is missing: its micro-batch may not be taken for stored.
+    """
     made: list[pa.RecordBatch] = []
     early: dict[int, pa.Table] = {}
     wanted = 0
@@ -69,6 +72,8 @@ def in_order(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
         while wanted in early:
             yield early.pop(wanted)
             wanted += 1
+    if made or early:
+        raise RuntimeError(f"Spark's task {wanted} did not end, and of {len(early)} behind it nothing is stored")
 
 
 def together(tables: Iterable[pa.Table], least_bytes: int) -> Iterator[pa.Table]:
@@ -95,7 +100,8 @@ class MicroBatches:
         """The pieces of a micro-batch in the order in which they are to be stored: that of Kafka's partitions."""
         if self._are_small:
             # A task costs tens of milliseconds, which is most of what a small micro-batch takes: no more of them than
-            # can run at once.
+            # can run at once. Neighbours are joined, so that a partition's records keep their order, as long as no task
+            # prefers an executor; where a query asks for `maxRecordsPerPartition`, Spark's source makes none that does.
             records = records.coalesce(records.sparkSession.sparkContext.defaultParallelism)
         offsets: Offsets = {}
         rows, made = records, 0

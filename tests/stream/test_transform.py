@@ -116,6 +116,16 @@ def test_tasks_that_end_early_wait_for_those_before_them() -> None:
     assert [batch.of(Record)["kafka_offset"].to_pylist() for batch in found] == [[0], [1], [2], [3]]
 
 
+@pytest.mark.parametrize("missing", [0, 1, 3])
+def test_a_task_whose_end_is_missing_is_told_and_nothing_behind_it_is_stored(missing: int) -> None:
+    whole = [(Record("p", 0, no), TaskEnd(no, 1)) for no in range(4)]
+    arrived = [batch for no, rows in enumerate(whole) for batch in to_batches(rows[:1] if no == missing else rows)]
+    found: list[int] = []
+    with pytest.raises(RuntimeError, match=f"task {missing} did not end"):
+        found.extend(Batch(table).of(TaskEnd)["task"][0].as_py() for table in in_order(arrived))
+    assert found == list(range(missing))
+
+
 def test_pieces_are_of_so_many_bytes_or_more() -> None:
     tables = [pa.table({"kind": pa.array(range(n), pa.int8())}) for n in (3, 3, 8, 1)]
     assert [table.num_rows for table in together(tables, 6)] == [6, 8, 1]
