@@ -181,7 +181,7 @@ class Bridge:
     def _fit_room(self, now_s: float) -> None:
         """Connect anew for fewer messages at a time where too much came at once; later for as many as ever."""
         if (room := self._gate.starved(self._link.generation)) is not None:
-            logger.info("too much at once for max_in_flight_bytes; connecting anew for %d messages at a time", room)
+            logger.info("more at once than may be in flight; connecting anew for %d messages at a time", room)
             self._narrow_until = now_s + _NARROW_FOR_S
         elif self._narrow_until is not None and now_s >= self._narrow_until and not self._stopping:
             room, self._narrow_until = self._config.limits.max_in_flight, None

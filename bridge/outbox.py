@@ -82,7 +82,7 @@ class Outbox:
     ) -> None:
         self._open_sender = open_sender
         self._linger_s = linger_s
-        self._on_the_way = 0  # handed to Kafka by the last flush, and unanswered
+        self._on_the_way = 0  # of what was unanswered at the last flush, how many still are, about
         self.flush_at = math.inf  # monotonic seconds
         self._report = report
         self._stall_s = delivery_timeout_s + _STALL_MARGIN_S

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from contextlib import suppress
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final
@@ -61,12 +62,12 @@ def is_fatal(error: BaseException) -> bool:
 
 
 class Batch:
-    """Records of one partition that wait for company; `numbers` are the caller's for them."""
+    """Records of one partition that wait for company, at the time of the first; `numbers` are the caller's for them."""
 
     __slots__ = ("numbers", "records")
 
     def __init__(self) -> None:
-        self.records = RecordBatch()
+        self.records = RecordBatch(time.time_ns() // 1_000_000)
         self.numbers: list[int] = []
 
 

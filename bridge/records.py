@@ -7,7 +7,6 @@ of one node have headers in common, whose bytes are kept.
 from __future__ import annotations
 
 import struct
-import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -90,15 +89,12 @@ def packed_headers(letter: Letter) -> bytes:
 
 
 class RecordBatch:
-    """Records of one partition, all with the time at which the first was added (UTC).
-
-    `size_bytes` is at least what it takes uncompressed.
-    """
+    """Records of one partition, all of one time (UTC ms); `size_bytes` is at least what it takes uncompressed."""
 
     __slots__ = ("_at_ms", "_parts", "count", "size_bytes")
 
-    def __init__(self) -> None:
-        self._at_ms = time.time_ns() // 1_000_000
+    def __init__(self, at_ms: int) -> None:
+        self._at_ms = at_ms
         self._parts: list[bytes] = []
         self.count = 0
         self.size_bytes = BATCH_OVERHEAD_BYTES

@@ -49,7 +49,7 @@ def test_numbers_are_written_as_kafka_python_writes_them(number: int) -> None:
 
 @given(RECORDS, st.lists(LETTERS, min_size=8, max_size=8))
 def test_kafka_python_reads_what_was_put_in(records: list[tuple[bytes, bytes]], letters: list[Letter]) -> None:
-    batch, most_bytes = RecordBatch(), BATCH_OVERHEAD_BYTES
+    batch, most_bytes = RecordBatch(1_700_000_000_000), BATCH_OVERHEAD_BYTES
     for (key, value), letter in zip(records, letters, strict=False):
         headers = packed_headers(letter)
         batch.append(key, value, headers)
@@ -63,14 +63,14 @@ def test_kafka_python_reads_what_was_put_in(records: list[tuple[bytes, bytes]], 
     ]
     read_back = list(found)
     assert [(r.offset, r.key, r.value, r.headers) for r in read_back] == expected
-    assert len({record.timestamp for record in read_back}) == 1
+    assert {record.timestamp for record in read_back} == {1_700_000_000_000}
     assert batch.count == len(records)
     assert len(batch.sealed(1, 1, 1)) <= batch.size_bytes <= most_bytes
 
 
 def test_what_lz4_makes_smaller_is_written_so_and_nothing_else() -> None:
     for value, codec in ((b"x" * 10_000, DefaultRecordBatch.CODEC_LZ4), (b"x", DefaultRecordBatch.CODEC_NONE)):
-        batch = RecordBatch()
+        batch = RecordBatch(1_700_000_000_000)
         batch.append(b"k", value, b"\0")
         assert read(batch).compression_type == codec
 
@@ -85,7 +85,7 @@ def test_a_key_is_in_the_partition_where_kafka_python_puts_it(key: bytes, partit
 
 
 def test_a_batch_that_is_sent_again_keeps_its_number() -> None:
-    batch = RecordBatch()
+    batch = RecordBatch(1_700_000_000_000)
     batch.append(b"k", b"v", b"\0")
     sealed = SealedRecords(batch)
     sealed.set_producer_state(1, 0, 5, _transactional=False)
