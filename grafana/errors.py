@@ -2,7 +2,8 @@
 
 GrafanaError
 ├── MacroError      a query that Grafana could not expand, or would expand into something else
-└── LayoutError     panels that do not fit beside each other
+├── LayoutError     panels that do not fit beside each other
+└── AlertError      a rule that Grafana could not evaluate, or would keep for ever
 """
 
 from __future__ import annotations
@@ -18,3 +19,7 @@ class MacroError(GrafanaError):
 
 class LayoutError(GrafanaError):
     """A row of panels is wider than the dashboard, or a panel too small to read."""
+
+
+class AlertError(GrafanaError):
+    """An alert rule's answer is not what the alert engine takes, or a rule is forgotten; the message says which."""

@@ -1,0 +1,327 @@
+"""Every rule, asked as Grafana asks it: told of what is planted, quiet on a fleet that is well."""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg2
+import pytest
+import yaml
+from psycopg2.extensions import make_dsn, parse_dsn
+
+from grafana.alerts import files, uids
+from grafana.alerts.evaluate import Alert, evaluate, numbers
+from grafana.interval import read_s
+from grafana.macros import Shown, expand
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from psycopg2.extensions import cursor
+
+    from grafana.alerts.evaluate import Kind, Labels
+    from stack import Timescale
+
+    Answer = dict[Labels, float]
+
+RULES: dict[str, dict[str, Any]] = {
+    rule["uid"]: rule | {"interval": group["interval"]}
+    for group in yaml.safe_load((files.DIRECTORY / files.RULES).read_text())["groups"]
+    for rule in group["rules"]
+}
+PAGE = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text()
+# PostgreSQL's types by their oids: numbers and texts of Grafana's.
+KINDS: dict[int, Kind] = {
+    **dict.fromkeys((20, 21, 23, 700, 701, 1700), "number"),
+    **dict.fromkeys((25, 1043), "text"),
+}
+# What bench/dashboards.sql makes for dashboards to show: a node that is away, gaps, incidents, dead letters, a spool.
+WELL = """
+update node set online = true, last_seen_at = now() - interval '5 s';
+update gap set state = 'filled', closed_at = now() where kind = 'undelivered';
+delete from dead_letter;
+update anomaly set ended_at = greatest(started_at, now() - interval '10 minutes') where ended_at is null;
+delete from reading using series s where s.series_id = reading.series_id and s.metric like 'Health/Spool %'
+  and sampled_at > now() - interval '2 hours';
+insert into reading (series_id, sampled_at, value, quality)
+select series_id, now() - step * interval '10 s', case when metric = 'Health/Spool Bytes' then 2000 else 0 end, 192
+from series, generate_series(0, 40) step where metric like 'Health/Spool %';
+insert into ingest_batch (query_id, batch_id, committed_at, offsets, reading_rows, latency_p50_ms, latency_p99_ms,
+                          latency_max_ms)
+select query_id, 1000000, now() - interval '1 s', offsets, 1200, 400, 900, 1100
+from ingest_batch order by batch_id desc limit 1;
+delete from rollup_pending;
+"""
+
+
+@dataclass(frozen=True)
+class Planted:
+    """What is wrong, and of whom it is told."""
+
+    uid: str
+    sql: str
+    labels: frozenset[tuple[str, str]] = frozenset()
+
+
+def who(node: str, **others: str) -> frozenset[tuple[str, str]]:
+    return frozenset({"group": "demo", "node": node, **others}.items())
+
+
+def spool(metric: str, node: str, value: str) -> str:
+    return f"""
+    update reading r set value = {value} from series s
+    where s.series_id = r.series_id and s.metric = 'Health/Spool {metric}' and s.node_id = '{node}'
+      and r.sampled_at > now() - interval '10 minutes'
+    """
+
+
+def gap(node: str, state: str, ago: str) -> str:
+    return f"""
+    insert into gap (group_id, node_id, device_id, from_at, to_at, reason, declared_at, kind, epoch, first_batch,
+                     last_batch, batches, state)
+    values ('demo', '{node}', '', now() - interval '{ago}', now() - interval '{ago}', 'r', now() - interval '{ago}',
+            'undelivered', 1795000000009, 7, 9, 3, '{state}')
+    """
+
+
+def letter(node: str, ago: str, retried: str = "null") -> str:
+    return f"""
+    insert into dead_letter (kafka_topic, kafka_partition, kafka_offset, item, mqtt_topic, reason, set_aside_at,
+                             retried_at)
+    values ('payloads', 0, 1, -1, 'spBv1.0/demo/DDATA/{node}/gate', 'no Sparkplug payload', now() - interval '{ago}',
+            {retried})
+    """
+
+
+def error(times: float) -> str:
+    return f"""
+    update forecast_score c set naive_error = abs(error) / {times} from forecaster f
+    where f.forecaster_id = c.forecaster_id and (f.node_id, f.model, f.place) = ('edge-01', 'tank-level', 'cloud')
+    """
+
+
+SILENT = "update node set last_seen_at = now() - interval '5 minutes' where node_id = 'edge-02'"
+TANK = who("edge-01", device="line-a", subject="", model="tank-level", version="v1", place="cloud", target="level")
+BACKLOG = """
+insert into ingest_batch (query_id, batch_id, committed_at, offsets)
+select query_id, 1000001, now(), '{"payloads": {"0": 9000000, "1": 9000000}}' from ingest_batch limit 1
+"""
+PLANTED = [
+    Planted(uids.NODE_SILENT, SILENT, who("edge-02")),
+    Planted(
+        uids.NODE_SILENT,
+        "update node set online = false, last_seen_at = now() - interval '3 minutes' where node_id = 'edge-03'",
+        who("edge-03"),
+    ),
+    Planted(uids.SPOOL_FILLING, spool("Bytes", "edge-01", "50 * 1048576"), who("edge-01")),
+    Planted(uids.SPOOL_LOSING, spool("Evicted", "edge-03", "4") + " and r.sampled_at = now()", who("edge-03")),
+    Planted(uids.SPOOL_LOSING, spool("Dropped", "edge-01", "1") + " and r.sampled_at = now()", who("edge-01")),
+    Planted(
+        uids.SPOOL_LOSING,
+        spool("Dropped", "edge-02", "case when r.sampled_at = now() then 2 else 7 end"),
+        who("edge-02"),
+    ),
+    Planted(uids.GAP_OPEN, gap("edge-02", "open", "11 minutes"), who("edge-02")),
+    Planted(uids.BATCHES_LOST, gap("edge-04", "given_up", "2 days"), who("edge-04")),
+    Planted(uids.SKILL_GONE, error(1.3), TANK),
+    Planted(
+        uids.ANOMALY,
+        """
+        update anomaly set ended_at = null where (node_id, metric) = ('edge-01', 'tank1/level')
+          and started_at = (select max(started_at) from anomaly where (node_id, metric) = ('edge-01', 'tank1/level'))
+        """,
+        who("edge-01", device="line-a", metric="tank1/level"),
+    ),
+    Planted(
+        uids.ANOMALY,
+        """
+        insert into anomaly (group_id, node_id, device_id, metric, detector, place, started_at, peak_at, peak_score,
+                             threshold)
+        values ('demo', 'edge-03', 'gate', '', 'scene', 'edge', now() - interval '1 hour', now(), 3, 0)
+        """,
+        who("edge-03", device="gate", metric="the whole device"),
+    ),
+    Planted(uids.DEAD_LETTERS, letter("edge-03", "10 minutes"), who("edge-03")),
+    Planted(
+        uids.DEAD_LETTERS,
+        letter("edge-03", "10 minutes") + "; update dead_letter set mqtt_topic = null",
+        frozenset({("group", ""), ("node", "")}),
+    ),
+    Planted(uids.INGEST_SILENT, "delete from ingest_batch where committed_at > now() - interval '3 minutes'"),
+    Planted(
+        uids.INGEST_LATE,
+        "update ingest_minute set latency_p99_ms = 20000 where minute > now() - interval '10 minutes'",
+    ),
+    Planted(uids.ANALYSIS_BEHIND, BACKLOG),
+    Planted(
+        uids.MAINTENANCE_BEHIND,
+        "insert into rollup_pending values (now(), 1, 2, now() - interval '1 hour')",
+    ),
+    Planted(uids.DATABASE_LARGE, "set local headwater.size_bound = '10 MB'"),
+]
+# What looks like it, and is no reason to tell anybody.
+HARMLESS = [
+    Planted(uids.NODE_SILENT, "update node set last_seen_at = now() - interval '1 hour'"),
+    Planted(uids.SPOOL_FILLING, spool("Bytes", "edge-01", "case when r.sampled_at = now() then 1e9 else 2000 end")),
+    Planted(uids.SPOOL_LOSING, spool("Evicted", "edge-01", "case when r.sampled_at = now() then 0 else 9 end")),
+    Planted(uids.SPOOL_LOSING, spool("Evicted", "edge-01", "9")),
+    Planted(uids.GAP_OPEN, gap("edge-02", "open", "5 minutes")),
+    Planted(uids.GAP_OPEN, gap("edge-02", "open", "1 hour") + "; update node set online = false"),
+    Planted(uids.GAP_OPEN, gap("edge-02", "given_up", "1 hour")),
+    Planted(uids.BATCHES_LOST, gap("edge-02", "given_up", "8 days")),
+    Planted(uids.BATCHES_LOST, gap("edge-02", "earlier", "1 hour")),
+    Planted(uids.SKILL_GONE, error(1.05)),
+    Planted(uids.SKILL_GONE, error(3) + "; update forecast_score set target_at = target_at - interval '3 hours'"),
+    Planted(uids.DEAD_LETTERS, letter("edge-03", "90 minutes")),
+    Planted(uids.DEAD_LETTERS, letter("edge-03", "10 minutes", "now()")),
+    Planted(
+        uids.INGEST_SILENT,
+        "delete from ingest_batch where committed_at > now() - interval '3 minutes'; update node set online = false",
+    ),
+    Planted(uids.INGEST_SILENT, "delete from ingest_batch"),
+    Planted(
+        uids.INGEST_LATE,
+        """
+        update ingest_minute set latency_p99_ms = 20000
+        where minute = date_trunc('minute', now() - interval '2 minutes')
+        """,
+    ),
+    Planted(uids.DATABASE_LARGE, "set local headwater.size_bound = ''"),
+]
+
+
+@pytest.fixture
+def well(timescale: Timescale, filled: tuple[str, Any]) -> Iterator[cursor]:
+    """The owner's cursor in a transaction on a fleet that is well; undone in the end."""
+    owner = make_dsn(timescale.superuser_dsn, dbname=parse_dsn(filled[0])["dbname"])
+    with closing(psycopg2.connect(owner)) as opened, opened.cursor() as at:
+        at.execute(WELL)
+        yield at
+        opened.rollback()
+
+
+def statement(uid: str) -> str:
+    asked = RULES[uid]["data"][0]
+    to_at = datetime.now(UTC) - timedelta(seconds=asked["relativeTimeRange"]["to"])
+    from_at = to_at - timedelta(seconds=asked["relativeTimeRange"]["from"])
+    return expand(asked["model"]["rawSql"], Shown(from_at, to_at, 1.0, {}))
+
+
+def answer(at: cursor, uid: str) -> Answer:
+    """What Grafana makes of the reader's answer."""
+    at.execute("set local role headwater_reader")
+    at.execute(statement(uid))
+    columns = [(column.name, KINDS.get(column.type_code, "other")) for column in at.description or ()]
+    found = numbers(columns, at.fetchall())
+    at.execute("reset role")
+    return found
+
+
+def told(uid: str, answers: Callable[[float], Answer | None], for_s: float) -> dict[Labels, Alert]:
+    """The alerts after so long of such answers."""
+    alerts: dict[Labels, Alert] = {}
+    every_s = read_s(RULES[uid]["interval"])
+    for step in range(int(for_s // every_s) + 1):
+        alerts = evaluate(RULES[uid], alerts, answers(step * every_s), step * every_s)
+    return {labels: alert for labels, alert in alerts.items() if alert.phase == "Alerting"}
+
+
+def long_enough(uid: str) -> float:
+    return read_s(RULES[uid]["for"])
+
+
+@pytest.mark.parametrize("uid", RULES)
+def test_each_query_runs_as_the_reader_on_whatever_there_is(uid: str, asking: cursor) -> None:
+    asking.execute(statement(uid))
+    columns = [(column.name, KINDS.get(column.type_code, "other")) for column in asking.description or ()]
+    assert all(value == value for value in numbers(columns, asking.fetchall()).values()), "a number, and not null"  # noqa: PLR0124 - not so of NaN
+
+
+@pytest.mark.parametrize("block", re.findall(r"```sql\n(select .*?)```", PAGE, re.DOTALL))
+def test_what_the_runbooks_tell_to_ask_can_be_asked(block: str, asking: cursor) -> None:
+    asking.execute(block)
+    assert asking.description
+
+
+def test_the_bound_of_the_size_is_set_as_the_runbook_says(well: cursor) -> None:
+    (setting,) = re.findall(r"^alter database headwater set (headwater\.\w+ = '.*');$", PAGE, re.MULTILINE)
+    (share,) = answer(well, uids.DATABASE_LARGE).values()
+    well.execute(f"set local {setting}")
+    (of_more,) = answer(well, uids.DATABASE_LARGE).values()
+    assert of_more == pytest.approx(share / 8)
+
+
+@pytest.mark.parametrize("uid", RULES)
+def test_a_fleet_that_is_well_is_quiet(uid: str, well: cursor) -> None:
+    now = answer(well, uid)
+    if uid not in (uids.DEAD_LETTERS, uids.ANOMALY):
+        assert now, "nothing was looked at"
+    assert told(uid, lambda _: now, 7200) == {}
+
+
+@pytest.mark.parametrize("uid", RULES)
+def test_an_empty_database_is_quiet(uid: str, empty: cursor) -> None:
+    now = answer(empty, uid)
+    assert told(uid, lambda _: now, 7200) == {}
+
+
+@pytest.fixture(scope="module")
+def empty(timescale: Timescale) -> Iterator[cursor]:
+    """A migrated database in which nothing ever was."""
+    from db import migrate  # noqa: PLC0415 - of this fixture alone
+
+    name = "alerts_empty"
+    owner = timescale.create_database(name)
+    migrate.migrate(owner, 10)
+    with closing(psycopg2.connect(owner)) as opened, opened.cursor() as at:
+        yield at
+    timescale.drop_database(name)
+
+
+@pytest.mark.parametrize("planted", PLANTED, ids=lambda planted: planted.uid)
+def test_what_is_planted_is_told_of_whom_it_is_and_when_it_has_lasted(planted: Planted, well: cursor) -> None:
+    well.execute(planted.sql)
+    now = answer(well, planted.uid)
+    lasting = long_enough(planted.uid)
+    assert set(told(planted.uid, lambda _: now, lasting)) == {planted.labels}
+    if lasting:
+        assert told(planted.uid, lambda _: now, lasting - 1) == {}
+
+
+@pytest.mark.parametrize("planted", HARMLESS, ids=lambda planted: planted.uid)
+def test_what_only_looks_like_it_is_not_told(planted: Planted, well: cursor) -> None:
+    well.execute(planted.sql)
+    now = answer(well, planted.uid)
+    assert told(planted.uid, lambda _: now, 7200) == {}
+
+
+def test_every_rule_is_tried_on_what_it_is_for() -> None:
+    assert {planted.uid for planted in PLANTED} == set(RULES) - {uids.DATABASE_AWAY}
+
+
+def test_a_database_that_does_not_answer_is_told_once_and_by_one_rule() -> None:
+    lasting = {uid: told(uid, lambda _: None, 7200) for uid in RULES}
+    assert {uid for uid, alerts in lasting.items() if alerts} == {uids.DATABASE_AWAY}
+
+
+def test_a_spool_is_told_of_until_it_is_nearly_empty(well: cursor) -> None:
+    def kept(mib: int) -> Answer:
+        well.execute(spool("Bytes", "edge-01", f"{mib} * 1048576"))
+        return answer(well, uids.SPOOL_FILLING)
+
+    full, less, little = kept(40), kept(20), kept(4)
+    assert told(uids.SPOOL_FILLING, lambda _: less, 7200) == {}
+    begun = long_enough(uids.SPOOL_FILLING)
+    assert set(told(uids.SPOOL_FILLING, lambda at_s: full if at_s <= begun else less, begun + 600)) == {who("edge-01")}
+    assert told(uids.SPOOL_FILLING, lambda at_s: full if at_s <= begun else little, begun + 600) == {}
+
+
+def test_a_whole_site_that_falls_silent_is_told_node_by_node(well: cursor) -> None:
+    well.execute("update node set last_seen_at = now() - interval '5 minutes' where node_id <> 'edge-01'")
+    now = answer(well, uids.NODE_SILENT)
+    assert set(told(uids.NODE_SILENT, lambda _: now, 600)) == {who("edge-02"), who("edge-03"), who("edge-04")}
