@@ -95,7 +95,7 @@ class Bridge:
                 logger.warning("stopping with %d messages unacknowledged: the broker keeps them", left)
         finally:
             self._link.stop(_DISCONNECT_TIMEOUT_S)
-            self._outbox.close(0)
+            self._outbox.close()
 
     def stop(self) -> None:
         """Take nothing more, deliver what is in flight, then end `run`. May be called by a signal handler."""

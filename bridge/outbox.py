@@ -39,8 +39,8 @@ class Sender(Protocol):
     def flush(self) -> Exception | None:
         """Let nothing wait for company any longer."""
 
-    def close(self, timeout_s: float) -> None:
-        """Finish or drop what waits."""
+    def close(self) -> None:
+        """Drop what waits."""
 
 
 class Shipment:
@@ -158,10 +158,10 @@ class Outbox:
         elif min(self.oldest_age_s(), now - self._heard_at) > SILENCE_S:
             self._fell_silent("no answer")
 
-    def close(self, timeout_s: float) -> None:
+    def close(self) -> None:
         """Close the producer; what is unanswered by then stays unacknowledged."""
         if self._sender is not None:
-            self._sender.close(timeout_s)
+            self._sender.close()
             self._sender = None
 
     def _drop(self, shipment: Shipment) -> None:
@@ -200,7 +200,7 @@ class Outbox:
     def _give_up(self, why: str) -> None:
         self._fell_silent(why)
         self._attempt += 1  # what the old producer says of failures is void from here
-        self.close(0)
+        self.close()
         self._put_off()
 
     def _open(self) -> None:

@@ -128,10 +128,10 @@ class Producer:
                 for topic in (config.topics.payloads, config.topics.dead_letters)
             )
         except kafka_errors.KafkaError as exc:
-            self.close(0)
+            self.close()
             raise _translated(exc, "its topics") from exc
         except BridgeError:
-            self.close(0)
+            self.close()
             raise
 
     def send(self, number: int, letter: Letter) -> Exception | None:
@@ -168,11 +168,11 @@ class Producer:
             return exc
         return None
 
-    def close(self, timeout_s: float) -> None:
-        """Send what waits, for so long at most, and join the sender thread."""
-        # close() gives up while records wait, and leaves its thread running: only the sender itself can drop them.
+    def close(self) -> None:
+        """Drop what waits, and join the sender's thread; `done` hears of all that was flushed."""
+        # close() gives up while records wait, and leaves the thread running: only the sender itself can drop them.
         with suppress(kafka_errors.KafkaTimeoutError):
-            self._producer.close(timeout=timeout_s)
+            self._producer.close(timeout=0)
         drop(self._producer)
 
 

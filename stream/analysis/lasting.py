@@ -41,7 +41,7 @@ select group_id, node_id, device_id, metric, detector, (extract(epoch from start
 """
 
 
-class Gone(NamedTuple):
+class Before(NamedTuple):
     """What was known of an incident whose row a replay took out."""
 
     started_ms: int
@@ -53,7 +53,7 @@ class Lasting:
 
     def __init__(self, now_ms: int) -> None:
         self._now_ms = now_ms
-        self._before: dict[Of, Gone] = {}
+        self._before: dict[Of, Before] = {}
         self._found: dict[Of, int] = {}
 
     def gone(self, rows: Iterable[tuple[Any, ...]]) -> None:
@@ -61,7 +61,7 @@ class Lasting:
         for *of, started_ms, ended_ms in sorted(rows, key=lambda row: row[:6]):
             # The job may have ended it since the replay began to read.
             if ended_ms is None or ended_ms > self._now_ms:
-                self._before[tuple(of)] = Gone(started_ms, ended_ms)
+                self._before[tuple(of)] = Before(started_ms, ended_ms)
 
     def told(self, found: Findings) -> None:
         """Take note of rows that are put in."""

@@ -83,7 +83,7 @@ class SlowSender:
         numbers, self.unanswered = self.unanswered[:count], self.unanswered[count:]
         bridge._outbox._answered(0, numbers, None)
 
-    def close(self, _timeout_s: float) -> None:
+    def close(self) -> None:
         pass
 
 

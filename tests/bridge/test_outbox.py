@@ -39,8 +39,7 @@ class ObedientSender:
         self.flushed += 1
         return self.at_once
 
-    def close(self, timeout_s: float) -> None:
-        del timeout_s
+    def close(self) -> None:
         self.closed = True
 
     @property

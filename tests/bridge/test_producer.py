@@ -31,7 +31,7 @@ def producer(kafka: Kafka, told: Told) -> Iterator[Producer]:
     config = KafkaConfig.model_validate({"bootstrap_servers": (kafka.bootstrap_servers,), "topics": TOPICS})
     producer = Producer(config, 1 << 20, lambda numbers, error: told.append((numbers, error)))
     yield producer
-    producer.close(0)
+    producer.close()
 
 
 def letter(value: bytes) -> Letter:
@@ -61,7 +61,7 @@ def test_nothing_overtakes_a_batch_that_failed(producer: Any, told: Told, until:
     seen = len(looks)
     assert until(lambda: len(looks) > seen + 20 or len(told) > 1), "its sender goes on"
     assert [(numbers, type(error)) for numbers, error in told] == [([1], kafka_errors.KafkaTimeoutError)]
-    producer.close(0)
+    producer.close()
     assert [(numbers, type(error)) for numbers, error in told[1:]] == [([2], kafka_errors.IllegalStateError)]
 
 
@@ -74,8 +74,8 @@ def test_a_sender_that_is_stuck_does_not_keep_its_producer_from_being_given_up(
         stuck.setattr(accumulator, "abort_incomplete_batches", lambda: None)
         assert producer.send(1, letter(b"waits")) is None
         assert producer.flush() is None
-        producer.close(0)
-        producer.close(0)
+        producer.close()
+        producer.close()
     assert (told, sender.is_alive()) == ([], False)
     assert producer.send(2, letter(b"later")) is None
     assert isinstance(producer.flush(), kafka_errors.IllegalStateError)
