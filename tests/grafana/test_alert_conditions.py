@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import pytest
 import yaml
 from psycopg2.extensions import make_dsn, parse_dsn
 
+from db import migrate
 from grafana.alerts import files, uids
 from grafana.alerts.evaluate import Alert, evaluate, numbers
 from grafana.interval import read_s
@@ -40,23 +42,7 @@ KINDS: dict[int, Kind] = {
     **dict.fromkeys((20, 21, 23, 700, 701, 1700), "number"),
     **dict.fromkeys((25, 1043), "text"),
 }
-# What bench/dashboards.sql makes for dashboards to show: a node that is away, gaps, incidents, dead letters, a spool.
-WELL = """
-update node set online = true, last_seen_at = now() - interval '5 s';
-update gap set state = 'filled', closed_at = now() where kind = 'undelivered';
-delete from dead_letter;
-update anomaly set ended_at = greatest(started_at, now() - interval '10 minutes') where ended_at is null;
-delete from reading using series s where s.series_id = reading.series_id and s.metric like 'Health/Spool %'
-  and sampled_at > now() - interval '2 hours';
-insert into reading (series_id, sampled_at, value, quality)
-select series_id, now() - step * interval '10 s', case when metric = 'Health/Spool Bytes' then 2000 else 0 end, 192
-from series, generate_series(0, 40) step where metric like 'Health/Spool %';
-insert into ingest_batch (query_id, batch_id, committed_at, offsets, reading_rows, latency_p50_ms, latency_p99_ms,
-                          latency_max_ms)
-select query_id, 1000000, now() - interval '1 s', offsets, 1200, 400, 900, 1100
-from ingest_batch order by batch_id desc limit 1;
-delete from rollup_pending;
-"""
+WELL = Path(__file__).with_name("alerts_well.sql")
 
 
 @dataclass(frozen=True)
@@ -200,7 +186,7 @@ def well(timescale: Timescale, filled: tuple[str, Any]) -> Iterator[cursor]:
     """The owner's cursor in a transaction on a fleet that is well; undone in the end."""
     owner = make_dsn(timescale.superuser_dsn, dbname=parse_dsn(filled[0])["dbname"])
     with closing(psycopg2.connect(owner)) as opened, opened.cursor() as at:
-        at.execute(WELL)
+        at.execute(WELL.read_text())
         yield at
         opened.rollback()
 
@@ -242,12 +228,6 @@ def test_each_query_runs_as_the_reader_on_whatever_there_is(uid: str, asking: cu
     assert all(value == value for value in numbers(columns, asking.fetchall()).values()), "a number, and not null"  # noqa: PLR0124 - not so of NaN
 
 
-@pytest.mark.parametrize("block", re.findall(r"```sql\n(select .*?)```", PAGE, re.DOTALL))
-def test_what_the_runbooks_tell_to_ask_can_be_asked(block: str, asking: cursor) -> None:
-    asking.execute(block)
-    assert asking.description
-
-
 def test_the_bound_of_the_size_is_set_as_the_runbook_says(well: cursor) -> None:
     (setting,) = re.findall(r"^alter database headwater set (headwater\.\w+ = '.*');$", PAGE, re.MULTILINE)
     (share,) = answer(well, uids.DATABASE_LARGE).values()
@@ -273,9 +253,7 @@ def test_an_empty_database_is_quiet(uid: str, empty: cursor) -> None:
 @pytest.fixture(scope="module")
 def empty(timescale: Timescale) -> Iterator[cursor]:
     """A migrated database in which nothing ever was."""
-    from db import migrate  # noqa: PLC0415 - of this fixture alone
-
-    name = "alerts_empty"
+    name = f"alerts_{os.getpid()}"
     owner = timescale.create_database(name)
     migrate.migrate(owner, 10)
     with closing(psycopg2.connect(owner)) as opened, opened.cursor() as at:
