@@ -109,6 +109,8 @@ class MicroBatches:
             left = Left()
             for table in together(left.stored(arriving(self._decode(rows))), self._piece_bytes):
                 batch = Batch(table, offsets)
+                if made and not batch.first_offsets():
+                    continue  # of tasks whose partitions have nothing left: the ledger would take it for stored before
                 yield batch
                 made += 1
                 offsets = batch.offsets()

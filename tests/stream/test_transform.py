@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -17,13 +18,15 @@ from contract.sparkplug import Metric, Payload, encode
 from stream.ingest.arriving import MicroBatches, arriving, in_order, together
 from stream.ingest.batch import Batch
 from stream.ingest.decode import KafkaRecord, Limits
-from stream.ingest.rows import SCHEMA, Record, TaskEnd, TextReading, to_batches
+from stream.ingest.rows import SCHEMA, Record, TaskEnd, TextReading, Unfinished, to_batches
 from stream.ingest.transform import RECORD_COLUMNS, decoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pyspark.sql import DataFrame, SparkSession
+
+    from stream.ingest.rows import TableRow
 
 NOW = 1_700_000_000_000
 LIMITS = Limits(366 * 86_400_000, 3_600_000)
@@ -124,6 +127,22 @@ def test_a_task_whose_end_is_missing_is_told_and_nothing_behind_it_is_stored(mis
     with pytest.raises(RuntimeError, match=f"task {missing} did not end"):
         found.extend(Batch(table).of(TaskEnd)["task"][0].as_py() for table in in_order(arrived))
     assert found == list(range(missing))
+
+
+def test_tasks_with_nothing_left_are_no_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[list[list[TableRow]]] = [
+        [[Record("p", 0, 0), Unfinished("p", 0, 1), TaskEnd(0, 1)], [Record("p", 1, 7), TaskEnd(1, 1)]],
+        [[Record("p", 0, 1), TaskEnd(0, 1)], [TaskEnd(1, 0)]],
+    ]
+    monkeypatch.setattr(
+        "stream.ingest.arriving.arriving",
+        lambda _rows: [pa.Table.from_batches(to_batches(rows)) for rows in passes.pop(0)],
+    )
+    asked: list[str] = []
+    records: Any = SimpleNamespace(where=asked.append)
+    found = list(MicroBatches(lambda rows: rows, piece_bytes=1).pieces(records))
+    assert asked == ["(topic = 'p' and partition = 0 and `offset` >= 1)"]
+    assert [batch.offsets() for batch in found] == [{"p": {"0": 1}}, {"p": {"0": 1, "1": 8}}, {"p": {"0": 2, "1": 8}}]
 
 
 def test_pieces_are_of_so_many_bytes_or_more() -> None:
