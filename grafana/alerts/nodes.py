@@ -57,7 +57,7 @@ def _filling() -> Rule:
             where s.device_id = '' and s.kind = 'numeric' and s.metric = 'Health/Spool Bytes' and kept.bytes is not null
             group by 1, 2
         """),
-        # An eighth of what a spool holds unless told otherwise; a day's outage is replayed in a quarter of an hour.
+        # An eighth of what a spool holds unless told otherwise; a full one is replayed in 17 minutes.
         Above(32 * _MIB, until=8 * _MIB),
         "20m",
         f"The spool of {NODE} does not empty: it keeps {BYTES}.",
