@@ -53,11 +53,6 @@ class Publish(NamedTuple):
         """Whether the broker had kept it for whoever subscribes."""
         return bool(self.header & 1)
 
-    @property
-    def user_properties(self) -> list[tuple[str, str]]:
-        """The user properties; none where they cannot be read."""
-        return read_user_properties(self.properties)
-
 
 class Packet(NamedTuple):
     """Any other packet: its first byte, and what follows its length."""
