@@ -76,7 +76,7 @@ class Batch:
         return Readings.concatenated([Readings.from_bytes(block.as_buffer()) for block in blocks])
 
     def unfinished(self) -> list[Unfinished]:
-        """Where the next piece of this micro-batch begins; empty when this is the last, or the whole."""
+        """Where tasks stopped short: of each partition the first record that is left for another pass."""
         return [Unfinished(**row) for row in self.of(Unfinished).to_pylist()]
 
     def offsets(self) -> Offsets:

@@ -1,8 +1,8 @@
 """What a Kafka record becomes: rows of a few kinds, in one tall Arrow table.
 
 One table, because what tasks make is collected in one stream and committed together; each kind fills its own columns,
-and the rest are null, which costs Arrow next to nothing. Numeric readings, which are nearly all there is, come by the ten
-thousand in a row of one binary value: Spark moves rows, and its rows cost more than the database's.
+and the rest are null, which costs Arrow next to nothing. Numeric readings, which are nearly all there is, come by the
+ten thousand in a row of one binary value: Spark moves rows, and its rows cost more than the database's.
 """
 
 from __future__ import annotations

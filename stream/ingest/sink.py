@@ -1,4 +1,4 @@
-"""A micro-batch, or a piece of one, into TimescaleDB, exactly once: its rows and its ledger entry in one transaction."""
+"""A micro-batch, or a piece of one, into TimescaleDB, exactly once: rows and ledger entry in one transaction."""
 
 from __future__ import annotations
 
