@@ -61,7 +61,7 @@ _CLIENT_OPTIONS: Final = {
 
 # Of a full micro-batch: while the readings of some are stored others decode, however unevenly nodes, and with them
 # records, lie in Kafka's partitions.
-_TASKS: Final = 10
+_TASKS: Final = 16
 
 
 class Query(Protocol):
