@@ -61,8 +61,7 @@ def _require_secrets(config: BridgeConfig) -> None:
 
 def _run(config: BridgeConfig) -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", level=logging.INFO)
-    # kafka-python logs every attempt to connect; the bridge says itself when Kafka goes and comes.
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    quiet_kafka()
     # What is imported stays, and messages make no cycles: looking through it all for garbage took a tenth of the time.
     gc.collect()
     gc.freeze()
@@ -80,6 +79,19 @@ def _run(config: BridgeConfig) -> int:
         logger.error("%s; ending, nothing unconfirmed was acknowledged", exc)  # noqa: TRY400 - an operator's line, no traceback
         return FAILURE
     return OK
+
+
+def quiet_kafka() -> None:
+    """kafka-python logs every attempt to connect; the bridge says itself when Kafka goes and comes."""
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    # But a fault in its thread, which goes on, or in what it calls there, would else show as mere silence.
+    for name in ("kafka.producer.sender", "kafka.future"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).addFilter(_has_traceback)
+
+
+def _has_traceback(record: logging.LogRecord) -> bool:
+    return record.exc_info is not None
 
 
 def _health_server(port: int, bridge: Bridge) -> HealthServer:

@@ -192,7 +192,9 @@ class Outbox:
         self.ship(shipment)
 
     def _failed(self, error: BaseException) -> None:
-        what = f"{type(error).__name__}: {error}"
+        what, name = str(error), type(error).__name__
+        if name not in what:  # kafka-python's errors mostly say it themselves
+            what = f"{name}: {what}"
         if is_fatal(error):
             raise BridgeError(f"Kafka: {what}")
         self._give_up(what)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import subprocess
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from bridge.__main__ import main
+from bridge.__main__ import main, quiet_kafka
 from bridge.config import BridgeConfig
 from contract.config import ConfigError, parse_config, read_config
 
@@ -116,3 +117,19 @@ def test_a_taken_health_port_ends_the_command_with_1(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert f"health.port {port}" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_of_kafka_python_only_faults_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    names = ("kafka", "kafka.producer.sender", "kafka.future")
+    before = {name: (logging.getLogger(name).level, [*logging.getLogger(name).filters]) for name in names}
+    try:
+        quiet_kafka()
+        sender = logging.getLogger("kafka.producer.sender")
+        logging.getLogger("kafka.conn").error("cannot be reached")
+        sender.error("cannot be reached")
+        sender.error("a fault", exc_info=ValueError("no"))
+    finally:
+        for name, (level, filters) in before.items():
+            logging.getLogger(name).setLevel(level)
+            logging.getLogger(name).filters[:] = filters
+    assert caplog.messages == ["a fault"]
