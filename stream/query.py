@@ -16,7 +16,7 @@ from stream.backlog import Backlog
 from stream.errors import FatalError
 from stream.ingest.arriving import MicroBatches
 from stream.ingest.sink import BatchKey
-from stream.ingest.transform import MAX_BYTES_PER_PARTITION, decoded
+from stream.ingest.transform import MAX_BYTES_PER_TASK, decoded
 
 if TYPE_CHECKING:
     import threading
@@ -100,7 +100,7 @@ class Ingest:
         self.trigger_interval_s = config.trigger_interval_s
         self._backlog = Backlog(config)
         limits, dead_letters = config.limits.limits(), config.topics.dead_letters
-        self._batches = MicroBatches(lambda records: decoded(records, limits, dead_letters, MAX_BYTES_PER_PARTITION))
+        self._batches = MicroBatches(lambda records: decoded(records, limits, dead_letters, MAX_BYTES_PER_TASK))
 
     @property
     def failure(self) -> FatalError | None:

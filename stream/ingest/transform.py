@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 RECORD_COLUMNS: Final = ("topic", "partition", "offset", "headers", "value")
 
-# The whole of a batch passes through the JVM's heap and the driver's memory. A payload of a megabyte can become seventy
-# of rows, so a partition's share is bounded; what is left of it is taken by another pass.
-MAX_BYTES_PER_PARTITION: Final = 64 << 20
+# What all tasks of a pass make can stand in the driver's memory at once. A payload of a megabyte can become seventy of
+# rows, so a task's share is bounded; what is left of it is taken by another pass.
+MAX_BYTES_PER_TASK: Final = 48 << 20
 # A worker decodes so much at once: what numpy does for 400 payloads costs hardly more than for one.
 _RECORDS_AT_ONCE: Final = 10_000
 _PAYLOAD_BYTES_AT_ONCE: Final = 4 << 20
@@ -37,11 +37,11 @@ def decoded(
     records: DataFrame,
     limits: Limits,
     dead_letter_topic: str = DEAD_LETTER_TOPIC,
-    max_bytes: int = MAX_BYTES_PER_PARTITION,
+    max_bytes: int = MAX_BYTES_PER_TASK,
 ) -> DataFrame:
     """Kafka's columns (topic, partition, offset, headers, value) to the columns of `stream.ingest.rows.SCHEMA`.
 
-    A partition of `records` that makes more than `max_bytes` of rows has an `Unfinished` row; each ends with `TaskEnd`.
+    A task that makes more than `max_bytes` of rows ends early, with `Unfinished` rows; each ends with `TaskEnd`.
     """
     rows = records.select(*RECORD_COLUMNS).mapInArrow(
         partial(_decode_batches, limits, dead_letter_topic, max_bytes),

@@ -112,7 +112,7 @@ def test_records_that_kafka_dropped_unread_end_it_with_advice(
 def test_a_batch_of_payloads_that_grow_large_is_stored_in_pieces(
     query: Query, migrated: Database, payload_record: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stream.query.MAX_BYTES_PER_PARTITION", 1)
+    monkeypatch.setattr("stream.query.MAX_BYTES_PER_TASK", 1)
     names = [f"m{n}" for n in range(30)]
     query.send(*(payload_record(dict.fromkeys(names, float(n)), sampled_at_ms=NOW + n) for n in range(5)))
     query.run()
