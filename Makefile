@@ -90,6 +90,10 @@ bench-latency: setup  ## From sampled to committed at 10,000 readings/s, without
 bench-scale: setup  ## Cost for each reading from 10 to 10,000 series and 1 to 500 nodes; memory over half an hour
 	@exec $(PY) -m bench.scale $(ARGS)
 
+.PHONY: bench-dashboards
+bench-dashboards: setup  ## Every query of the dashboards on a month of 50 nodes, beside the goal of 300 ms
+	@exec $(PY) -m bench.dashboards $(ARGS)
+
 .PHONY: bench-faults
 bench-faults: setup  ## Labelled faults of the plant: precision and recall of what watches every series, beside trivial methods
 	@exec $(PY) -m bench.faults $(ARGS)
@@ -97,6 +101,10 @@ bench-faults: setup  ## Labelled faults of the plant: precision and recall of wh
 .PHONY: cluster-test
 cluster-test: setup  ## Three Kafka brokers and a Spark cluster, of each one killed; nothing may be lost
 	@exec $(PY) -m pytest -m slow --timeout 900 -s tests/cluster $(ARGS)
+
+.PHONY: compose-test
+compose-test: setup  ## `docker compose up` for real, with an engine of Debian's where there is none; nothing may be lost
+	@exec $(PY) -m pytest -m slow --timeout 3600 -s tests/compose $(ARGS)
 
 .PHONY: proto
 proto: setup  ## Generate the protobuf module after a change of contract/sparkplug_b.proto

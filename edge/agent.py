@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from contract import __version__
 from contract.delivery import Gap
-from edge.batch import NODE, batches_of_poll, gap_batch
+from edge.batch import batches_of_poll, gap_batch
 from edge.clock import AnchoredClock
 from edge.commands import Commands
 from edge.errors import SourceError, SpoolError
 from edge.estimate import disk_room_bytes, outage_hours
-from edge.health.node_metrics import measure
+from edge.health.node_metrics import NodeHealth
 from edge.health.notify import Notifier
 from edge.health.page import LOOPBACK, health_page
 from edge.health.report import report_clock, report_process, report_sources, report_spool, report_uplink
@@ -65,7 +64,6 @@ class Agent:
         self._config = config
         self._notifier = notifier or Notifier(None)
         self._clock = AnchoredClock(config.clock.wait_s)
-        self._started_s = time.monotonic()
         self._stop_asked = asyncio.Event()
         self._reloading = Reloading(reread, self._take_in, self._notifier, self._stop_asked)
         self._outage_s = outage_hours(config) * 3600
@@ -74,6 +72,7 @@ class Agent:
         self._intake = Intake(self._spool.put, self._declare, self._clock.now_ms)
         self._births = 0
         self._roster = Roster(config.sources, self._keep, self._intake, self._clock.now_ms, jitter_s=config.jitter_s)
+        self._health = NodeHealth(config, self._clock, self._spool, self._intake, lambda: self._roster.pollers)
         self._models = Models(
             config.inference,
             config.state_dir,
@@ -133,7 +132,7 @@ class Agent:
             await self._serve_health(stack)
             await stack.enter_async_context(self._roster.running())
             uplink = group.create_task(supervised(self._uplink.run), name="uplink")
-            health = group.create_task(supervised(self._measure_node), name="node metrics")
+            health = group.create_task(supervised(self._health.run), name="node metrics")
             watchdog = group.create_task(supervised(partial(self._watchdog.run, self._summary)), name="watchdog")
             models = group.create_task(supervised(self._models.run), name="models")
             self._notifier.ready()
@@ -172,23 +171,6 @@ class Agent:
         except OSError as exc:
             logger.error("no health page: %s", exc)  # noqa: TRY400 - an operator has no use for the traceback
 
-    async def _measure_node(self) -> None:
-        while True:
-            await asyncio.sleep(self._config.health_interval_s)
-            now_ms = self._clock.now_ms()
-            try:
-                extents = await self._spool.extents()
-            except SpoolError as exc:
-                logger.debug("no node metrics: %s", exc)
-                continue
-            uptime_s = time.monotonic() - self._started_s
-            sources = {
-                name: (poller.status, self._intake.suppressed(name)) for name, poller in self._roster.pollers.items()
-            }
-            readings = measure(now_ms, uptime_s, self._spool, extents, sources)
-            for batch in batches_of_poll(NODE, readings, now_ms, now_ms):
-                self._spool.put(batch)
-
     def _summary(self) -> str:
         states = [poller.status.state for poller in self._roster.pollers.values()]
         status = self._uplink.status
@@ -202,6 +184,7 @@ class Agent:
             # Who reads the births knows no value of before.
             self._births = self._uplink.status.births
             self._intake.forget()
+            self._health.forget()
         self._intake.keep(poll)
         self._models.take(poll)
 
@@ -256,6 +239,7 @@ class Agent:
         # Before the first reading of a new source.
         if (now := identity_of(self._config, self._models.metrics)) != before:
             self._uplink.introduce(now)
+        self._health.change(self._config)
         await self._roster.change(self._config.sources)
         self._models.change(self._config.models)
         if identity_of(self._config, self._models.metrics) != now:
@@ -280,7 +264,7 @@ class Agent:
         return {
             "node": f"{self._config.group}/{self._config.node}",
             "version": __version__,
-            "uptime_s": round(time.monotonic() - self._started_s, 1),
+            "uptime_s": round(self._health.uptime_s, 1),
             "stuck": list(self._watchdog.stuck),
             "clock": report_clock(self._clock),
             "uplink": report_uplink(self._uplink.status),

@@ -74,14 +74,13 @@ def cost_of(device: str, interval_s: float, metrics: Sequence[MetricInfo]) -> Co
 
 def costs(config: AgentConfig) -> list[Cost]:
     """The cost of each source, of each model as it is now, and of the node's own metrics."""
-    own = node_metrics([source.name for source in config.sources])
     return [
         *(cost_of(source.name, source.interval_s, source.metrics()) for source in config.sources),
         *(
             cost_of(model.name, stride_ms(manifest, model) / 1000, metrics_of(manifest))
             for model, manifest in foreseen(config)
         ),
-        cost_of(NODE, config.health_interval_s, own),
+        cost_of(NODE, config.health_interval_s, node_metrics(config.sources)),
     ]
 
 

@@ -18,4 +18,4 @@ if TYPE_CHECKING:
 def identity_of(config: AgentConfig, models: Mapping[str, Sequence[MetricInfo]]) -> NodeIdentity:
     """The node, and every metric of its own, of its sources and of its models."""
     sources = {source.name: source.metrics() for source in config.sources}
-    return NodeIdentity(config.group, config.node, {NODE: node_metrics(list(sources)), **sources, **models})
+    return NodeIdentity(config.group, config.node, {NODE: node_metrics(config.sources), **sources, **models})

@@ -90,6 +90,10 @@ class SourceConfig(Config):
         """What no other source can use beside it, such as a serial port; None where there is no such thing."""
         return None
 
+    def vitals(self) -> Mapping[str, MetricInfo]:
+        """Which of an open source's `details` the node tells of itself, by key; names stand behind `Health/SOURCE/`."""
+        return {}
+
     def explain(self) -> Sequence[str]:
         """Lines for `python -m edge check`: what polling this takes, such as requests, line time, quota."""
         return ()

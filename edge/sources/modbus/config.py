@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, model_validator
 
 from contract.config import Config
+from contract.datatypes import DataType
+from edge.reading import MetricInfo
 from edge.sources.base import SourceConfig
 from edge.sources.modbus.blocks import Forbidden  # noqa: TC001 - pydantic reads the annotations at run time
 from edge.sources.modbus.budget import POLL_SHARE, SILENT_SHARE, Ask, LineTiming, Occupancy, counted, occupancy
@@ -24,7 +26,6 @@ from edge.sources.modbus.unit import UnitTiming
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from edge.reading import MetricInfo
     from edge.sources.base import Clock
 
 # Seconds a device takes before it answers, where nothing is said: a PLC on a network, one on a serial line.
@@ -191,6 +192,11 @@ class ModbusConfig(LineConfig, SourceConfig):
     def claims(self) -> str | None:
         """Its serial port: two masters on one line take each other's answers."""
         return self.device
+
+    def vitals(self) -> dict[str, MetricInfo]:
+        """How busy the line is."""
+        what = "share of the interval that the last poll took of the line"
+        return {"line_occupancy_ratio": MetricInfo("Line Occupancy", DataType.DOUBLE, None, what)}
 
     def explain(self) -> list[str]:
         """How many requests a poll takes, and how much of the line."""

@@ -13,6 +13,8 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from contract import __version__
 from contract.config import ConfigError, Tls, read_secret
+from contract.datatypes import DataType
+from edge.reading import MetricInfo
 from edge.sources.base import SourceConfig
 from edge.sources.rest import plan
 from edge.sources.rest.answers import Reader
@@ -28,7 +30,6 @@ from edge.sources.secret import needed_by
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
-    from edge.reading import MetricInfo
     from edge.sources.base import Clock
     from edge.sources.rest.api import Metric, Request
 
@@ -109,6 +110,15 @@ class RestConfig(SourceConfig):
     def metrics(self) -> list[MetricInfo]:
         """The metrics of every request, for every symbol that it is asked for."""
         return [info for request in self._api.requests for info in self._infos(request)]
+
+    def vitals(self) -> dict[str, MetricInfo]:
+        """What is left of the quotas that there are."""
+        quotas = {"day": self._limits.per_day, "month": self._limits.per_month}
+        return {
+            f"quota_left_{name}": MetricInfo(f"Quota Left {name.title()}", DataType.DOUBLE, None, "requests")
+            for name, limit in quotas.items()
+            if limit is not None
+        }
 
     def explain(self) -> Sequence[str]:
         """The API, its requests against its limits, and its hours."""

@@ -55,7 +55,7 @@ class Rig:
 
     @staticmethod
     def identity(*devices: str) -> NodeIdentity:
-        return NodeIdentity(GROUP, NODE_ID, {NODE: node_metrics(devices)} | {device: [LEVEL] for device in devices})
+        return NodeIdentity(GROUP, NODE_ID, {NODE: node_metrics(())} | {device: [LEVEL] for device in devices})
 
     def put(self, count: int, lane: Lane = Lane.LIVE, *, first: float = 0) -> None:
         """So many batches of one reading each, whose values go up from the first."""
