@@ -16,7 +16,7 @@ ROLES := contract edge bridge stream db simulators stack models grafana
 
 .PHONY: help
 help:  ## List the tasks
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf '\n'; sed -n 's/^#   /  /p' Makefile
 
 .PHONY: setup

@@ -61,7 +61,7 @@ check_system() {
     version=$(os_field VERSION_ID)
     [[ $id == debian && ${version%%.*} =~ ^[0-9]+$ && ${version%%.*} -ge 12 ]] && return 0
     if command -v docker >/dev/null; then
-        other='Docker is on this machine: use the compose file (to come) instead'
+        other='Docker is on this machine: docker compose --profile sim up --build starts everything (docs/compose.md)'
     fi
     fail "this is ${id:-an unknown system} ${version}, not Debian 12 or newer" \
         "the servers are installed from Debian's packages and built against them" "$other"
