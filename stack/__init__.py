@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stack.errors import NotInstalledError, PortTakenError, ServerError, StackError
+from stack.grafana import Grafana
 from stack.install import connector_jars
 from stack.kafka import BrokerLimits, Kafka
 from stack.kafka.cluster import KafkaCluster
@@ -15,6 +16,7 @@ from stack.timescale import Timescale
 __all__ = [
     "BrokerLimits",
     "Command",
+    "Grafana",
     "Kafka",
     "KafkaCluster",
     "ManagedProcess",

@@ -23,11 +23,13 @@ class Ports:
     database: int = 25432
     bridge_health: int = 28080
     stream_health: int = 28084
+    # Where there is a Grafana: without its port a demo does without it.
+    grafana: int = 23000
     # edge-1 has the first, edge-2 the next, and so on.
     edge_health: tuple[int, ...] = (28081, 28082, 28083)
 
     def all(self) -> tuple[int, ...]:
-        """Every one of them."""
+        """Every one that a demo needs."""
         return self.mqtt, self.kafka, self.database, self.bridge_health, self.stream_health, *self.edge_health
 
     @classmethod
@@ -39,6 +41,7 @@ class Ports:
             database=free_port(),
             bridge_health=free_port(),
             stream_health=free_port(),
+            grafana=free_port(),
             edge_health=tuple(free_port() for _ in NODES),
         )
 
@@ -84,6 +87,11 @@ class Layout:
     def reader_dsn(self) -> Path:
         """A connection string that may only read, for psql; readable by its owner alone."""
         return self.directory / "reader.dsn"
+
+    @property
+    def grafana(self) -> Path:
+        """Grafana's log, data and administrator's password."""
+        return self.directory / "grafana"
 
     @property
     def models(self) -> Path:

@@ -23,7 +23,7 @@ ROOT: Final = Path(__file__).parents[2]
 
 def processes_below(directory: Path) -> int:
     """How many servers and roles run whose files are in a directory."""
-    programs = ("python", "java", "mosquitto", "postgres")
+    programs = ("python", "java", "mosquitto", "postgres", "grafana")
 
     def is_one(words: list[str]) -> bool:
         return Path(words[0]).name.startswith(programs) and any(f"{directory}/" in word for word in words[1:])

@@ -10,14 +10,16 @@ from rich.console import Console
 from rich.live import Live
 
 from stack.demo import view
+from stack.demo.dashboards import Dashboards
 from stack.demo.observe import Watch
 from stack.demo.system import Settings, System
+from stack.grafana import Grafana
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from stack.demo.layout import Ports
+    from stack.demo.layout import Layout, Ports
 
 _TICK_S: Final = 0.5
 _LINE_EVERY_S: Final = 5.0
@@ -31,10 +33,12 @@ def run_demo(directory: Path, ports: Ports, *, duration_s: float | None, seed: i
     def say(text: str) -> None:
         console.print(f"[dim]{time.monotonic() - began:5.1f} s[/dim] {text}", highlight=False)
 
-    with System(Settings(directory, ports, seed, say)) as system:
+    # Grafana stops last: a second Ctrl-C while the agents stop has to kill them, not it.
+    with contextlib.ExitStack() as beside, System(Settings(directory, ports, seed, say)) as system:
         say("everything runs")
         try:
-            _show(console, system, duration_s)
+            dashboards = beside.enter_context(Dashboards(lambda: _grafana(system.layout), say))
+            _show(console, system, dashboards, duration_s)
         except KeyboardInterrupt:
             say("stopping; the agents empty their spools first")
             return 0
@@ -42,11 +46,16 @@ def run_demo(directory: Path, ports: Ports, *, duration_s: float | None, seed: i
         return system.reconcile()
 
 
-def _show(console: Console, system: System, duration_s: float | None) -> None:
+def _grafana(layout: Layout) -> Grafana:
+    return Grafana(layout.reader_dsn.read_text().strip(), port=layout.ports.grafana, directory=layout.grafana)
+
+
+def _show(console: Console, system: System, dashboards: Dashboards, duration_s: float | None) -> None:
     ends = None if duration_s is None else time.monotonic() + duration_s
-    with Watch(system.observer()) as watch, _output(console) as output:
+    with Watch(system.observer()) as watch, _output(console, dashboards) as output:
         while ends is None or time.monotonic() < ends:
             system.supervisor.supervise()
+            dashboards.look()
             output.show(system, watch)
             time.sleep(_TICK_S)
 
@@ -54,15 +63,16 @@ def _show(console: Console, system: System, duration_s: float | None) -> None:
 class _Screen:
     """A live screen."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: Live, dashboards: Dashboards) -> None:
         self._live = live
+        self._dashboards = dashboards
 
     def show(self, system: System, watch: Watch) -> None:
         ports = system.layout.ports
         title = f"Headwater demo - mqtt {ports.mqtt}, kafka {ports.kafka}, database {ports.database}"
-        self._live.update(
-            view.screen(watch.latest, system.supervisor.restarts, system.supervisor.events, title), refresh=True
-        )
+        supervisor = system.supervisor
+        screen = view.screen(watch.latest, supervisor.restarts, supervisor.events, title, self._dashboards.url)
+        self._live.update(screen, refresh=True)
 
 
 class _Lines:
@@ -83,9 +93,9 @@ class _Lines:
 
 
 @contextlib.contextmanager
-def _output(console: Console) -> Iterator[_Screen | _Lines]:
+def _output(console: Console, dashboards: Dashboards) -> Iterator[_Screen | _Lines]:
     if not console.is_terminal:
         yield _Lines(console)
         return
     with Live(console=console, auto_refresh=False, screen=False) as live:
-        yield _Screen(live)
+        yield _Screen(live, dashboards)

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import yaml
 
-from stack.demo import configs, models
+from stack.demo import configs, models, positions
 from stack.demo.layout import NODES, Layout, Ports
 from stack.demo.observe import TOPICS, Observer, healthz
 from stack.demo.roles import ROOT, processes_below, run_role, write_document
@@ -238,6 +238,7 @@ class System:
     def _prepare_database(self) -> None:
         owner = {"HEADWATER_DSN": self.timescale.superuser_dsn}
         run_role("db", ["migrate"], owner)
+        positions.enter(self.timescale.superuser_dsn)
         for role in ("writer", "reader", "maintainer"):
             password = secrets.token_urlsafe(24)
             run_role("db", ["login", f"headwater_{role}"], owner | {"HEADWATER_DB_PASSWORD": password})

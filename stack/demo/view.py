@@ -24,7 +24,11 @@ _STYLES: Final = {"ok": "green", "starting": "yellow", "failing": "red"}
 
 
 def screen(
-    snapshot: Snapshot | None, restarts: Mapping[str, int], events: Sequence[Event], title: str
+    snapshot: Snapshot | None,
+    restarts: Mapping[str, int],
+    events: Sequence[Event],
+    title: str,
+    dashboards_url: str | None = None,
 ) -> RenderableType:
     """The whole screen; `snapshot` is None before the first look."""
     if snapshot is None:
@@ -37,7 +41,8 @@ def screen(
         Text(f"{time.strftime('%H:%M:%S', time.localtime(e.at))} {e.text}", style="dim")
         for e in events[-_SHOWN_EVENTS:]
     ]
-    return Panel(Group(*parts), title=title, subtitle="Ctrl-C stops everything")
+    dashboards = "" if dashboards_url is None else f"dashboards: {dashboards_url} - "
+    return Panel(Group(*parts), title=title, subtitle=f"{dashboards}Ctrl-C stops everything")
 
 
 def line(snapshot: Snapshot) -> str:
