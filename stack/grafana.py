@@ -34,8 +34,6 @@ HOW_TO_GET: Final = (
 )
 _FILES: Final = CHECKOUT / "grafana"
 _FILES_IN_IMAGE: Final = Path("/etc/headwater/grafana")
-# Where Debian's package has it; its programs are elsewhere.
-_PACKAGED_HOME: Final = Path("/usr/share/grafana")
 # Since Grafana 9 a server is a command of `grafana`; before, and in some packages still, a program of its own.
 _PROGRAMS: Final = (("grafana", ("server",)), ("grafana-server", ()))
 _INFO_TIMEOUT_S: Final = 5.0
@@ -242,9 +240,9 @@ def _on_path() -> Installed | None:
     program = _program(os.environ.get("PATH", ""))
     if program is None:
         return None
+    # As it is unpacked, and as packages lay it out.
     prefix = Path(program[0]).resolve().parent.parent
-    homes = (prefix, prefix / "share/grafana", _PACKAGED_HOME)
-    home = next((home for home in homes if (home / "conf/defaults.ini").is_file()), None)
+    home = next((home for home in (prefix, prefix / "share/grafana") if (home / "conf/defaults.ini").is_file()), None)
     if home is None:
         return None  # another program of that name
     # What packages have on the PATH are scripts that add settings of their own.

@@ -8,7 +8,7 @@ import shutil
 import socket
 import stat
 import sys
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -259,20 +259,25 @@ def test_a_demo_goes_on_without_one_that_fails(
     assert does == "sulk" or "the database is locked" in grafana.log_path.read_text()
 
 
-def test_a_demo_goes_on_where_the_port_is_taken_or_there_is_none(tmp_path: Path, found: Installed) -> None:
-    with ExitStack() as cleanup:
-        listener = cleanup.enter_context(socket.create_server((LOOPBACK, 0)))
+def test_a_demo_goes_on_where_the_port_is_taken(tmp_path: Path, found: Installed) -> None:
+    with socket.create_server((LOOPBACK, 0)) as listener:
         port = listener.getsockname()[1]
-        taken = Demo(lambda: Grafana(DSN, port=port, directory=tmp_path / "run", found=found))
-        none = Demo(lambda: Grafana(DSN, directory=tmp_path / "run"))
-        for demo in (taken, none):
-            with demo.dashboards as dashboards:
-                dashboards.look()
-                assert dashboards.url is None
-    assert taken.told[1:] == [next(told for told in taken.told if f"127.0.0.1:{port}" in told)]
-    (told,) = none.told
+        demo = Demo(lambda: Grafana(DSN, port=port, directory=tmp_path / "run", found=found))
+        with demo.dashboards as dashboards:
+            dashboards.look()
+            assert dashboards.url is None
+    assert f"no dashboards: Grafana cannot listen on 127.0.0.1:{port}" in demo.told[1]
+    assert len(demo.told) == 2
+
+
+def test_a_demo_without_grafana_says_in_one_line_how_to_get_it(tmp_path: Path) -> None:
+    demo = Demo(lambda: Grafana(DSN, directory=tmp_path / "run"))
+    with demo.dashboards as dashboards:
+        dashboards.look()
+        assert dashboards.url is None
+    (told,) = demo.told
+    assert told.startswith("no dashboards: there is no Grafana here: unpack Grafana 12")
     assert "\n" not in told
-    assert "GRAFANA_HOME" in told
 
 
 def test_the_screen_says_where_dashboards_are_when_they_are() -> None:
