@@ -50,13 +50,14 @@ with made as (
   cross join lateral (select * from (values (0, 'line-a', 'Headwater/Command/Answer'),
     (0, 'tank-level', 'model/version'), (0, 'tank-level', 'model/state'),
     (1, 'line-b', 'Headwater/Command/Answer'),
-    (2, 'gate', 'tamper'), (2, 'gate', 'scene_model/version'), (2, 'gate', 'scene_model/state')) v (kind, device, metric)
-    where kind = (n - 1) %% 3) d
+    (2, 'gate', 'tamper'), (2, 'gate', 'scene_model/version'), (2, 'gate', 'scene_model/state'),
+    (null, '', 'Health/Version')) v (kind, device, metric)
+    where coalesce(kind, (n - 1) %% 3) = (n - 1) %% 3) d
   returning series_id, metric)
 insert into reading_text (series_id, sampled_at, value, quality)
 select m.series_id, t, case m.metric when 'tamper'
     then (array['none', 'none', 'covered', 'none', 'moved', 'none'])[1 + extract(epoch from t)::bigint / 600 %% 6]
-    when 'model/version' then 'v1' when 'scene_model/version' then 'v2'
+    when 'Health/Version' then '0.1.0' when 'model/version' then 'v1' when 'scene_model/version' then 'v2'
     when 'model/state' then 'ok' when 'scene_model/state' then 'resting'
     else '{"command": "tank1/level_setpoint", "done": true, "value": 2.5, "command_id": "17"}' end, 192
 from made m, generate_series(%(since)s::timestamptz, %(until)s::timestamptz,

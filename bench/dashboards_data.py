@@ -45,7 +45,7 @@ _SOURCES: Final = (("line-a", "weather"), ("line-b", "exchange"), ("gate",))
 _LINE_A: Final = ("intake/", "tank1/", "tank2/", "pump1/", "pump2/")
 _ALARMS: Final = ("intake/alarm_tank1_high", "intake/alarm_tank2_low", "intake/alarm_valve_closed")
 _RUNNING: Final = ("pump1/running", "pump2/running")
-_BITS: Final = {*_ALARMS, *_RUNNING, "motion_active"}
+_BITS: Final = {*_ALARMS, *_RUNNING, "motion_active", "Health/Clock Synchronised"}
 _SPOOL: Final = {f"Health/Spool {name}" for name in ("Batches", "Bytes", "Evicted", "Dropped")}
 _INSERT_SERIES: Final = """
 insert into series (group_id, node_id, device_id, metric, kind, datatype, unit) values %s
@@ -117,6 +117,12 @@ def _health(sources: Sequence[str]) -> Metrics:
     own = {
         "Uptime": ("s", steps * 60),
         "Memory": ("MiB", 55 + 3 * np.sin(steps / 200)),
+        "Temperature": ("°C", 52 + 9 * np.sin(steps / 90)),
+        "Clock Synchronised": ("", 1 - _now_and_then(900, 40)[::-1]),
+        "Clock Offset": ("ms", 4 * np.sin(steps / 7)),
+        "Disk Free": ("B", 9e9 - steps * 1e5),
+        "Disk Size": ("B", np.full(_PERIOD, 16e9)),
+        "Spool Limit": ("B", np.full(_PERIOD, 2.0**28)),
         "Spool Batches": ("", steps % 5 + piled_up * 2),
         "Spool Bytes": ("B", steps % 5 * 2_000 + piled_up * 4_000),
         "Spool Buffered": ("", np.zeros(_PERIOD)),
@@ -124,11 +130,13 @@ def _health(sources: Sequence[str]) -> Metrics:
         "Spool Dropped": ("", np.zeros(_PERIOD)),
         "Spool Set Aside": ("", np.zeros(_PERIOD)),
     }
+    of_lines = {f"{each}/Line Occupancy": ("", 0.3 + 0.1 * np.sin(steps / 30)) for each in sources if "line" in each}
+    of_plans = {f"{each}/Quota Left Day": ("", 1000 - steps / 2) for each in sources if each in ("weather", "exchange")}
     rates = {"Polls": 60.0, "Failures": 0.2, "Skipped Ticks": 0.1, "Suppressed": 20.0}
     of_sources = {
         f"{source}/{name}": ("", np.floor(steps * rate)) for source in sources for name, rate in rates.items()
     }
-    return {f"Health/{name}": told for name, told in (own | of_sources).items()}
+    return {f"Health/{name}": told for name, told in (own | of_lines | of_plans | of_sources).items()}
 
 
 def _now_and_then(every: int, lasting: int) -> Values:

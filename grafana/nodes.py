@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from grafana import colours, uids, units
 from grafana.board import to
-from grafana.fields import link, named, unit, width
+from grafana.fields import link, named, said, thresholds, unit, width
 from grafana.panels import About, rows
 from grafana.query import table
 
@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 STATE: Final = "case when not n.online then 0 when n.last_seen_at < now() - interval '2 minutes' then 1 else 2 end"
 STATES: Final = {"2": ("online", colours.GOOD), "1": ("silent", colours.WARNING), "0": ("offline", colours.BAD)}
 ON_OFF: Final = {"1": ("online", colours.GOOD), "0": ("offline", colours.BAD)}
+CLOCK: Final = {"1": ("in sync", colours.GOOD), "0": ("no sync", colours.WARNING)}
+CLOCK_WORDS: Final = (said(CLOCK), thresholds((1, colours.GOOD), base=colours.WARNING))
+# A Raspberry Pi slows down at 80 °C; most processors take more.
+WARM: Final = ((70, colours.WARNING), (80, colours.BAD))
+# Of the interval: a poll that takes all of it makes the next one late.
+LINE_TAKEN: Final = ((0.8, colours.WARNING), (0.95, colours.BAD))
+# From an eighth on an alert tells it, if it lasts.
+SPOOL_FULL: Final = ((0.125, colours.WARNING), (0.9, colours.BAD))
+DISK_FREE: Final = ((0.05, colours.WARNING), (0.1, "transparent"))
 NODE_COLUMNS: Final = (
     named(
         "Node",

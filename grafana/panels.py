@@ -120,7 +120,7 @@ def lines(  # noqa: PLR0913 - what sets one chart apart from another, each by it
     return panel
 
 
-def number(
+def number(  # noqa: PLR0913 - as lines
     about: About,
     query: Sql,
     *,
@@ -128,10 +128,12 @@ def number(
     meanings: ValueMapping | None = None,
     spark: bool = False,
     fields: Sequence[Field] = (),
+    text: bool = False,
 ) -> stat.Panel:
-    """The last value, large; with `spark` how it came to it."""
+    """The last value, large; with `spark` how it came to it. A `text` is shown only where that is said."""
     panel = begin(stat.Panel(), about, [query], fields)
-    panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(values=False).fields(""))
+    shown = "/.*/" if text else ""
+    panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(values=False).fields(shown))
     panel.graph_mode(BigValueGraphMode.AREA if spark else BigValueGraphMode.NONE)
     panel.color_mode(BigValueColorMode.VALUE)
     panel.color_scheme(FieldColor().mode(FieldColorModeId.THRESHOLDS))

@@ -13,25 +13,56 @@ comment on table node_position is 'where a node was installed, by the word of wh
 
 -- Bounded by a day, so that a node that is gone is not looked for in every chunk there is.
 create view node_health as
-  select s.group_id, s.node_id, max(last.sampled_at) as sampled_at,
-         max(last.value) filter (where s.metric = 'Health/Uptime') as uptime_s,
-         max(last.value) filter (where s.metric = 'Health/Memory') as memory_mib,
-         max(last.value) filter (where s.metric = 'Health/Spool Batches') as spool_batches,
-         max(last.value) filter (where s.metric = 'Health/Spool Bytes') as spool_bytes,
-         max(last.value) filter (where s.metric = 'Health/Spool Buffered') as spool_buffered,
-         max(last.value) filter (where s.metric = 'Health/Spool Evicted') as spool_evicted,
-         max(last.value) filter (where s.metric = 'Health/Spool Dropped') as spool_dropped,
-         max(last.value) filter (where s.metric = 'Health/Spool Set Aside') as spool_set_aside
+  select told.*, told.spool_bytes / nullif(told.spool_limit_bytes, 0) as spool_share, version.value as version
+  from (
+    select s.group_id, s.node_id, max(last.sampled_at) as sampled_at,
+           max(last.value) filter (where s.metric = 'Health/Uptime') as uptime_s,
+           max(last.value) filter (where s.metric = 'Health/Memory') as memory_mib,
+           max(last.value) filter (where s.metric = 'Health/Temperature') as temperature_celsius,
+           max(last.value) filter (where s.metric = 'Health/Clock Synchronised') as clock_synchronised,
+           max(last.value) filter (where s.metric = 'Health/Clock Offset') as clock_offset_ms,
+           max(last.value) filter (where s.metric = 'Health/Disk Free') as disk_free_bytes,
+           max(last.value) filter (where s.metric = 'Health/Disk Size') as disk_bytes,
+           max(last.value) filter (where s.metric = 'Health/Spool Limit') as spool_limit_bytes,
+           max(last.value) filter (where s.metric = 'Health/Spool Batches') as spool_batches,
+           max(last.value) filter (where s.metric = 'Health/Spool Bytes') as spool_bytes,
+           max(last.value) filter (where s.metric = 'Health/Spool Buffered') as spool_buffered,
+           max(last.value) filter (where s.metric = 'Health/Spool Evicted') as spool_evicted,
+           max(last.value) filter (where s.metric = 'Health/Spool Dropped') as spool_dropped,
+           max(last.value) filter (where s.metric = 'Health/Spool Set Aside') as spool_set_aside
+    from series s
+    cross join lateral (
+      select r.sampled_at, r.value from reading r
+      where r.series_id = s.series_id and r.quality = 192 and r.sampled_at > now() - interval '1 day'
+      order by r.sampled_at desc limit 1) last
+    where s.device_id = '' and s.kind = 'numeric'
+      and s.metric in ('Health/Uptime', 'Health/Memory', 'Health/Temperature', 'Health/Clock Synchronised',
+                       'Health/Clock Offset', 'Health/Disk Free', 'Health/Disk Size', 'Health/Spool Limit',
+                       'Health/Spool Batches', 'Health/Spool Bytes', 'Health/Spool Buffered', 'Health/Spool Evicted',
+                       'Health/Spool Dropped', 'Health/Spool Set Aside')
+    group by s.group_id, s.node_id) told
+  left join lateral (
+    select r.value from series s join reading_text r using (series_id)
+    where (s.group_id, s.node_id, s.device_id, s.metric, s.kind)
+            = (told.group_id, told.node_id, '', 'Health/Version', 'text')
+      and r.sampled_at > now() - interval '1 day' order by r.sampled_at desc limit 1) version on true;
+comment on view node_health is 'what each node said of itself last, within a day; what it did not is null';
+
+create view source_health as
+  select s.group_id, s.node_id, split_part(s.metric, '/', 2) as device_id, max(last.sampled_at) as sampled_at,
+         max(last.value) filter (where s.metric like '%/Line Occupancy') as line_occupancy,
+         max(last.value) filter (where s.metric like '%/Quota Left Day') as quota_left_day,
+         max(last.value) filter (where s.metric like '%/Quota Left Month') as quota_left_month
   from series s
   cross join lateral (
     select r.sampled_at, r.value from reading r
     where r.series_id = s.series_id and r.quality = 192 and r.sampled_at > now() - interval '1 day'
     order by r.sampled_at desc limit 1) last
   where s.device_id = '' and s.kind = 'numeric'
-    and s.metric in ('Health/Uptime', 'Health/Memory', 'Health/Spool Batches', 'Health/Spool Bytes', 'Health/Spool Buffered',
-                     'Health/Spool Evicted', 'Health/Spool Dropped', 'Health/Spool Set Aside')
-  group by s.group_id, s.node_id;
-comment on view node_health is 'what each node said of itself last, within a day';
+    and s.metric ~ '^Health/[^/]+/(Line Occupancy|Quota Left Day|Quota Left Month)$'
+  group by s.group_id, s.node_id, split_part(s.metric, '/', 2);
+comment on view source_health is
+  'how much of its interval each Modbus source''s last poll took, and what is left of an API''s quota, within a day';
 
 -- A model on a device is a device of its own there, or part of a camera, and says itself how it is; what runs here is known
 -- by what it has told.
@@ -230,7 +261,7 @@ returns table (bucket_at timestamptz, readings bigint, late_rows bigint) languag
 $$;
 
 grant select on ingest_minute, analysis_minute to headwater_reader;
-grant select on command_answer, node_position, node_health, node_model, open_gap, analysis_lag, table_size
+grant select on command_answer, node_position, node_health, source_health, node_model, open_gap, analysis_lag, table_size
   to headwater_reader;
 
 -- A query over many chunks looks costly, and compiling it takes longer than it runs: table_size 534 ms, 91 without.

@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from grafana.alerts import uids
-from grafana.alerts.rule import BYTES, COUNT, DURATION, NODE, NODE_BOARD, Above, Rule
+from grafana.alerts.rule import COUNT, DURATION, NODE, NODE_BOARD, SHARE, Above, Rule
 from grafana.query import table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_MIB: Final = 2**20
+# What a spool may take unless told otherwise: of agents that do not tell.
+_SPOOL_LIMIT: Final = 2**28
 
 
 def rules() -> Sequence[Rule]:
     """All of them."""
-    return (_silent(), _filling(), _losing(), _open(), _lost())
+    return (_silent(), _filling(), _disk(), _losing(), _open(), _lost())
 
 
 def _silent() -> Rule:
@@ -48,21 +49,42 @@ def _filling() -> Rule:
         uids.SPOOL_FILLING,
         "Spool filling",
         "warning",
-        table("""
-            select s.group_id as "group", s.node_id as node, max(kept.bytes)::float8 as bytes
+        table(f"""
+            select s.group_id as "group", s.node_id as node,
+                   max(kept.bytes / coalesce(nullif(h.spool_limit_bytes, 0), {_SPOOL_LIMIT}))::float8 as full
             from series s
             cross join lateral (
               select min(r.value) as bytes from reading r
               where r.series_id = s.series_id and r.quality = 192 and r.sampled_at > now() - interval '5 minutes') kept
+            left join node_health h using (group_id, node_id)
             where s.device_id = '' and s.kind = 'numeric' and s.metric = 'Health/Spool Bytes' and kept.bytes is not null
             group by 1, 2
         """),
-        # An eighth of what a spool holds unless told otherwise; a full one is replayed in 17 minutes.
-        Above(32 * _MIB, until=8 * _MIB),
+        # A full one is replayed in 17 minutes, unless told otherwise.
+        Above(1 / 8, until=1 / 32),
         "20m",
-        f"The spool of {NODE} does not empty: it keeps {BYTES}.",
+        f"The spool of {NODE} does not empty: {SHARE} of it is taken.",
         "The node is connected and has kept much that is not known to be durable for twenty minutes. When its spool is "
         "full it throws away the oldest.",
+        NODE_BOARD,
+    )
+
+
+def _disk() -> Rule:
+    """Of the last twentieth, or of 64 MiB, a spool takes nothing."""
+    return Rule(
+        uids.DEVICE_DISK,
+        "Device disk",
+        "warning",
+        table("""
+            select group_id as "group", node_id as node, (1 - disk_free_bytes / disk_bytes)::float8 as used
+            from node_health where disk_bytes > 0 and disk_free_bytes is not null
+        """),
+        Above(0.95, until=0.9),
+        "10m",
+        f"The disk of {NODE} is full: {SHARE} of it is used.",
+        "Little is left where its spool lies. When it has to keep what it reads there is no room, and the oldest is "
+        "thrown away instead.",
         NODE_BOARD,
     )
 

@@ -28,7 +28,6 @@ NODE: Final = "{{ .Labels.group }}/{{ .Labels.node }}"
 DURATION: Final = "{{ humanizeDuration .Values.A.Value }}"
 COUNT: Final = '{{ printf "%.0f" .Values.A.Value }}'
 TIMES: Final = '{{ printf "%.1f" .Values.A.Value }}'
-BYTES: Final = "{{ humanize1024 .Values.A.Value }}B"
 SHARE: Final = "{{ humanizePercentage .Values.A.Value }}"
 NODE_BOARD: Final = (
     f"/d/{boards.NODE}?var-group={{{{ urlquery .Labels.group }}}}&var-node={{{{ urlquery .Labels.node }}}}"

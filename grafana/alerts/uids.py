@@ -10,6 +10,7 @@ from typing import Final
 
 NODE_SILENT: Final = "headwater-node-silent"
 SPOOL_FILLING: Final = "headwater-spool-filling"
+DEVICE_DISK: Final = "headwater-device-disk"
 SPOOL_LOSING: Final = "headwater-spool-losing"
 GAP_OPEN: Final = "headwater-gap-open"
 BATCHES_LOST: Final = "headwater-batches-lost"

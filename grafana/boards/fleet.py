@@ -10,7 +10,18 @@ from grafana.fields import lamp, limits, named, said, thresholds, unit, width, w
 from grafana.incidents import incidents
 from grafana.layout import Row
 from grafana.maps import places
-from grafana.nodes import NODE_COLUMNS, ON_OFF, STATE, STATES, gaps, models
+from grafana.nodes import (
+    CLOCK_WORDS,
+    DISK_FREE,
+    NODE_COLUMNS,
+    ON_OFF,
+    SPOOL_FULL,
+    STATE,
+    STATES,
+    WARM,
+    gaps,
+    models,
+)
 from grafana.panels import About, lines, number, rows, states
 from grafana.query import WIDE, series, table
 from grafana.variables import Asked
@@ -112,9 +123,11 @@ def _table() -> AnyPanel:
         About("Nodes", "How does each node fare, worst first?", units.COUNT, "no node has ever connected"),
         table(f"""
             select n.node_id as "Node", n.group_id as "Group", {STATE} as "State", n.last_seen_at as "Seen",
-                   h.spool_batches as "Spool", h.spool_bytes as "On disk", h.spool_evicted + h.spool_dropped as "Lost",
-                   a.undelivered::float8 as "Undelivered", a.given_up::float8 as "Given up", h.memory_mib as "Memory",
-                   h.uptime_s as "Up for", m.models as "Models", p.site as "Site"
+                   h.version as "Version", h.spool_batches as "Spool", h.spool_share as "Full",
+                   h.spool_evicted + h.spool_dropped as "Lost", a.undelivered::float8 as "Undelivered",
+                   a.given_up::float8 as "Given up", h.clock_synchronised as "Clock",
+                   h.temperature_celsius as "Processor", h.disk_free_bytes / nullif(h.disk_bytes, 0) as "Disk free",
+                   h.memory_mib as "Memory", h.uptime_s as "Up for", m.models as "Models", p.site as "Site"
             from node n
             left join node_position p using (group_id, node_id)
             left join node_health h using (group_id, node_id)
@@ -130,7 +143,11 @@ def _table() -> AnyPanel:
             *NODE_COLUMNS,
             named("State", *_STATE_WORDS, lamp(), width(80)),
             named("Seen", unit(units.AGO), width(130)),
-            named("On disk", unit(units.BYTES), width(90)),
+            named("Version", width(80)),
+            named("Full", unit(units.SHARE), lamp(), thresholds(*SPOOL_FULL, base="transparent"), width(70)),
+            named("Clock", *CLOCK_WORDS, lamp(), width(90)),
+            named("Processor", unit(units.CELSIUS), lamp(), thresholds(*WARM, base="transparent"), width(90)),
+            named("Disk free", unit(units.SHARE), lamp(), thresholds(*DISK_FREE, base=colours.BAD), width(90)),
             named("Memory", unit(units.MEBIBYTES), width(90)),
             named("Up for", unit(units.SECONDS), width(90)),
             *(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from grafana import colours, uids, units
 from grafana.board import Board, Marks
-from grafana.boards.node_health import failures, memory, polls, spool
+from grafana.boards.node_health import failures, lines_taken, machine, memory, polls, quotas, spool, warmth
 from grafana.fields import (
     colour,
     filled_to,
@@ -22,7 +22,7 @@ from grafana.fields import (
 )
 from grafana.incidents import incidents
 from grafana.layout import Row
-from grafana.nodes import ON_OFF, gaps, models
+from grafana.nodes import LINE_TAKEN, ON_OFF, gaps, models
 from grafana.panels import About, lines, number, rows, states
 from grafana.query import series, table
 from grafana.variables import Asked, group, node
@@ -48,9 +48,11 @@ def board() -> Board:
         "Does this device read all its sources, deliver what it reads, and do what it is told?",
         rows=(
             Row(4, _numbers()),
+            Row(4, machine(_NODE)),
             Row(9, ((_sources(), 14), (_presence(), 10))),
             Row(9, ((spool(), 12), (polls(), 12)), "Health"),
-            Row(9, ((failures(), 8), (memory(), 8), (_models(), 8))),
+            Row(9, ((failures(), 8), (lines_taken(), 8), (quotas(), 8))),
+            Row(9, ((memory(), 8), (warmth(), 8), (_models(), 8))),
             Row(12, ((_readings(), 24),), "Readings"),
             Row(9, ((_commands(), 12), (_events(), 12)), "What happened"),
             Row(9, ((_unusual(), 12), (_missing(), 12))),
@@ -138,13 +140,14 @@ def _sources() -> AnyPanel:
     return rows(
         About(
             "Devices",
-            "Which sources and models does it have, is each connected, and how much came of it in this time?",
+            "Which sources and models does it have, is each connected, how much came, what does it take and have left?",
             units.COUNT,
             "no births came of its devices",
         ),
         table(f"""
             select s.device_id as "Device", (status.status = 'online')::int as "State", s.metrics as "Metrics",
-                   came.good as "Readings", came.bad / nullif(came.good + came.bad, 0) as "Bad", came.last_at as "Last"
+                   came.good as "Readings", came.bad / nullif(came.good + came.bad, 0) as "Bad", came.last_at as "Last",
+                   h.line_occupancy as "Line", coalesce(h.quota_left_day, h.quota_left_month) as "Left"
             from (
               select device_id, count(*) as metrics, array_agg(series_id) filter (where kind = 'numeric') as ids
               from series where {_NODE} and device_id <> '' and {_DEVICES} group by 1) s
@@ -155,6 +158,7 @@ def _sources() -> AnyPanel:
               select sum(n_good)::float8 as good, sum(n_bad)::float8 as bad, max(bucket_at) as last_at
               from unnest(s.ids) as id
               cross join lateral reading_bucketed(array[id], $__timeFrom(), $__timeTo(), {_COUNTED_BY})) came on true
+            left join (select * from source_health where {_NODE}) h on h.device_id = s.device_id
             order by 1
         """),
         fields=(
@@ -167,6 +171,8 @@ def _sources() -> AnyPanel:
             ),
             named("Bad", unit(units.SHARE), width(80)),
             named("Last", unit(units.AGO), width(130)),
+            named("Line", unit(units.SHARE), lamp(), thresholds(*LINE_TAKEN, base="transparent"), width(70)),
+            named("Left", lamp(), thresholds((1, "transparent"), base=colours.BAD), width(70)),
         ),
     )
 

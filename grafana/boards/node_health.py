@@ -4,21 +4,77 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from grafana import units
-from grafana.fields import (
-    named,
-    on_the_right,
-    unit,
-)
-from grafana.panels import About, lines
-from grafana.query import readings, series
+from grafana import colours, units
+from grafana.fields import limits, named, on_the_right, unit, words
+from grafana.nodes import CLOCK, LINE_TAKEN, SPOOL_FULL, WARM
+from grafana.panels import About, lines, number
+from grafana.query import readings, series, table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from grafana_foundation_sdk.builders.dashboard import ThresholdsConfig
+    from grafana_foundation_sdk.models.dashboard import ValueMap
+
     from grafana.layout import AnyPanel
     from grafana.query import Sql
 
 _OWN: Final = "s.group_id = ${group:sqlstring} and s.node_id = ${node:sqlstring} and s.device_id = ''"
 _NO_HEALTH: Final = "the node has told no health in this time"
+
+
+def machine(node: str) -> Sequence[tuple[AnyPanel, int]]:
+    """What it is and stands on, of the node that meets a condition."""
+
+    def told(
+        about: About,
+        column: str,
+        steps: ThresholdsConfig | None = None,
+        meanings: ValueMap | None = None,
+        *,
+        text: bool = False,
+    ) -> tuple[AnyPanel, int]:
+        query = table(f"select {column} from node_health where {node}")
+        return number(about, query, limits=steps, meanings=meanings, text=text), 4
+
+    nothing = "not told within a day"
+    return (
+        told(About("Version", "Which agent runs there?", units.NONE, nothing), "version", text=True),
+        told(
+            About("Clock", "Does the kernel call the system's clock right?", units.NONE, nothing),
+            "clock_synchronised",
+            limits((1, colours.GOOD), base=colours.WARNING),
+            words(CLOCK),
+        ),
+        told(
+            About(
+                "Clock offset",
+                "By how much is the system's clock ahead of readings' times? Where it was set back, they wait for it.",
+                units.MILLISECONDS,
+                "not told within a day, or the time is not known",
+            ),
+            "clock_offset_ms",
+        ),
+        told(
+            About("Processor", "How warm is it? Many slow down from 80 °C on.", units.CELSIUS, "not measured there"),
+            "temperature_celsius",
+            limits(*WARM, base=colours.GOOD),
+        ),
+        told(
+            About(
+                "Disk free",
+                "How much room is left where its spool lies? Of the last twentieth, or 64 MiB, it takes nothing.",
+                units.BYTES,
+                nothing,
+            ),
+            "disk_free_bytes",
+        ),
+        told(
+            About("Spool full", "How much of what it may keep is taken?", units.SHARE, nothing),
+            "spool_share",
+            limits(*SPOOL_FULL, base=colours.GOOD),
+        ),
+    )
 
 
 def spool() -> AnyPanel:
@@ -78,6 +134,56 @@ def _rate(counter: str) -> Sql:
         window counted as (partition by metric order by time)
         order by time
     """)
+
+
+def lines_taken() -> AnyPanel:
+    """How busy its Modbus lines are."""
+    return lines(
+        About(
+            "Lines",
+            "How much of its interval does a poll take of each Modbus line? From all of it on polls are missed.",
+            units.SHARE,
+            "it has no Modbus line, or told nothing in this time",
+        ),
+        readings(
+            f"{_OWN} and s.metric like 'Health/%/Line Occupancy'", value="max", name="split_part(s.metric, '/', 2)"
+        ),
+        floor=0,
+        ceiling=1,
+        limits=limits(*LINE_TAKEN, base="transparent"),
+    )
+
+
+def quotas() -> AnyPanel:
+    """What is left of what its APIs allow."""
+    return lines(
+        About(
+            "Quotas",
+            "How many requests are left of each API's day or month?",
+            units.COUNT,
+            "it asks no API that has a quota, or told nothing in this time",
+        ),
+        readings(
+            f"{_OWN} and s.metric like 'Health/%/Quota Left %'",
+            value="min",
+            name="split_part(s.metric, '/', 2) || lower(replace(split_part(s.metric, '/', 3), 'Quota Left', ','))",
+        ),
+        floor=0,
+    )
+
+
+def warmth() -> AnyPanel:
+    """How warm its processor is."""
+    return lines(
+        About(
+            "Temperature",
+            "Does its processor run hot? Then look at the cabinet, before it slows down.",
+            units.CELSIUS,
+            "this machine measures none, or told nothing in this time",
+        ),
+        readings(f"{_OWN} and s.metric = 'Health/Temperature'", value="max", name="'processor'"),
+        limits=limits(*WARM, base="transparent"),
+    )
 
 
 def memory() -> AnyPanel:

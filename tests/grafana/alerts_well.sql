@@ -7,7 +7,7 @@ update anomaly set ended_at = greatest(started_at, now() - interval '10 minutes'
 delete from reading using series s where s.series_id = reading.series_id and s.metric like 'Health/Spool %'
   and sampled_at > now() - interval '2 hours';
 insert into reading (series_id, sampled_at, value, quality)
-select series_id, now() - step * interval '10 s', case when metric = 'Health/Spool Bytes' then 2000 else 0 end, 192
+select series_id, now() - step * interval '10 s', case metric when 'Health/Spool Bytes' then 2000 when 'Health/Spool Limit' then 268435456 else 0 end, 192
 from series, generate_series(0, 40) step where metric like 'Health/Spool %';
 insert into ingest_batch (query_id, batch_id, committed_at, offsets, reading_rows, latency_p50_ms, latency_p99_ms,
                           latency_max_ms)

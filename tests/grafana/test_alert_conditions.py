@@ -58,10 +58,10 @@ def who(node: str, **others: str) -> frozenset[tuple[str, str]]:
     return frozenset({"group": "demo", "node": node, **others}.items())
 
 
-def spool(metric: str, node: str, value: str) -> str:
+def health(metric: str, node: str, value: str) -> str:
     return f"""
     update reading r set value = {value} from series s
-    where s.series_id = r.series_id and s.metric = 'Health/Spool {metric}' and s.node_id = '{node}'
+    where s.series_id = r.series_id and s.metric = 'Health/{metric}' and s.node_id = '{node}'
       and r.sampled_at > now() - interval '10 minutes'
     """
 
@@ -104,12 +104,24 @@ PLANTED = [
         "update node set online = false, last_seen_at = now() - interval '3 minutes' where node_id = 'edge-03'",
         who("edge-03"),
     ),
-    Planted(uids.SPOOL_FILLING, spool("Bytes", "edge-01", "50 * 1048576"), who("edge-01")),
-    Planted(uids.SPOOL_LOSING, spool("Evicted", "edge-03", "4") + " and r.sampled_at = now()", who("edge-03")),
-    Planted(uids.SPOOL_LOSING, spool("Dropped", "edge-01", "1") + " and r.sampled_at = now()", who("edge-01")),
+    Planted(uids.SPOOL_FILLING, health("Spool Bytes", "edge-01", "50 * 1048576"), who("edge-01")),
+    Planted(
+        uids.SPOOL_FILLING,
+        health("Spool Bytes", "edge-02", "9 * 1048576") + ";" + health("Spool Limit", "edge-02", "64 * 1048576"),
+        who("edge-02"),
+    ),
+    Planted(
+        uids.SPOOL_FILLING,
+        health("Spool Bytes", "edge-03", "50 * 1048576")
+        + "; delete from reading r using series s where s.series_id = r.series_id and s.metric = 'Health/Spool Limit'",
+        who("edge-03"),
+    ),
+    Planted(uids.DEVICE_DISK, health("Disk Free", "edge-04", "5e8"), who("edge-04")),
+    Planted(uids.SPOOL_LOSING, health("Spool Evicted", "edge-03", "4") + " and r.sampled_at = now()", who("edge-03")),
+    Planted(uids.SPOOL_LOSING, health("Spool Dropped", "edge-01", "1") + " and r.sampled_at = now()", who("edge-01")),
     Planted(
         uids.SPOOL_LOSING,
-        spool("Dropped", "edge-02", "case when r.sampled_at = now() then 2 else 7 end"),
+        health("Spool Dropped", "edge-02", "case when r.sampled_at = now() then 2 else 7 end"),
         who("edge-02"),
     ),
     Planted(uids.GAP_OPEN, gap("edge-02", "open", "11 minutes"), who("edge-02")),
@@ -153,9 +165,20 @@ PLANTED = [
 # What looks like it, and is no reason to tell anybody.
 HARMLESS = [
     Planted(uids.NODE_SILENT, "update node set last_seen_at = now() - interval '1 hour'"),
-    Planted(uids.SPOOL_FILLING, spool("Bytes", "edge-01", "case when r.sampled_at = now() then 1e9 else 2000 end")),
-    Planted(uids.SPOOL_LOSING, spool("Evicted", "edge-01", "case when r.sampled_at = now() then 0 else 9 end")),
-    Planted(uids.SPOOL_LOSING, spool("Evicted", "edge-01", "9")),
+    Planted(
+        uids.SPOOL_FILLING,
+        health("Spool Bytes", "edge-01", "50 * 1048576") + ";" + health("Spool Limit", "edge-01", "1073741824"),
+    ),
+    Planted(uids.DEVICE_DISK, health("Disk Free", "edge-01", "9e8")),
+    Planted(
+        uids.DEVICE_DISK,
+        "delete from reading r using series s where s.series_id = r.series_id and s.metric = 'Health/Disk Size'",
+    ),
+    Planted(
+        uids.SPOOL_FILLING, health("Spool Bytes", "edge-01", "case when r.sampled_at = now() then 1e9 else 2000 end")
+    ),
+    Planted(uids.SPOOL_LOSING, health("Spool Evicted", "edge-01", "case when r.sampled_at = now() then 0 else 9 end")),
+    Planted(uids.SPOOL_LOSING, health("Spool Evicted", "edge-01", "9")),
     Planted(uids.GAP_OPEN, gap("edge-02", "open", "5 minutes")),
     Planted(uids.GAP_OPEN, gap("edge-02", "open", "1 hour") + "; update node set online = false"),
     Planted(uids.GAP_OPEN, gap("edge-02", "given_up", "1 hour")),
@@ -289,7 +312,7 @@ def test_a_database_that_does_not_answer_is_told_once_and_by_one_rule() -> None:
 
 def test_a_spool_is_told_of_until_it_is_nearly_empty(well: cursor) -> None:
     def kept(mib: int) -> Answer:
-        well.execute(spool("Bytes", "edge-01", f"{mib} * 1048576"))
+        well.execute(health("Spool Bytes", "edge-01", f"{mib} * 1048576"))
         return answer(well, uids.SPOOL_FILLING)
 
     full, less, little = kept(40), kept(20), kept(4)

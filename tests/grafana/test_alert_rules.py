@@ -25,7 +25,7 @@ GROUPS = DOCUMENTS["rules.yaml"]["groups"]
 RULES = [pytest.param(rule, id=rule["uid"]) for group in GROUPS for rule in group["rules"]]
 PAGE = (ROOT / "docs" / "alerts.md").read_text()
 # Of Grafana's templates of annotations, and Go's own.
-FUNCTIONS = {"humanizeDuration", "humanize1024", "humanizePercentage", "printf", "urlquery", "reReplaceAll"}
+FUNCTIONS = {"humanizeDuration", "humanizePercentage", "printf", "urlquery", "reReplaceAll"}
 
 
 def test_what_is_committed_is_what_the_python_makes(tmp_path: Path) -> None:

@@ -113,6 +113,24 @@ def test_models_are_told_by_devices_and_by_what_runs_here(query: Callable[[str],
     ]
 
 
+def test_nodes_and_sources_are_shown_as_they_told(query: Callable[[str], list[tuple[Any, ...]]]) -> None:
+    found = query("""
+        select node_id, version, temperature_celsius between 40 and 70, clock_synchronised in (0, 1),
+               disk_free_bytes < disk_bytes, spool_limit_bytes, spool_share = spool_bytes / 268435456
+        from node_health order by 1
+    """)
+    assert found == [(f"edge-0{n}", "0.1.0", True, True, True, 2**28, True) for n in (1, 2, 3, 4)]
+    found = query("select node_id, device_id, line_occupancy > 0, quota_left_day > 0 from source_health order by 1, 2")
+    assert found == [
+        ("edge-01", "line-a", True, None),
+        ("edge-01", "weather", None, True),
+        ("edge-02", "exchange", None, True),
+        ("edge-02", "line-b", True, None),
+        ("edge-04", "line-a", True, None),
+        ("edge-04", "weather", None, True),
+    ]
+
+
 def test_whoever_looks_only_looks(query: Callable[[str], list[tuple[Any, ...]]]) -> None:
     assert query("insert into node_position values ('g', 'n', '', 0, 0) returning 1") == [("refused",)]
     assert query("show jit") == [("off",)]
