@@ -70,6 +70,28 @@ def test_all_that_was_served_arrives_and_a_stop_delivers_the_rest(
     assert 0 < names["Health/Memory"] < 90
 
 
+def test_what_hardly_changes_is_told_once_and_again_after_births(
+    broker: Mosquitto, new_bridge: Callable[..., Any], start_agent: Callable[..., Any], wait_for: Any
+) -> None:
+    bridge = new_bridge(broker.port, GROUP)
+    agent = start_agent()
+
+    def told(name: str) -> dict[int, Any]:
+        messages = bridge.of_type(MessageType.NDATA)
+        return {m.timestamp_ms: m.value for message in messages for m in message.payload.metrics if m.name == name}
+
+    # It may have been told once before the births, too.
+    wait_for(lambda: len(told("Health/Uptime")) > len(told("Health/Version")) + 1 > 1, "the node's own metrics")
+    report, before = agent.health(), len(told("Health/Version"))
+    bridge.ask_rebirth("edge-1")
+    wait_for(lambda: len(told("Health/Version")) > before, "the version again")
+    assert agent.end() == 0
+    assert set(told("Health/Version").values()) == {report["version"]}
+    assert set(told("Health/Spool Limit").values()) == {report["spool"]["max_bytes"]}
+    (size,) = set(told("Health/Disk Size").values())
+    assert all(0 < free < size for free in told("Health/Disk Free").values())
+
+
 def test_a_killed_agent_loses_nothing_it_had_spooled_and_declares_the_rest(
     broker: Mosquitto,
     new_bridge: Callable[..., Any],
