@@ -126,7 +126,7 @@ def _needs(found: Sequence[Need]) -> Table:
         cores = (
             f"[b]{value:.2f}[/b]" if part == need.busiest else f"{value:.2f}" for part, value in need.cores.items()
         )
-        counts = (f"{each:,}" for each in (need.bridges, need.drivers, need.executor_cores, need.partitions))
+        counts = (f"{each:,}" for each in (need.bridges, need.streams, need.executor_cores, need.partitions))
         volumes = (f"{gb:,.1f} GB/day" for gb in (need.table_gb, need.kafka_gb))
         table.add_row(f"{need.nodes:,}", f"{need.readings_per_s:,.0f}", *cores, *counts, *volumes)
     return table

@@ -22,8 +22,6 @@ BUSY: Final = 0.6
 _DAY_S: Final = 86_400
 _GB: Final = 1e9
 _US: Final = 1e6
-# What one process of each can be given: Python's are one core (the GIL), a JVM and PostgreSQL several.
-_ONE_CORE: Final = ("bridge", "driver")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ class Need:
     readings_per_s: float
     cores: Mapping[str, float]
     bridges: int
-    drivers: int
+    streams: int
     executor_cores: int
     partitions: int
     table_gb: float
@@ -95,7 +93,9 @@ def needs(costs: Mapping[str, Prices], size: Bytes, *, readings: float, interval
         cores = {part: costs[part].cores(messages_per_s, readings_per_s) for part in PARTS}
         # Decoding is what spreads: in local mode the JVM is the executor, too.
         executor_cores = math.ceil((cores["workers"] + cores["jvm"]) / BUSY)
-        bridges, drivers = (math.ceil(cores[part] / BUSY) for part in _ONE_CORE)
+        # One core each: Python has its GIL, and a stream writes on one connection, which is one process of PostgreSQL's.
+        bridges = math.ceil(cores["bridge"] / BUSY)
+        streams = math.ceil(max(cores["driver"], cores["postgresql"]) / BUSY)
         found.append(
             Need(
                 nodes,
@@ -103,7 +103,7 @@ def needs(costs: Mapping[str, Prices], size: Bytes, *, readings: float, interval
                 readings_per_s,
                 cores,
                 bridges,
-                drivers,
+                streams,
                 executor_cores,
                 # Each stream's tasks are its partitions: three for a core even out what hashing makes uneven.
                 max(6, 3 * executor_cores),
