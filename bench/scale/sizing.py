@@ -93,7 +93,7 @@ def needs(costs: Mapping[str, Prices], size: Bytes, *, readings: float, interval
         cores = {part: costs[part].cores(messages_per_s, readings_per_s) for part in PARTS}
         # Decoding is what spreads: in local mode the JVM is the executor, too.
         executor_cores = math.ceil((cores["workers"] + cores["jvm"]) / BUSY)
-        # One core each: Python has its GIL, and a stream writes on one connection, which is one process of PostgreSQL's.
+        # One core each: Python has its GIL, and a stream writes on one connection, one process of PostgreSQL's.
         bridges = math.ceil(cores["bridge"] / BUSY)
         streams = math.ceil(max(cores["driver"], cores["postgresql"]) / BUSY)
         found.append(
