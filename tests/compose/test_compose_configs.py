@@ -126,7 +126,7 @@ def test_grafana_is_told_all_that_its_files_ask_of_its_environment() -> None:
     files = [grafana / "grafana.ini", *sorted((grafana / "provisioning").rglob("*.yaml"))]
     # What stands in a comment is asked for by nobody.
     lines = [line for file in files for line in file.read_text().splitlines() if line.lstrip()[:1] not in {"#", ";"}]
-    asked = {name for line in lines for name in re.findall(r"\$__env\{(\w+)\}", line)}
+    asked = {name for line in lines for name in re.findall(r"\$(?:__env)?\{(\w+)\}", line)}
     compose = yaml.safe_load((COMPOSE.parent / "docker-compose.yml").read_text())
     told = set(compose["services"]["grafana"]["environment"])
     assert asked
