@@ -106,6 +106,8 @@ def docker() -> Iterator[Docker]:
         for image in build_standins(engine.docker, engine.directory / "rootfs.tar"):
             print(f"\nstand-in {image} after {time.monotonic() - start:.0f} s", end="", flush=True)
         yield engine.docker
+        # What new images have taken the names of.
+        engine.docker("image", "prune", "--force")
 
 
 @pytest.fixture(scope="module")
