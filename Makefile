@@ -116,7 +116,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes 
 .PHONY: lock
 lock: setup  ## Resolve the dependencies of pyproject.toml into requirements/*.lock, with hashes [ARGS=--upgrade]
 	$(COMPILE) $(ARGS) --extra dev --output-file requirements/dev.lock
-	for role in edge bridge stream db simulators models stack grafana; do \
+	for role in edge bridge stream db simulators models stack grafana compose notebooks; do \
 	  $(COMPILE) --extra $$role --constraint requirements/dev.lock --output-file requirements/$$role.lock; done
 
 .PHONY: fmt

@@ -40,7 +40,7 @@ def _no_thread_is_left() -> Iterator[None]:
 def wait_for() -> Callable[..., None]:
     """Waits until a condition holds, and fails when it does not in time."""
 
-    def wait(condition: Callable[[], object], what: str, timeout_s: float = 20.0) -> None:
+    def wait(condition: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline, f"not in {timeout_s:g} s: {what}"
@@ -53,7 +53,7 @@ def wait_for() -> Callable[..., None]:
 def eventually() -> Callable[..., Any]:
     """The same inside an event loop."""
 
-    async def wait(condition: Callable[[], object], what: str, timeout_s: float = 20.0) -> None:
+    async def wait(condition: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline, f"not in {timeout_s:g} s: {what}"

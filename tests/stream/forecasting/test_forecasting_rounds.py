@@ -239,7 +239,7 @@ def test_it_runs_until_it_is_told_to_stop_whatever_becomes_of_the_connection(
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
