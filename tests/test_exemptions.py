@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ROLES = "contract edge bridge stream db simulators stack models grafana compose bench tests".split()
+ROLES = ["contract", "edge", "bridge", "stream", "db", "simulators", "stack", "models", "grafana", "compose", "bench", "tests"]
 # The codes, and nothing behind them.
 BARE = re.compile(r"# (noqa(: [A-Z]+\d+(, [A-Z]+\d+)*)?|type: ignore(\[[a-z, -]+\])?)$")
 
