@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ROLES = ["contract", "edge", "bridge", "stream", "db", "simulators", "stack", "models", "grafana", "compose", "bench", "tests"]
+BUILD = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+ROLES = (*BUILD["targets"]["wheel"]["packages"], "bench", "tests")
 # The codes, and nothing behind them.
 BARE = re.compile(r"# (noqa(: [A-Z]+\d+(, [A-Z]+\d+)*)?|type: ignore(\[[a-z, -]+\])?)$")
 
