@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 WATCHED: Final = ("bridge", "driver", "jvm", "workers")
 _SAMPLE_EVERY_S: Final = 5.0
+_SAMPLES_A_COLLECTION: Final = 12
 # The first part of a run is caches filling: not counted.
 _WARM_SHARE: Final = 0.3
 # Less than this share of the memory in an hour is called flat, whatever its error.
@@ -42,7 +43,10 @@ class Slope:
 
 
 def soak(minutes: float, rate: float, stream: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
-    """For each part an array [samples, 3]: hours, PSS and RSS in MiB; a thousand series of ten nodes."""
+    """For each part an array [samples, 3]: hours, PSS and RSS in MiB; a thousand series of ten nodes.
+
+    Once a minute the JVM collects its garbage, so that what grows is what it holds.
+    """
     load = Load(Fleet(10, 100, 10), rate)
     with tempfile.TemporaryDirectory(prefix="bench-soak-") as scratch, System(Path(scratch), stream) as system:
         system.publish(load, minutes * 60 + 600)
@@ -53,6 +57,8 @@ def soak(minutes: float, rate: float, stream: Mapping[str, Any]) -> dict[str, ND
             costs = system.costs()
             for part in WATCHED:
                 samples[part].append((passed_s / 3600, costs[part].pss_mib, costs[part].rss_mib))
+            if len(samples["jvm"]) % _SAMPLES_A_COLLECTION == 0:
+                system.collect_garbage()
             time.sleep(_SAMPLE_EVERY_S)
         return {part: np.array(found) for part, found in samples.items()}
 

@@ -135,8 +135,7 @@ class System:
     def costs(self) -> dict[str, Cost]:
         """What each part has cost so far; raises SystemExit when one has ended."""
         self._check()
-        driver = psutil.Process(self._roles["stream"].pid)
-        jvms = [child for child in driver.children() if "java" in child.name()]
+        driver, jvms = self._driver()
         workers = [process for jvm in jvms for process in jvm.children(recursive=True)]
         families = {
             "bridge": [psutil.Process(self._roles["bridge"].pid)],
@@ -153,6 +152,17 @@ class System:
             },
         }
         return {name: _cost(family, reaped=name in _FORKING) for name, family in families.items()}
+
+    def collect_garbage(self) -> None:
+        """Has Spark's JVM collect: it takes all the heap that it is given before it does, and then is no larger."""
+        for jvm in self._driver()[1]:
+            words = ["jcmd", str(jvm.pid), "GC.run"]
+            subprocess.run(words, stdout=subprocess.DEVNULL, check=True)
+
+    def _driver(self) -> tuple[psutil.Process, list[psutil.Process]]:
+        """The stream's Python, and its JVM."""
+        driver = psutil.Process(self._roles["stream"].pid)
+        return driver, [child for child in driver.children() if "java" in child.name()]
 
     def await_stored(self, readings: int, timeout_s: float = _START_S) -> None:
         """Waits until so many readings are committed; raises SystemExit when that takes too long."""
