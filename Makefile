@@ -12,7 +12,6 @@ MAKEFLAGS += --no-print-directory
 PY := .venv/bin/python
 BIN := .venv/bin
 JOBS ?= 3
-ROLES := contract edge bridge stream db simulators stack models grafana
 
 .PHONY: help
 help:  ## List the tasks
@@ -116,7 +115,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes 
 .PHONY: lock
 lock: setup  ## Resolve the dependencies of pyproject.toml into requirements/*.lock, with hashes [ARGS=--upgrade]
 	$(COMPILE) $(ARGS) --extra dev --output-file requirements/dev.lock
-	for role in edge bridge stream db simulators models stack grafana compose notebooks; do \
+	for role in edge bridge stream db simulators models stack grafana compose fleet notebooks; do \
 	  $(COMPILE) --extra $$role --constraint requirements/dev.lock --output-file requirements/$$role.lock; done
 
 .PHONY: fmt

@@ -30,11 +30,15 @@ LEAST_OF_OTHERS: Final = (8, 6)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Panels of one height beside each other, each with its width; a title begins a new part of the dashboard."""
+    """Panels of one height beside each other, as wide as each other where no widths are told.
+
+    A title begins a new part of the dashboard.
+    """
 
     height: int
-    panels: Sequence[tuple[AnyPanel, int]]
+    panels: Sequence[AnyPanel]
     title: str = ""
+    widths: Sequence[int] = ()
 
 
 def placed(rows: Sequence[Row]) -> Iterator[tuple[Panel | RowPanel, GridPos]]:
@@ -45,7 +49,8 @@ def placed(rows: Sequence[Row]) -> Iterator[tuple[Panel | RowPanel, GridPos]]:
             yield RowPanel(title=row.title), GridPos(1, COLUMNS, 0, top)
             top += 1
         left = 0
-        for builder, width in row.panels:
+        widths = row.widths or [COLUMNS // len(row.panels)] * len(row.panels)
+        for builder, width in zip(row.panels, widths, strict=True):
             panel = builder.build()
             _check(panel, width, row.height)
             yield panel, GridPos(row.height, width, left, top)

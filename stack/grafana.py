@@ -144,6 +144,8 @@ class Grafana(Server):
             "GF_PLUGINS_PREINSTALL_DISABLED": "true",
             "GF_AUTH_ANONYMOUS_ENABLED": "true",
             "GF_AUTH_ANONYMOUS_ORG_ROLE": "Viewer",
+            # The account `admin`, whose password each way to run it tells.
+            "GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION": "false",
             "HEADWATER_GRAFANA": str(files),
             **_database_settings(self._database),
             # Whoever has these set for a Grafana that counts is not to be called by this one.

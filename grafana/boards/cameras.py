@@ -46,10 +46,10 @@ def board() -> Board:
         "What did the cameras see, did somebody tamper with one, and is this much activity usual?",
         rows=(
             Row(4, _numbers()),
-            Row(14, ((_events(), 24),)),
-            Row(9, ((_tamper(), 12), (_active(), 12)), "State"),
-            Row(9, ((_motion(), 12), (_scene(), 12))),
-            Row(9, ((_by_hour(), 12), (_picture(), 12)), "Over the day"),
+            Row(14, (_events(),)),
+            Row(9, (_tamper(), _active()), "State"),
+            Row(9, (_motion(), _scene())),
+            Row(9, (_by_hour(), _picture()), "Over the day"),
         ),
         variables=(
             Asked(
@@ -75,44 +75,35 @@ def board() -> Board:
     )
 
 
-def _numbers() -> Sequence[tuple[AnyPanel, int]]:
+def _numbers() -> Sequence[AnyPanel]:
     return (
-        (
-            number(
-                About("Cameras", "How many cameras are there?", units.COUNT, "no camera yet"),
-                table(f"""
-                    select count(distinct {_NAME}) as cameras from series s
-                    where s.kind = 'numeric' and s.metric = 'motion' and {_CAMERA}
-                """),
-            ),
-            8,
+        number(
+            About("Cameras", "How many cameras are there?", units.COUNT, "no camera yet"),
+            table(f"""
+                select count(distinct {_NAME}) as cameras from series s
+                where s.kind = 'numeric' and s.metric = 'motion' and {_CAMERA}
+            """),
         ),
-        (
-            number(
-                About("Incidents", "How many incidents with pictures were there in this time?", units.COUNT, "none"),
-                table(f"""
-                    select count(*) as incidents from camera_event e
-                    where {_OF_EVENT} and $__timeFilter(e.started_at) and e.frame_no = 1 and e.kind not like 'scene-%'
-                """),
-            ),
-            8,
+        number(
+            About("Incidents", "How many incidents with pictures were there in this time?", units.COUNT, "none"),
+            table(f"""
+                select count(*) as incidents from camera_event e
+                where {_OF_EVENT} and $__timeFilter(e.started_at) and e.frame_no = 1 and e.kind not like 'scene-%'
+            """),
         ),
-        (
-            number(
-                About("Tampered with", "How many cameras say that something is wrong with them?", units.COUNT, "none"),
-                table(f"""
-                    select count(*) filter (where told.value <> 'none') as tampered
-                    from series s
-                    cross join lateral (
-                      select value from reading_text r
-                      where r.series_id = s.series_id and r.sampled_at <= $__timeTo()
-                        and r.sampled_at > $__timeTo()::timestamptz - interval '1 day'
-                      order by r.sampled_at desc limit 1) told
-                    where s.kind = 'text' and s.metric = 'tamper' and {_CAMERA}
-                """),
-                limits=limits((1, colours.BAD), base=colours.GOOD),
-            ),
-            8,
+        number(
+            About("Tampered with", "How many cameras say that something is wrong with them?", units.COUNT, "none"),
+            table(f"""
+                select count(*) filter (where told.value <> 'none') as tampered
+                from series s
+                cross join lateral (
+                  select value from reading_text r
+                  where r.series_id = s.series_id and r.sampled_at <= $__timeTo()
+                    and r.sampled_at > $__timeTo()::timestamptz - interval '1 day'
+                  order by r.sampled_at desc limit 1) told
+                where s.kind = 'text' and s.metric = 'tamper' and {_CAMERA}
+            """),
+            limits=limits((1, colours.BAD), base=colours.GOOD),
         ),
     )
 

@@ -44,30 +44,27 @@ def board() -> Board:
         "Are all nodes there, do they deliver what they read, and which of them needs somebody?",
         rows=(
             Row(4, _numbers()),
-            Row(12, ((_map(), 8), (_table(), 16))),
-            Row(9, ((_timeline(), 12), (_spools(), 12))),
-            Row(9, ((_alarms(), 10), (_unusual(), 14)), "What is wrong"),
-            Row(9, ((_missing(), 24),)),
-            Row(9, ((_lost(), 12), (_models(), 12)), "What is lost, and what computes"),
+            Row(12, (_map(), _table()), widths=(8, 16)),
+            Row(9, (_timeline(), _spools())),
+            Row(9, (_alarms(), _unusual()), "What is wrong", widths=(10, 14)),
+            Row(9, (_missing(),)),
+            Row(9, (_lost(), _models()), "What is lost, and what computes"),
         ),
         variables=(Asked("group", "Group", "select distinct group_id from node order by 1", several=True),),
         refresh="10s",
     )
 
 
-def _numbers() -> Sequence[tuple[AnyPanel, int]]:
-    def count(title: str, question: str, sql: str, *, bad_from: int = 1) -> tuple[AnyPanel, int]:
+def _numbers() -> Sequence[AnyPanel]:
+    def count(title: str, question: str, sql: str, *, bad_from: int = 1) -> AnyPanel:
         about = About(title, question, units.COUNT, "no nodes yet")
-        return number(about, table(sql), limits=limits((bad_from, colours.BAD), base=colours.GOOD)), 4
+        return number(about, table(sql), limits=limits((bad_from, colours.BAD), base=colours.GOOD))
 
     return (
-        (
-            number(
-                About("Online", "How many nodes are connected and talk?", units.COUNT, "no nodes yet"),
-                table(f"select count(*) filter (where {STATE} = 2) as online from node n where {_CHOSEN}"),
-                limits=limits((1, colours.GOOD), base=colours.BAD),
-            ),
-            4,
+        number(
+            About("Online", "How many nodes are connected and talk?", units.COUNT, "no nodes yet"),
+            table(f"select count(*) filter (where {STATE} = 2) as online from node n where {_CHOSEN}"),
+            limits=limits((1, colours.GOOD), base=colours.BAD),
         ),
         count(
             "Silent or offline",

@@ -28,9 +28,11 @@ def board() -> Board:
         "Headwater",
         "Is all well, and where do I look if not?",
         rows=(
-            Row(5, _numbers()),
-            Row(11, ((_dashboards(), 8), (_unusual(), 16))),
-            Row(9, ((_stored(), 12), (_away(), 12))),
+            Row(
+                5, (_nodes_away(), _stored_now(), _missing_batches(), _open_incidents(), _skill_of_a_day(), _tampered())
+            ),
+            Row(11, (_dashboards(), _unusual()), widths=(8, 16)),
+            Row(9, (_stored(), _away())),
         ),
         refresh="30s",
     )
@@ -40,85 +42,80 @@ def _leads_to(uid: str, title: str) -> Sequence[Field]:
     return (like("/.*/", link(title, to(uid))),)
 
 
-def _numbers() -> Sequence[tuple[AnyPanel, int]]:
-    return (
-        (
-            number(
-                About("Nodes away", "How many nodes are silent or offline?", units.COUNT, "no nodes yet"),
-                table(f"""
-                    select count(*) filter (where {STATE} < 2) as away from node n
-                """),
-                limits=limits((1, colours.BAD), base=colours.GOOD),
-                fields=_leads_to(uids.FLEET, "Fleet"),
-            ),
-            4,
+def _nodes_away() -> AnyPanel:
+    return number(
+        About("Nodes away", "How many nodes are silent or offline?", units.COUNT, "no nodes yet"),
+        table(f"""
+            select count(*) filter (where {STATE} < 2) as away from node n
+        """),
+        limits=limits((1, colours.BAD), base=colours.GOOD),
+        fields=_leads_to(uids.FLEET, "Fleet"),
+    )
+
+
+def _stored_now() -> AnyPanel:
+    return number(
+        About("Stored", "How many readings a second come in?", units.READINGS_PER_SECOND, "nothing is stored"),
+        table("""
+            select coalesce(sum(reading_rows + text_rows), 0)::float8 / 60 as rate
+            from ingest_batch where committed_at > now() - interval '1 minute'
+        """),
+        limits=limits((0.001, colours.GOOD), base=colours.BAD),
+        fields=_leads_to(uids.PIPELINE, "Pipeline"),
+    )
+
+
+def _missing_batches() -> AnyPanel:
+    return number(
+        About("Missing batches", "Is anything lost?", units.COUNT, "nothing came yet"),
+        table("select sum(undelivered + given_up)::float8 as missing from node_accounting"),
+        limits=limits((1, colours.BAD), base=colours.GOOD),
+        fields=_leads_to(uids.PIPELINE, "Pipeline"),
+    )
+
+
+def _open_incidents() -> AnyPanel:
+    return number(
+        About("Open incidents", "Is anything unusual at this moment?", units.COUNT, "nothing was analysed yet"),
+        table("select count(*) as incidents from anomaly where ended_at is null"),
+        limits=limits((1, colours.WARNING), base=colours.GOOD),
+        fields=_leads_to(uids.PLANT, "Plant"),
+    )
+
+
+def _skill_of_a_day() -> AnyPanel:
+    return number(
+        About(
+            "Skill of a day",
+            "Are forecasts better than saying that nothing changes? Below 1 they are (MASE, median of models).",
+            units.NONE,
+            "nothing was scored within a day",
         ),
-        (
-            number(
-                About("Stored", "How many readings a second come in?", units.READINGS_PER_SECOND, "nothing is stored"),
-                table("""
-                    select coalesce(sum(reading_rows + text_rows), 0)::float8 / 60 as rate
-                    from ingest_batch where committed_at > now() - interval '1 minute'
-                """),
-                limits=limits((0.001, colours.GOOD), base=colours.BAD),
-                fields=_leads_to(uids.PIPELINE, "Pipeline"),
-            ),
-            4,
-        ),
-        (
-            number(
-                About("Missing batches", "Is anything lost?", units.COUNT, "nothing came yet"),
-                table("select sum(undelivered + given_up)::float8 as missing from node_accounting"),
-                limits=limits((1, colours.BAD), base=colours.GOOD),
-                fields=_leads_to(uids.PIPELINE, "Pipeline"),
-            ),
-            4,
-        ),
-        (
-            number(
-                About("Open incidents", "Is anything unusual at this moment?", units.COUNT, "nothing was analysed yet"),
-                table("select count(*) as incidents from anomaly where ended_at is null"),
-                limits=limits((1, colours.WARNING), base=colours.GOOD),
-                fields=_leads_to(uids.PLANT, "Plant"),
-            ),
-            4,
-        ),
-        (
-            number(
-                About(
-                    "Skill of a day",
-                    "Are forecasts better than saying that nothing changes? Below 1 they are (MASE, median of models).",
-                    units.NONE,
-                    "nothing was scored within a day",
-                ),
-                table("""
-                    select percentile_cont(0.5) within group (order by mase) as mase from (
-                      select sum(abs(error)) / nullif(sum(abs(naive_error)), 0) as mase
-                      from forecast_score where target_at > now() - interval '1 day' and naive_error is not null
-                      group by forecaster_id) scored
-                """),
-                limits=limits((1, colours.BAD), base=colours.GOOD),
-                fields=_leads_to(uids.MARKET, "Market"),
-            ),
-            4,
-        ),
-        (
-            number(
-                About("Tampered cameras", "Is a camera covered, moved or frozen?", units.COUNT, "no camera yet"),
-                table("""
-                    select count(*) filter (where told.value <> 'none') as tampered
-                    from series s
-                    cross join lateral (
-                      select value from reading_text r
-                      where r.series_id = s.series_id and r.sampled_at > now() - interval '1 day'
-                      order by r.sampled_at desc limit 1) told
-                    where s.kind = 'text' and s.metric = 'tamper'
-                """),
-                limits=limits((1, colours.BAD), base=colours.GOOD),
-                fields=_leads_to(uids.CAMERAS, "Cameras"),
-            ),
-            4,
-        ),
+        table("""
+            select percentile_cont(0.5) within group (order by mase) as mase from (
+              select sum(abs(error)) / nullif(sum(abs(naive_error)), 0) as mase
+              from forecast_score where target_at > now() - interval '1 day' and naive_error is not null
+              group by forecaster_id) scored
+        """),
+        limits=limits((1, colours.BAD), base=colours.GOOD),
+        fields=_leads_to(uids.MARKET, "Market"),
+    )
+
+
+def _tampered() -> AnyPanel:
+    return number(
+        About("Tampered cameras", "Is a camera covered, moved or frozen?", units.COUNT, "no camera yet"),
+        table("""
+            select count(*) filter (where told.value <> 'none') as tampered
+            from series s
+            cross join lateral (
+              select value from reading_text r
+              where r.series_id = s.series_id and r.sampled_at > now() - interval '1 day'
+              order by r.sampled_at desc limit 1) told
+            where s.kind = 'text' and s.metric = 'tamper'
+        """),
+        limits=limits((1, colours.BAD), base=colours.GOOD),
+        fields=_leads_to(uids.CAMERAS, "Cameras"),
     )
 
 

@@ -41,6 +41,10 @@ _TREND: Final = f"""
       where series_id = {SERIES} and at > time - '$__interval'::interval and at <= time
       order by at desc limit 1) stood
 """
+_SCORED: Final = f"""
+    from {FORECASTERS} join forecast_score c using (forecaster_id)
+    where c.horizon_s = {HORIZON} and c.target_at > now() - interval '1 day'
+"""
 REGIMES: Final = {
     "0": ("flat", colours.OFF),
     "1": ("up", colours.GOOD),
@@ -57,46 +61,15 @@ def board() -> Board:
         "Market",
         "Where does the price go, what did the models say, and are they better than saying that nothing changes?",
         rows=(
-            Row(4, _numbers()),
-            Row(13, ((_candles(), 24),)),
-            Row(11, ((expected(), 24),)),
-            Row(8, ((_trend(), 12), (_regime(), 12)), "Trend"),
-            Row(9, ((skill(), 12), (coverage(), 12)), "Are the forecasts worth anything?"),
-            Row(9, ((models(), 24),)),
-            Row(9, ((_unusual(), 24),), "What was unusual"),
+            Row(4, (_price(), _regime_now(), _skill_of_a_day(), _coverage_of_a_day())),
+            Row(13, (_candles(),)),
+            Row(11, (expected(),)),
+            Row(8, (_trend(), _regime()), "Trend"),
+            Row(9, (skill(), coverage()), "Are the forecasts worth anything?"),
+            Row(9, (models(),)),
+            Row(9, (_unusual(),), "What was unusual"),
         ),
-        variables=(
-            Asked(
-                "symbol",
-                "Symbol",
-                """
-                select series_id as __value,
-                       split_part(metric, '/', 1) || ' of ' || concat_ws('/', group_id, node_id, device_id) as __text
-                from series where metric like '%/price' and kind = 'numeric' order by 2
-                """,
-            ),
-            Given("bar", "Bar", {"1 min": "60", "5 min": "300", "1 hour": "3600", "1 day": "86400"}),
-            Asked(
-                "model",
-                "Model",
-                f"""
-                select distinct f.model from forecaster f join series s on s.series_id = {SERIES}
-                  and (f.group_id, f.node_id, f.device_id) = (s.group_id, s.node_id, s.device_id)
-                where f.target = 'price' order by 1
-                """,
-            ),
-            Asked(
-                "horizon",
-                "Ahead, s",
-                f"""
-                select distinct horizon_s::int from {FORECASTERS}
-                cross join lateral (
-                  select distinct horizon_s from forecast e
-                  where e.forecaster_id = f.forecaster_id and e.made_at > now() - interval '7 days') told
-                order by 1
-                """,
-            ),
-        ),
+        variables=_variables(),
         marks=(marks(_OF_SYMBOL),),
         # A fan needs room ahead of now.
         from_="now-3h",
@@ -104,63 +77,89 @@ def board() -> Board:
     )
 
 
-def _numbers() -> Sequence[tuple[AnyPanel, int]]:
-    skill = f"""
-        from {FORECASTERS} join forecast_score c using (forecaster_id)
-        where c.horizon_s = {HORIZON} and c.target_at > now() - interval '1 day'
-    """
+def _variables() -> Sequence[Asked | Given]:
     return (
-        (
-            number(
-                About("Price", "What was it last?", units.NONE, _NO_PRICE),
-                series(f"""
-                    select bucket_at as time, last as price
-                    from reading_bucketed(array[{SERIES}], $__timeFrom(), $__timeTo(), '$__interval') order by 1
-                """),
-                spark=True,
-            ),
-            6,
+        Asked(
+            "symbol",
+            "Symbol",
+            """
+            select series_id as __value,
+                   split_part(metric, '/', 1) || ' of ' || concat_ws('/', group_id, node_id, device_id) as __text
+            from series where metric like '%/price' and kind = 'numeric' order by 2
+            """,
         ),
-        (
-            number(
-                About("Regime", "Does it go anywhere, by its trend?", units.NONE, "no trend in this time"),
-                table(f"""
-                    select {REGIME.format("regime")} as regime from trend
-                    where series_id = {SERIES} and $__timeFilter(at) order by at desc limit 1
-                """),
-                meanings=words(REGIMES),
-            ),
-            6,
+        Given("bar", "Bar", {"1 min": "60", "5 min": "300", "1 hour": "3600", "1 day": "86400"}),
+        Asked(
+            "model",
+            "Model",
+            f"""
+            select distinct f.model from forecaster f join series s on s.series_id = {SERIES}
+              and (f.group_id, f.node_id, f.device_id) = (s.group_id, s.node_id, s.device_id)
+            where f.target = 'price' order by 1
+            """,
         ),
-        (
-            number(
-                About(
-                    "Skill of a day",
-                    "MASE: errors of the model by those of the forecast that nothing changes. Below 1 it is better.",
-                    units.NONE,
-                    "nothing was scored within a day",
-                ),
-                table(f"""
-                    select sum(abs(c.error)) / nullif(sum(abs(c.naive_error)), 0) as mase {skill}
-                      and c.naive_error is not null
-                """),
-                limits=limits((1, colours.BAD), base=colours.GOOD),
-            ),
-            6,
+        Asked(
+            "horizon",
+            "Ahead, s",
+            f"""
+            select distinct horizon_s::int from {FORECASTERS}
+            cross join lateral (
+              select distinct horizon_s from forecast e
+              where e.forecaster_id = f.forecaster_id and e.made_at > now() - interval '7 days') told
+            order by 1
+            """,
         ),
-        (
-            number(
-                About(
-                    "Coverage of a day",
-                    "How often did what came lie between p10 and p90? Four in five times it should.",
-                    units.SHARE,
-                    "nothing was scored within a day",
-                ),
-                table(f"select avg(c.is_covered::int)::float8 as coverage {skill}"),
-                limits=limits((0.6, colours.NOTE), (0.7, colours.GOOD), (0.9, colours.NOTE), base=colours.BAD),
-            ),
-            6,
+    )
+
+
+def _price() -> AnyPanel:
+    return number(
+        About("Price", "What was it last?", units.NONE, _NO_PRICE),
+        series(f"""
+            select bucket_at as time, last as price
+            from reading_bucketed(array[{SERIES}], $__timeFrom(), $__timeTo(), '$__interval') order by 1
+        """),
+        spark=True,
+    )
+
+
+def _regime_now() -> AnyPanel:
+    return number(
+        About("Regime", "Does it go anywhere, by its trend?", units.NONE, "no trend in this time"),
+        table(f"""
+            select {REGIME.format("regime")} as regime from trend
+            where series_id = {SERIES} and $__timeFilter(at) order by at desc limit 1
+        """),
+        meanings=words(REGIMES),
+    )
+
+
+def _skill_of_a_day() -> AnyPanel:
+    return number(
+        About(
+            "Skill of a day",
+            "MASE: errors of the model by those of the forecast that nothing changes. Below 1 it is better.",
+            units.NONE,
+            "nothing was scored within a day",
         ),
+        table(f"""
+            select sum(abs(c.error)) / nullif(sum(abs(c.naive_error)), 0) as mase {_SCORED}
+              and c.naive_error is not null
+        """),
+        limits=limits((1, colours.BAD), base=colours.GOOD),
+    )
+
+
+def _coverage_of_a_day() -> AnyPanel:
+    return number(
+        About(
+            "Coverage of a day",
+            "How often did what came lie between p10 and p90? Four in five times it should.",
+            units.SHARE,
+            "nothing was scored within a day",
+        ),
+        table(f"select avg(c.is_covered::int)::float8 as coverage {_SCORED}"),
+        limits=limits((0.6, colours.NOTE), (0.7, colours.GOOD), (0.9, colours.NOTE), base=colours.BAD),
     )
 
 

@@ -49,37 +49,15 @@ def board() -> Board:
         rows=(
             Row(4, _numbers()),
             Row(4, machine(_NODE)),
-            Row(9, ((_sources(), 14), (_presence(), 10))),
-            Row(9, ((spool(), 12), (polls(), 12)), "Health"),
-            Row(9, ((failures(), 8), (lines_taken(), 8), (quotas(), 8))),
-            Row(9, ((memory(), 8), (warmth(), 8), (_models(), 8))),
-            Row(12, ((_readings(), 24),), "Readings"),
-            Row(9, ((_commands(), 12), (_events(), 12)), "What happened"),
-            Row(9, ((_unusual(), 12), (_missing(), 12))),
+            Row(9, (_sources(), _presence()), widths=(14, 10)),
+            Row(9, (spool(), polls()), "Health"),
+            Row(9, (failures(), lines_taken(), quotas())),
+            Row(9, (memory(), warmth(), _models())),
+            Row(12, (_readings(),), "Readings"),
+            Row(9, (_commands(), _events()), "What happened"),
+            Row(9, (_unusual(), _missing())),
         ),
-        variables=(
-            group(),
-            node(),
-            Asked(
-                "device",
-                "Device",
-                """
-                select distinct device_id from series
-                where group_id = ${group:sqlstring} and node_id = ${node:sqlstring} and device_id <> '' order by 1
-                """,
-                several=True,
-            ),
-            Asked(
-                "series",
-                "Reading",
-                """
-                select series_id as __value, device_id || ': ' || metric || coalesce(' in ' || unit, '') as __text
-                from series
-                where group_id = ${group:sqlstring} and node_id = ${node:sqlstring} and kind = 'numeric'
-                  and device_id = any(array[${device:sqlstring}]::text[]) order by device_id, metric, version desc
-                """,
-            ),
-        ),
+        variables=_variables(),
         marks=(
             Marks(
                 "Gaps",
@@ -94,44 +72,58 @@ def board() -> Board:
     )
 
 
-def _numbers() -> Sequence[tuple[AnyPanel, int]]:
-    def health(title: str, question: str, column: str, unit_id: str) -> tuple[AnyPanel, int]:
-        return (
-            number(
-                About(title, question, unit_id, "no health within a day"),
-                table(f"select {column} from node_health where {_NODE}"),
-            ),
-            4,
+def _variables() -> Sequence[Asked]:
+    return (
+        group(),
+        node(),
+        Asked(
+            "device",
+            "Device",
+            """
+            select distinct device_id from series
+            where group_id = ${group:sqlstring} and node_id = ${node:sqlstring} and device_id <> '' order by 1
+            """,
+            several=True,
+        ),
+        Asked(
+            "series",
+            "Reading",
+            """
+            select series_id as __value, device_id || ': ' || metric || coalesce(' in ' || unit, '') as __text
+            from series
+            where group_id = ${group:sqlstring} and node_id = ${node:sqlstring} and kind = 'numeric'
+              and device_id = any(array[${device:sqlstring}]::text[]) order by device_id, metric, version desc
+            """,
+        ),
+    )
+
+
+def _numbers() -> Sequence[AnyPanel]:
+    def health(title: str, question: str, column: str, unit_id: str) -> AnyPanel:
+        return number(
+            About(title, question, unit_id, "no health within a day"),
+            table(f"select {column} from node_health where {_NODE}"),
         )
 
     return (
-        (
-            number(
-                About("State", "Is the node connected, by the broker's word?", units.NONE, "never connected"),
-                table(f"select online::int as online from node where {_NODE}"),
-                meanings=words(ON_OFF),
-                limits=limits((1, colours.GOOD), base=colours.BAD),
-            ),
-            4,
+        number(
+            About("State", "Is the node connected, by the broker's word?", units.NONE, "never connected"),
+            table(f"select online::int as online from node where {_NODE}"),
+            meanings=words(ON_OFF),
+            limits=limits((1, colours.GOOD), base=colours.BAD),
         ),
-        (
-            number(
-                About("Silent for", "How long ago was it heard last?", units.SECONDS, "never heard"),
-                table(f"select extract(epoch from now() - last_seen_at)::float8 as silent from node where {_NODE}"),
-                limits=limits((30, colours.NOTE), (120, colours.BAD), base=colours.GOOD),
-            ),
-            4,
+        number(
+            About("Silent for", "How long ago was it heard last?", units.SECONDS, "never heard"),
+            table(f"select extract(epoch from now() - last_seen_at)::float8 as silent from node where {_NODE}"),
+            limits=limits((30, colours.NOTE), (120, colours.BAD), base=colours.GOOD),
         ),
         health("Running for", "When was its agent started?", "uptime_s", units.SECONDS),
         health("In the spool", "How many batches does it keep, not known to be durable?", "spool_batches", units.COUNT),
         health("Spoilt spools", "How many spools wait for somebody to look at them?", "spool_set_aside", units.COUNT),
-        (
-            number(
-                About("Missing batches", "How many of its batches never came?", units.COUNT, "nothing came yet"),
-                table(f"select missing::float8 as missing from node_accounting where {_NODE}"),
-                limits=limits((1, colours.BAD), base=colours.GOOD),
-            ),
-            4,
+        number(
+            About("Missing batches", "How many of its batches never came?", units.COUNT, "nothing came yet"),
+            table(f"select missing::float8 as missing from node_accounting where {_NODE}"),
+            limits=limits((1, colours.BAD), base=colours.GOOD),
         ),
     )
 

@@ -23,30 +23,20 @@ _OWN: Final = "s.group_id = ${group:sqlstring} and s.node_id = ${node:sqlstring}
 _NO_HEALTH: Final = "the node has told no health in this time"
 
 
-def machine(node: str) -> Sequence[tuple[AnyPanel, int]]:
+def machine(node: str) -> Sequence[AnyPanel]:
     """What it is and stands on, of the node that meets a condition."""
-
-    def told(
-        about: About,
-        column: str,
-        steps: ThresholdsConfig | None = None,
-        meanings: ValueMap | None = None,
-        *,
-        text: bool = False,
-    ) -> tuple[AnyPanel, int]:
-        query = table(f"select {column} from node_health where {node}")
-        return number(about, query, limits=steps, meanings=meanings, text=text), 4
-
     nothing = "not told within a day"
     return (
-        told(About("Version", "Which agent runs there?", units.NONE, nothing), "version", text=True),
-        told(
+        _told(node, About("Version", "Which agent runs there?", units.NONE, nothing), "version", text=True),
+        _told(
+            node,
             About("Clock", "Does the kernel call the system's clock right?", units.NONE, nothing),
             "clock_synchronised",
             limits((1, colours.GOOD), base=colours.WARNING),
             words(CLOCK),
         ),
-        told(
+        _told(
+            node,
             About(
                 "Clock offset",
                 "By how much is the system's clock ahead of readings' times? Where it was set back, they wait for it.",
@@ -55,12 +45,14 @@ def machine(node: str) -> Sequence[tuple[AnyPanel, int]]:
             ),
             "clock_offset_ms",
         ),
-        told(
+        _told(
+            node,
             About("Processor", "How warm is it? Many slow down from 80 °C on.", units.CELSIUS, "not measured there"),
             "temperature_celsius",
             limits(*WARM, base=colours.GOOD),
         ),
-        told(
+        _told(
+            node,
             About(
                 "Disk free",
                 "How much room is left where its spool lies? Of the last twentieth, or 64 MiB, it takes nothing.",
@@ -69,12 +61,26 @@ def machine(node: str) -> Sequence[tuple[AnyPanel, int]]:
             ),
             "disk_free_bytes",
         ),
-        told(
+        _told(
+            node,
             About("Spool full", "How much of what it may keep is taken?", units.SHARE, nothing),
             "spool_share",
             limits(*SPOOL_FULL, base=colours.GOOD),
         ),
     )
+
+
+def _told(
+    node: str,
+    about: About,
+    column: str,
+    steps: ThresholdsConfig | None = None,
+    meanings: ValueMap | None = None,
+    *,
+    text: bool = False,
+) -> AnyPanel:
+    query = table(f"select {column} from node_health where {node}")
+    return number(about, query, limits=steps, meanings=meanings, text=text)
 
 
 def spool() -> AnyPanel:

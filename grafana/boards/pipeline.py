@@ -13,8 +13,6 @@ from grafana.panels import About, lines, number, rows
 from grafana.query import series, table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from grafana.layout import AnyPanel
 
 _NO_BATCH: Final = "the stream has committed nothing in this time"
@@ -28,75 +26,70 @@ def board() -> Board:
         "Pipeline",
         "Does all that is made arrive, how fast, and if not: where is it?",
         rows=(
-            Row(4, _numbers()),
-            Row(9, ((_rates(), 12), (_latency(), 12))),
-            Row(9, ((_lag(), 12), (_behind(), 12)), "Lag"),
-            Row(9, ((letters(), 12), (reasons(), 12)), "Set aside"),
-            Row(9, ((accounting(), 14), (told_gaps(), 10)), "Loss accounting"),
-            Row(10, ((_sizes(), 12), (_jobs(), 12)), "Database"),
+            Row(4, (_stored_now(), _latency_now(), _silent(), _letters_of_a_day(), _missing_batches(), _size())),
+            Row(9, (_rates(), _latency())),
+            Row(9, (_lag(), _behind()), "Lag"),
+            Row(9, (letters(), reasons()), "Set aside"),
+            Row(9, (accounting(), told_gaps()), "Loss accounting", widths=(14, 10)),
+            Row(10, (_sizes(), _jobs()), "Database"),
         ),
     )
 
 
-def _numbers() -> Sequence[tuple[AnyPanel, int]]:
-    return (
-        (
-            number(
-                About("Stored", "How many readings a second come in now?", units.READINGS_PER_SECOND, _NO_BATCH),
-                table("""
-                    select sum(reading_rows + text_rows)::float8 / 60 as rate from ingest_batch
-                    where committed_at > now() - interval '1 minute'
-                """),
-            ),
-            4,
+def _stored_now() -> AnyPanel:
+    return number(
+        About("Stored", "How many readings a second come in now?", units.READINGS_PER_SECOND, _NO_BATCH),
+        table("""
+            select sum(reading_rows + text_rows)::float8 / 60 as rate from ingest_batch
+            where committed_at > now() - interval '1 minute'
+        """),
+    )
+
+
+def _latency_now() -> AnyPanel:
+    return number(
+        About(
+            "Latency, p99",
+            "How long from a sample to its row, for all but one in a hundred, in the last minute?",
+            units.MILLISECONDS,
+            _NO_BATCH,
         ),
-        (
-            number(
-                About(
-                    "Latency, p99",
-                    "How long from a sample to its row, for all but one in a hundred, in the last minute?",
-                    units.MILLISECONDS,
-                    _NO_BATCH,
-                ),
-                table("""
-                    select max(latency_p99_ms) as p99 from ingest_batch
-                    where committed_at > now() - interval '1 minute'
-                """),
-                limits=limits((1500, colours.NOTE), (5000, colours.BAD), base=colours.GOOD),
-            ),
-            4,
-        ),
-        (
-            number(
-                About("Silent for", "When did the stream commit last?", units.SECONDS, "nothing was ever committed"),
-                table("select extract(epoch from now() - max(committed_at))::float8 as silent from ingest_batch"),
-                limits=limits((15, colours.NOTE), (60, colours.BAD), base=colours.GOOD),
-            ),
-            4,
-        ),
-        (
-            number(
-                About("Dead letters of a day", "How much was set aside since yesterday?", units.COUNT, "none"),
-                table("select count(*) as letters from dead_letter where set_aside_at > now() - interval '1 day'"),
-                limits=limits((1, colours.NOTE), (100, colours.BAD), base=colours.GOOD),
-            ),
-            4,
-        ),
-        (
-            number(
-                About("Missing batches", "How many batches of all nodes never came?", units.COUNT, "no node yet"),
-                table("select sum(undelivered + given_up)::float8 as missing from node_accounting"),
-                limits=limits((1, colours.BAD), base=colours.GOOD),
-            ),
-            4,
-        ),
-        (
-            number(
-                About("Database", "How large is it?", units.BYTES, "no database"),
-                table("select pg_database_size(current_database()) as bytes"),
-            ),
-            4,
-        ),
+        table("""
+            select max(latency_p99_ms) as p99 from ingest_batch
+            where committed_at > now() - interval '1 minute'
+        """),
+        limits=limits((1500, colours.NOTE), (5000, colours.BAD), base=colours.GOOD),
+    )
+
+
+def _silent() -> AnyPanel:
+    return number(
+        About("Silent for", "When did the stream commit last?", units.SECONDS, "nothing was ever committed"),
+        table("select extract(epoch from now() - max(committed_at))::float8 as silent from ingest_batch"),
+        limits=limits((15, colours.NOTE), (60, colours.BAD), base=colours.GOOD),
+    )
+
+
+def _letters_of_a_day() -> AnyPanel:
+    return number(
+        About("Dead letters of a day", "How much was set aside since yesterday?", units.COUNT, "none"),
+        table("select count(*) as letters from dead_letter where set_aside_at > now() - interval '1 day'"),
+        limits=limits((1, colours.NOTE), (100, colours.BAD), base=colours.GOOD),
+    )
+
+
+def _missing_batches() -> AnyPanel:
+    return number(
+        About("Missing batches", "How many batches of all nodes never came?", units.COUNT, "no node yet"),
+        table("select sum(undelivered + given_up)::float8 as missing from node_accounting"),
+        limits=limits((1, colours.BAD), base=colours.GOOD),
+    )
+
+
+def _size() -> AnyPanel:
+    return number(
+        About("Database", "How large is it?", units.BYTES, "no database"),
+        table("select pg_database_size(current_database()) as bytes"),
     )
 
 

@@ -63,44 +63,45 @@ def works(condition: str) -> AnyPanel:
 
 
 def _boxes() -> Sequence[Box]:
-    def with_values(box: Box, *metrics: str) -> tuple[Box, ...]:
-        """A box and below it what is measured there."""
-        return (
-            box,
-            *(
-                Box(metric, box.left - 1, box.top + box.height + 1 + 9 * place, box.width + 2, 8, field=metric, size=16)
-                for place, metric in enumerate(metrics)
-            ),
-        )
-
     middle = 34
     return (
-        *with_values(
+        *_with_values(
             Box("River", 1, middle + 4, 9, 16, "River", kind="ellipse", fill=colours.WATER, pipes=("Raw water",)),
             "intake/flow",
             "intake/valve_position",
             "quality/raw_turbidity",
         ),
-        *with_values(
+        *_with_values(
             Box("Raw water", 17, middle - 10, 11, 40, "Raw water", fill=colours.WATER, pipes=("Pump 1",)), "tank1/level"
         ),
-        *with_values(
+        *_with_values(
             Box("Pump 1", 34, middle + 4, 7, 16, "Pump 1", kind="ellipse", pipes=("Filter and dosing",)),
             "pump1/flow",
             "pump1/speed",
         ),
-        *with_values(
+        *_with_values(
             Box("Filter and dosing", 47, middle - 2, 11, 26, "Filter and dosing", pipes=("Clean water",)),
             "quality/turbidity",
             "quality/chlorine",
             "quality/ph",
         ),
-        *with_values(
+        *_with_values(
             Box("Clean water", 64, middle - 10, 11, 40, "Clean water", fill=colours.WATER, pipes=("Pump 2",)),
             "tank2/level",
         ),
-        *with_values(
+        *_with_values(
             Box("Pump 2", 80, middle + 4, 7, 16, "Pump 2", kind="ellipse", pipes=("Town",)), "pump2/flow", "pump2/speed"
         ),
-        *with_values(Box("Town", 92, middle + 4, 7, 16, "Town"), "mains/power"),
+        *_with_values(Box("Town", 92, middle + 4, 7, 16, "Town"), "mains/power"),
+    )
+
+
+def _with_values(box: Box, *metrics: str) -> tuple[Box, ...]:
+    """A box and below it what is measured there."""
+    return (
+        box,
+        *(
+            Box(metric, box.left - 1, box.top + box.height + 1 + 9 * place, box.width + 2, 8, field=metric, size=16)
+            for place, metric in enumerate(metrics)
+        ),
     )

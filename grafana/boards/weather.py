@@ -36,43 +36,47 @@ def board() -> Board:
         "How is the weather at this place, and did it come as forecast?",
         rows=(
             Row(4, _numbers()),
-            Row(9, ((_temperature(), 12), (_pressure(), 12)), "What is"),
-            Row(9, ((_wind(), 12), (_rain(), 12))),
-            Row(11, ((_expected(), 24),), "What was forecast"),
-            Row(9, ((_errors(), 12), (_skill(), 12))),
+            Row(9, (_temperature(), _pressure()), "What is"),
+            Row(9, (_wind(), _rain())),
+            Row(11, (_expected(),), "What was forecast"),
+            Row(9, (_errors(), _skill())),
         ),
-        variables=(
-            Asked(
-                "place",
-                "Place",
-                """
-                select distinct group_id || '/' || node_id || '/' || device_id from series
-                where kind = 'numeric' and metric in ('temperature_2m', 'temperature') order by 1
-                """,
-            ),
-            Asked(
-                "target",
-                "Forecast of",
-                """
-                select distinct target from forecaster f
-                where f.group_id || '/' || f.node_id || '/' || f.device_id = ${place:sqlstring} order by 1
-                """,
-            ),
-            Asked(
-                "horizon",
-                "Ahead, s",
-                f"""
-                select distinct told.horizon_s::int from (select f.forecaster_id from {_FORECASTERS}) f
-                cross join lateral (
-                  select distinct horizon_s from forecast e
-                  where e.forecaster_id = f.forecaster_id and e.made_at > now() - interval '7 days') told
-                order by 1
-                """,
-            ),
-        ),
+        variables=_variables(),
         from_="now-24h",
         to="now+6h",
         refresh="1m",
+    )
+
+
+def _variables() -> Sequence[Asked]:
+    return (
+        Asked(
+            "place",
+            "Place",
+            """
+            select distinct group_id || '/' || node_id || '/' || device_id from series
+            where kind = 'numeric' and metric in ('temperature_2m', 'temperature') order by 1
+            """,
+        ),
+        Asked(
+            "target",
+            "Forecast of",
+            """
+            select distinct target from forecaster f
+            where f.group_id || '/' || f.node_id || '/' || f.device_id = ${place:sqlstring} order by 1
+            """,
+        ),
+        Asked(
+            "horizon",
+            "Ahead, s",
+            f"""
+            select distinct told.horizon_s::int from (select f.forecaster_id from {_FORECASTERS}) f
+            cross join lateral (
+              select distinct horizon_s from forecast e
+              where e.forecaster_id = f.forecaster_id and e.made_at > now() - interval '7 days') told
+            order by 1
+            """,
+        ),
     )
 
 
@@ -81,10 +85,10 @@ def _of(*metrics: str) -> str:
     return f"{_PLACE} and s.metric in ({listed})"
 
 
-def _numbers() -> Sequence[tuple[AnyPanel, int]]:
-    def last(title: str, question: str, unit_id: str, *metrics: str) -> tuple[AnyPanel, int]:
+def _numbers() -> Sequence[AnyPanel]:
+    def last(title: str, question: str, unit_id: str, *metrics: str) -> AnyPanel:
         about = About(title, question, unit_id, _NOTHING)
-        return number(about, readings(_of(*metrics), value="last", name=f"'{title}'"), spark=True), 6
+        return number(about, readings(_of(*metrics), value="last", name=f"'{title}'"), spark=True)
 
     return (
         last("Temperature", "How warm is it?", units.CELSIUS, "temperature_2m", "temperature"),

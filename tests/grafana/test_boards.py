@@ -123,9 +123,9 @@ def test_a_row_that_is_too_wide_or_a_panel_too_small_is_told() -> None:
         return number(About("A", "B?", "none", "C"), table("select 1"))
 
     with pytest.raises(LayoutError, match="28 columns wide"):
-        list(placed([Row(4, [(stat(), 14), (stat(), 14)])]))
+        list(placed([Row(4, [stat(), stat()], widths=[14, 14])]))
     with pytest.raises(LayoutError, match="A: 2 by 4 is too small"):
-        list(placed([Row(4, [(stat(), 2)])]))
+        list(placed([Row(4, [stat()], widths=[2])]))
 
 
 def _strings(document: Any) -> Iterator[str]:

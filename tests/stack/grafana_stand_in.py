@@ -62,6 +62,8 @@ def serve(config_path: Path, environment: Mapping[str, str], files: tuple[str, s
     provisioning = path_of(config["paths"]["provisioning"])
     assert path_of(environment["GF_PATHS_PROVISIONING"]) == provisioning
     read = {name: expanded((provisioning / f"{name}.yaml").read_text(), environment) for name in PROVISIONED}
+    assert config["security"]["disable_initial_admin_creation"] == "true"
+    assert environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "false"
     password = expanded(environment["GF_SECURITY_ADMIN_PASSWORD"], environment)
     assert len(password) >= 16
     secrets = (password, environment["HEADWATER_DB_PASSWORD"])

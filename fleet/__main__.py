@@ -1,0 +1,56 @@
+"""The command line: `python -m fleet COMMAND`; exit code 1 is failure, 2 wrong usage or config, 130 Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+from contract.config import ConfigError
+from fleet.cli.command import FAILURE, WRONG_USE
+from fleet.errors import FleetError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fleet.cli.command import Command
+
+_INTERRUPTED: Final = 130
+# A new command is a file in fleet/cli/ and a name here.
+COMMANDS: Final[tuple[Command, ...]] = ()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; returns its exit code."""
+    args = _parser().parse_args(argv)
+    try:
+        code: int = args.run(args)
+        sys.stdout.flush()
+    except ConfigError as exc:
+        print(exc, file=sys.stderr)
+        return WRONG_USE
+    except FleetError as exc:
+        print(f"fleet: {exc}", file=sys.stderr)
+        return FAILURE
+    except BrokenPipeError:
+        # Whoever read it has gone, as `head` does; what is left goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILURE
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m fleet", description="Headwater's fleet, from an operator's desk.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        subparser = commands.add_parser(command.name, help=command.what, description=command.what)
+        command.add_arguments(subparser)
+        subparser.set_defaults(run=command.run)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
