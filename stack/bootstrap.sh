@@ -586,6 +586,8 @@ in_use() {
         pid=${pid##*-}
         if [[ $pid =~ ^[0-9]+$ && -e /proc/$pid ]]; then say "the server in $path, for process $pid"; fi
     done
+    path=$STACK/docker/dockerd.pid
+    if [[ -e $path && -e /proc/$(<"$path") ]]; then say "the Docker engine of make compose-test"; fi
 }
 
 clean() {

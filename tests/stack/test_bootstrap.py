@@ -261,6 +261,10 @@ def test_what_runs_keeps_clean_from_removing_its_files(rehearsal: Rehearsal) -> 
         fcntl.flock(demo, fcntl.LOCK_EX)
         fcntl.flock(set_up, fcntl.LOCK_EX)
         assert in_use()[:2] == ["a set-up", f"the demo in {run}/demo"]
+    engine = rehearsal.folder / ".stack/docker/dockerd.pid"
+    engine.parent.mkdir()
+    engine.write_text(str(os.getpid()))
+    assert in_use()[-1] == "the Docker engine of make compose-test"
 
 
 @pytest.mark.parametrize("step", STEPS)
