@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from contract.config import ConfigError
 from fleet.cli.command import FAILURE, WRONG_USE
+from fleet.cli.init import INIT
 from fleet.errors import FleetError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _INTERRUPTED: Final = 130
 # A new command is a file in fleet/cli/ and a name here.
-COMMANDS: Final[tuple[Command, ...]] = ()
+COMMANDS: Final[tuple[Command, ...]] = (INIT,)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,78 @@
+"""`python -m fleet init`: the operator's directory, with keys, certificates and the broker's files."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+from contract.config import parse_config
+from fleet.cli.arguments import home_path, takes_dry_run, takes_home, takes_json
+from fleet.cli.command import OK, Command
+from fleet.founding import check_free, found
+from fleet.settings import FleetSettings
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from pathlib import Path
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    takes_home(parser)
+    parser.add_argument("--name", required=True, metavar="TEXT", help="the fleet's name, for people")
+    parser.add_argument(
+        "--group", required=True, action="append", metavar="GROUP", help="a Sparkplug group; repeat it for more"
+    )
+    parser.add_argument("--broker", required=True, metavar="HOST[:PORT]", help="the broker as devices know it (8883)")
+    parser.add_argument(
+        "--url", metavar="URL", help="the enrolment endpoint (default: https://HOST:8443 of the broker's)"
+    )
+    parser.add_argument(
+        "--also", action="append", default=[], metavar="HOST", help="one more name or address of broker and endpoint"
+    )
+    parser.add_argument("--reached-at", metavar="HOST", help="the broker as this machine knows it, where that differs")
+    takes_dry_run(parser)
+    takes_json(parser)
+
+
+def _init(args: Namespace) -> int:
+    path, settings = home_path(args), _settings(args)
+    check_free(path)
+    if not args.dry_run:
+        found(path, settings)
+    if args.json:
+        print(json.dumps({"home": str(path), "made": not args.dry_run, "settings": settings.model_dump(mode="json")}))
+    elif args.dry_run:
+        print(f"would make {path} with this fleet.yaml:\n\n{settings.to_yaml()}", end="")
+    else:
+        _tell(path, settings)
+    return OK
+
+
+def _settings(args: Namespace) -> FleetSettings:
+    host, colon, port = args.broker.rpartition(":")
+    if not colon or args.broker.count(":") > 1:
+        host, port = args.broker, None  # without a port, or an address of IPv6
+    document = {
+        "name": args.name,
+        "groups": args.group,
+        "broker": {
+            "host": host.strip("[]"),
+            **({} if port is None else {"port": port}),
+            "names": args.also,
+            "reached_at": args.reached_at,
+        },
+        "url": args.url or f"https://{host}:8443",
+    }
+    return parse_config(document, FleetSettings, "fleet init")
+
+
+def _tell(path: Path, settings: FleetSettings) -> None:
+    print(f"{path}: fleet {settings.name}, groups {', '.join(settings.groups)}")
+    print(f"next: take {path / 'root/ca.key'} to a safe place off this machine; every day goes without it")
+    print(f"next: mosquitto -c {path / 'broker/mosquitto.conf'}")
+    print("next: python -m fleet serve, python -m fleet enrol NODE")
+
+
+INIT: Final = Command(
+    "init", "make an operator's directory: authorities, the broker's certificate and files", _add_arguments, _init
+)

@@ -1,0 +1,142 @@
+"""The operator's directory: what a fleet is known by, and everything secret of it.
+
+fleet.yaml               settings
+root/{ca.key,ca.pem}     the authority that devices trust; its key is for a safe
+issuing/{ca.key,ca.pem}  the one below it, which signs every day
+broker/                  what Mosquitto runs on
+serve/                   the enrolment endpoint's key and certificate
+operator/                identities of the operator's tools
+hosts/                   those of host applications, such as bridges
+update/{key,pub}         Ed25519: signs what devices shall run
+registry.sqlite          nodes, tokens, certificates
+"""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from contract.config import ConfigError, read_config
+from fleet.authority import Identity, certify, issue, key_digest
+from fleet.cards import baked_card, card_with_token
+from fleet.errors import FleetError
+from fleet.files import read_file
+from fleet.operators import operator
+from fleet.registry import Certificate, Registry
+from fleet.settings import FleetSettings
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    from fleet.cards import Card
+    from fleet.operators import Operator
+    from fleet.registry import Node
+
+SETTINGS_FILE: Final = "fleet.yaml"
+# Names of this kind are the fleet's own.
+OWN_PREFIX: Final = "headwater-"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """An operator's directory; `fleet.founding` makes one."""
+
+    path: Path
+    settings: FleetSettings
+
+    @classmethod
+    def open(cls, path: Path) -> Home:
+        """The one at `path`; raises ConfigError where there is none, and where others may look into it."""
+        try:
+            mode = stat.S_IMODE(path.stat().st_mode)
+            settings = read_config(path / SETTINGS_FILE, FleetSettings) if (path / SETTINGS_FILE).exists() else None
+        except OSError:
+            settings = None
+        if settings is None:
+            raise ConfigError(f"{path}: is no fleet's directory; `fleet init` makes one, --home names another")
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise ConfigError(f"{path}: is open to others (mode {mode:o}), and secrets are in it: chmod 700 {path}")
+        return cls(path, settings)
+
+    @property
+    def registry(self) -> Registry:
+        """Nodes, tokens and certificates."""
+        return Registry(self.path / "registry.sqlite")
+
+    @property
+    def root_pem(self) -> bytes:
+        """Certificate of the root, which devices trust."""
+        return read_file(self.path / "root/ca.pem")
+
+    @property
+    def issuing_pem(self) -> bytes:
+        """Certificate of the authority that signs every day."""
+        return read_file(self.path / "issuing/ca.pem")
+
+    def issuing(self) -> Identity:
+        """The authority that signs every day."""
+        return Identity(read_file(self.path / "issuing/ca.key") + self.issuing_pem)
+
+    @property
+    def update_public_pem(self) -> bytes:
+        """By which devices know who signs updates."""
+        return read_file(self.path / "update/pub")
+
+    def update_key(self) -> Ed25519PrivateKey:
+        """What signs updates; raises FleetError."""
+        path = self.path / "update/key"
+        try:
+            key = load_pem_private_key(read_file(path), password=None)
+        except (ValueError, TypeError) as exc:
+            raise FleetError(f"{path}: is no private key in PEM without a password") from exc
+        if not isinstance(key, Ed25519PrivateKey):
+            raise FleetError(f"{path}: is not a key of Ed25519")
+        return key
+
+    def add_node(self, name: str, group: str | None = None) -> Node:
+        """Makes a node known; without a group it stays in its own, or comes into the first. Raises FleetError."""
+        known = {node.name: node.group for node in self.registry.nodes()}
+        group = group or known.get(name, self.settings.groups[0])
+        if group not in self.settings.groups:
+            raise FleetError(f"there is no group {group}: allowed are {', '.join(self.settings.groups)} (fleet.yaml)")
+        if name.startswith(OWN_PREFIX):
+            raise FleetError(f"{name}: names that begin with {OWN_PREFIX} are the fleet's own")
+        self.registry.add_node(name, group)
+        return self.registry.node(name)
+
+    def enrolment_for(self, node: str, *, baked: bool = False) -> Card:
+        """What goes on a known node's card: with a new token, the one before being no longer good, or baked.
+
+        A baked card has key and certificate instead, for a site without network. Raises FleetError.
+        """
+        return baked_card(self, node) if baked else card_with_token(self, node)
+
+    def operator(self) -> AbstractContextManager[Operator]:
+        """An identity of the operator's for the broker that nobody else uses meanwhile; raises FleetError."""
+        return operator(self)
+
+    def certify(self, name: str, key: ec.EllipticCurvePublicKey) -> bytes:
+        """A device's certificate for its key, noted; itself and those up to the root as PEM."""
+        return self._noted(name, key, certify(self.issuing(), name, key, self.settings.lifetimes.node))
+
+    def issue(self, name: str, hosts: Sequence[str] = (), life: dt.timedelta | None = None) -> Identity:
+        """A new identity, noted: of a server where hosts are given."""
+        made = issue(self.issuing(), name, life or self.settings.lifetimes.server, hosts)
+        self._noted(name, made.key.public_key(), made.chain_pem)
+        return made
+
+    def _noted(self, name: str, key: ec.EllipticCurvePublicKey, chain: bytes) -> bytes:
+        found = x509.load_pem_x509_certificate(chain)
+        ends = found.not_valid_after_utc
+        self.registry.put_certificate(Certificate(found.serial_number, name, key_digest(key), chain.decode(), ends))
+        return chain

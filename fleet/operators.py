@@ -1,0 +1,74 @@
+"""Identities of the operator's tools: for the broker a name is one session, so each tool at work has one of its own."""
+
+from __future__ import annotations
+
+import datetime as dt
+import fcntl
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003 - dataclasses show their annotations
+from typing import TYPE_CHECKING, Final
+
+from contract.config import Tls
+from fleet.authority import Identity, still_good
+from fleet.errors import FleetError
+from fleet.files import write_file
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterator
+
+    from fleet.home import Home
+
+OPERATORS: Final = tuple(f"headwater-operator-{number}" for number in range(1, 17))
+_RENEWED_BEFORE: Final = dt.timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Who a tool is at the broker: `name` is its user and its client id, whatever it asks for."""
+
+    name: str
+    host: str
+    port: int
+    identity_file: Path
+    ca_file: Path
+
+    def tls(self) -> ssl.SSLContext:
+        """TLS with this identity, which trusts the fleet's root alone."""
+        return Tls(ca_file=self.ca_file, cert_file=self.identity_file, key_file=self.identity_file).context()
+
+
+@contextmanager
+def operator(home: Home) -> Iterator[Operator]:
+    """The first one that is free; it is free again when this ends, however it ends."""
+    folder = home.path / "operator"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for name in OPERATORS:
+        lock = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if _is_taken(lock):
+                continue
+            yield _operator(home, name, folder)
+            return
+        finally:
+            os.close(lock)
+    raise FleetError(f"{len(OPERATORS)} tools are at work on this fleet: end one")
+
+
+def _is_taken(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _operator(home: Home, name: str, folder: Path) -> Operator:
+    file = folder / f"{name}.pem"
+    until = dt.datetime.now(dt.UTC) + min(_RENEWED_BEFORE, home.settings.lifetimes.server / 3)
+    if not file.exists() or not still_good(Identity(file.read_bytes()), home.issuing(), (), until):
+        write_file(file, home.issue(name).pem)
+    ca_file = home.path / "root/ca.pem"
+    return Operator(name, home.settings.broker.operators_host, home.settings.broker.port, file, ca_file)
