@@ -20,13 +20,16 @@ from typing import TYPE_CHECKING, Final
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from pydantic import TypeAdapter, ValidationError
 
+from contract.card import Name
 from contract.config import ConfigError, read_config
 from fleet.authority import Identity, certify, issue, key_digest
+from fleet.broker import keep_files, reload
 from fleet.cards import baked_card, card_with_token
 from fleet.errors import FleetError
 from fleet.files import read_file
-from fleet.operators import operator
+from fleet.operators import OPERATORS, operator
 from fleet.registry import Certificate, Registry
 from fleet.settings import FleetSettings
 
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
 SETTINGS_FILE: Final = "fleet.yaml"
 # Names of this kind are the fleet's own.
 OWN_PREFIX: Final = "headwater-"
+_OWN_NAMES: Final = frozenset({*OPERATORS, "headwater-broker", "headwater-canary", "headwater-endpoint"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +108,41 @@ class Home:
         return key
 
     def add_node(self, name: str, group: str | None = None) -> Node:
-        """Makes a node known; without a group it stays in its own, or comes into the first. Raises FleetError."""
-        known = {node.name: node.group for node in self.registry.nodes()}
-        group = group or known.get(name, self.settings.groups[0])
-        if group not in self.settings.groups:
-            raise FleetError(f"there is no group {group}: allowed are {', '.join(self.settings.groups)} (fleet.yaml)")
-        if name.startswith(OWN_PREFIX):
-            raise FleetError(f"{name}: names that begin with {OWN_PREFIX} are the fleet's own")
-        self.registry.add_node(name, group)
+        """Makes a node known, to the broker too; without a group it stays in its own, or comes into the first.
+
+        Raises FleetError.
+        """
+        self.registry.add_node(name, self.group_for(name, group))
+        # Its group is held to by the ACL. Told again even if nothing changed: last time it may have been in vain.
+        keep_files(self)
+        reload(self)
         return self.registry.node(name)
+
+    def group_for(self, node: str, group: str | None = None) -> str:
+        """The group that a node comes into, or stays in; raises FleetError where it cannot be called so."""
+        known = {each.name: each.group for each in self.registry.nodes() if each.revoked_at is None}
+        chosen = group or known.get(node, self.settings.groups[0])
+        if chosen not in self.settings.groups:
+            raise FleetError(f"there is no group {chosen}: allowed are {', '.join(self.settings.groups)} (fleet.yaml)")
+        if known.get(node, chosen) != chosen:
+            raise FleetError(f"{node} is a node of group {known[node]}: names are unique over all groups")
+        if node.startswith(OWN_PREFIX):
+            raise FleetError(f"{node}: names that begin with {OWN_PREFIX} are the fleet's own")
+        _check_name(node)
+        return chosen
+
+    def add_host(self, name: str) -> None:
+        """Makes a host application known, to the broker too; raises FleetError."""
+        self.check_host(name)
+        self.registry.add_host(name)
+        keep_files(self)
+        reload(self)
+
+    def check_host(self, name: str) -> None:
+        """Raises FleetError where a host application cannot be called so."""
+        if name in _OWN_NAMES:
+            raise FleetError(f"{name} is a name of the fleet's own")
+        _check_name(name)
 
     def enrolment_for(self, node: str, *, baked: bool = False) -> Card:
         """What goes on a known node's card: with a new token, the one before being no longer good, or baked.
@@ -140,3 +170,10 @@ class Home:
         ends = found.not_valid_after_utc
         self.registry.put_certificate(Certificate(found.serial_number, name, key_digest(key), chain.decode(), ends))
         return chain
+
+
+def _check_name(name: str) -> None:
+    try:
+        TypeAdapter(Name).validate_python(name)
+    except ValidationError as exc:
+        raise FleetError(f"{name!r} is no name: allowed are letters, digits, '.', '_' and '-', up to 64") from exc

@@ -103,14 +103,15 @@ class Registry:
     def add_node(self, name: str, group: str) -> None:
         """Makes a node known, again after it was revoked; raises FleetError where it is somebody else's name."""
         with self._transaction() as database:
-            found = database.execute("SELECT of_group FROM node WHERE name = ?", [name]).fetchone()
+            whose = "SELECT of_group FROM node WHERE name = ? AND revoked_at IS NULL"
+            found = database.execute(whose, [name]).fetchone()
             if found is not None and found[0] != group:
                 raise FleetError(f"{name} is a node of group {found[0]}: names are unique over all groups")
             if database.execute("SELECT 1 FROM host WHERE name = ?", [name]).fetchone():
                 raise FleetError(f"{name} is a host application: a node cannot be called so")
             database.execute(
                 "INSERT INTO node (name, of_group, added_at) VALUES (?, ?, ?) "
-                "ON CONFLICT (name) DO UPDATE SET revoked_at = NULL",
+                "ON CONFLICT (name) DO UPDATE SET revoked_at = NULL, of_group = excluded.of_group",
                 [name, group, _seconds(_now())],
             )
 
@@ -144,9 +145,8 @@ class Registry:
                 raise TokenError(f"{node} has no token, or is not known: `fleet enrol {node}` makes one", unknown)
             if not hmac.compare_digest(found[0], sha256):
                 raise TokenError(f"this is not {node}'s token, or there is a newer one", unknown)
-            if found[2] is not None:
-                if hmac.compare_digest(found[2], key_sha256):
-                    return False
+            is_again = found[2] is not None and hmac.compare_digest(found[2], key_sha256)
+            if found[2] is not None and not is_again:
                 reason = f"{node}'s token was used already, with another key: `fleet enrol {node}` makes a new one"
                 raise TokenError(reason, reason)
             if found[1] <= _seconds(_now()):
@@ -155,7 +155,7 @@ class Registry:
                 )
                 raise TokenError(reason, reason)
             database.execute("UPDATE token SET key_sha256 = ? WHERE node = ?", [key_sha256, node])
-            return True
+            return not is_again
 
     def drop_token(self, node: str) -> None:
         """A node's token is no longer good."""
@@ -198,11 +198,12 @@ class Registry:
             )
             return done.rowcount
 
-    def revoke_node(self, name: str) -> int:
-        """Calls back a node with its token and all its certificates; how many there were."""
+    def revoke(self, name: str) -> int:
+        """Calls back a node or a host application, with all its certificates; how many there were."""
         with self._transaction() as database:
             database.execute("DELETE FROM token WHERE node = ?", [name])
             database.execute("UPDATE node SET revoked_at = ? WHERE name = ?", [_seconds(_now()), name])
+            database.execute("DELETE FROM host WHERE name = ?", [name])
         return self.revoke_certificates(name)
 
     def revoked(self) -> tuple[Revoked, ...]:

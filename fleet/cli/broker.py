@@ -1,0 +1,52 @@
+"""`python -m fleet broker`: the broker's files and certificate brought up to date."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+from fleet.broker import certificate_is_good, keep_files, reload, renew_certificate
+from fleet.cli.arguments import open_home, takes_dry_run, takes_home, takes_json
+from fleet.cli.command import OK, Command
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    takes_home(parser)
+    parser.add_argument("--renew", action="store_true", help="a new certificate, though the present one is good")
+    takes_dry_run(parser)
+    takes_json(parser)
+
+
+def _broker(args: Namespace) -> int:
+    home = open_home(args)
+    renews = args.renew or not certificate_is_good(home)
+    if args.dry_run:
+        return _say(args, {"renews": renews, "done": False}, _foretold(renews=renews))
+    written = keep_files(home)
+    if renews:
+        written.append(renew_certificate(home))
+    told = reload(home)
+    files = [str(path) for path in written]
+    text = "\n".join([*files, f"the broker {'reads them' if told else 'was not told'}"])
+    return _say(args, {"renews": renews, "done": True, "files": files, "broker_told": told}, text)
+
+
+def _foretold(*, renews: bool) -> str:
+    files = "would write what settings and registry have changed, and have the broker read it"
+    return f"would give the broker a new certificate\n{files}" if renews else files
+
+
+def _say(args: Namespace, told: dict[str, object], text: str) -> int:
+    print(json.dumps(told) if args.json else text)
+    return OK
+
+
+BROKER: Final = Command(
+    "broker",
+    "bring the broker's files up to date with fleet.yaml, and renew its certificate within 60 days of its end",
+    _add_arguments,
+    _broker,
+)

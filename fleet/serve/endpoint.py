@@ -1,0 +1,190 @@
+"""HTTP over TLS: bounded in what it reads, in how long it waits, and in how many it serves at once."""
+
+from __future__ import annotations
+
+import logging
+import math
+import socket
+import ssl
+import threading
+import time
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from socketserver import TCPServer, ThreadingMixIn
+from typing import TYPE_CHECKING, Final, Self
+
+from contract.enrolment import ENROL_PATH, MAX_REQUEST_BYTES, RENEW_PATH, Refusal, written
+from fleet.errors import FleetError
+from fleet.serve.desk import Desk, RefusedError
+from fleet.serve.identity import keep_identity, server_context
+from fleet.serve.limits import Limit, who
+
+if TYPE_CHECKING:
+    from contract.config import Config
+    from fleet.home import Home
+
+logger = logging.getLogger(__name__)
+
+_AT_ONCE: Final = 64
+# From the first byte of TLS to the last of the answer.
+_PATIENCE_S: Final = 15.0
+_EVERYBODY: Final = "everybody"
+_LOOKED_AFTER_S: Final = 3600.0
+
+
+class Endpoint(ThreadingMixIn, TCPServer):
+    """The endpoint, listening from its making on; `serve_forever` answers. Raises FleetError.
+
+    One address may ask 10 times at once and every 6 seconds after that, all together 100 times and 20 times a second:
+    more is answered 429, and of ten times as many not even the handshake is done.
+    """
+
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, home: Home, bind: str, port: int) -> None:
+        self.desk = Desk(home)
+        self.one = Limit(1 / 6, 10, time.monotonic)
+        self.everybody = Limit(20, 100, time.monotonic)
+        self._connections = (Limit(10 / 6, 100, time.monotonic), Limit(200, 1000, time.monotonic))
+        self._home = home
+        self._context = server_context(home)
+        self._free = threading.BoundedSemaphore(_AT_ONCE)
+        self._looked_at_s = time.monotonic()
+        self.address_family = socket.AF_INET6 if ":" in bind else socket.AF_INET
+        try:
+            super().__init__((bind, port), _Request)
+        except OSError as exc:
+            raise FleetError(f"{bind}:{port}: cannot be listened on: {exc.strerror}") from exc
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        return int(self.server_address[1])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def verify_request(self, _request: object, client_address: object) -> bool:
+        """Whether somebody is served at all."""
+        address = _address(client_address)
+        one, everybody = self._connections
+        if one.wait_s(who(address)) or everybody.wait_s(_EVERYBODY):
+            logger.warning("%s: hung up on: too many connections", address)
+            return False
+        return True
+
+    def process_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override] # socketserver's stub takes datagrams' pairs too
+        """Serves somebody in a thread of his own, unless too many are served."""
+        if not self._free.acquire(blocking=False):
+            logger.warning("%s: hung up on: %d are being served", _address(client_address), _AT_ONCE)
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # no more threads
+            self._free.release()
+            raise
+
+    def process_request_thread(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override] # as above
+        """Serves one connection."""
+        connection = self._context.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
+        deadline = threading.Timer(_PATIENCE_S, _hang_up, [connection])
+        deadline.daemon = True
+        deadline.start()
+        try:
+            self._serve(connection, client_address)
+        finally:
+            deadline.cancel()
+            self.shutdown_request(connection)
+            self._free.release()
+
+    def service_actions(self) -> None:
+        """Now and then: the endpoint's own certificate is renewed in time."""
+        if time.monotonic() - self._looked_at_s > _LOOKED_AFTER_S:
+            self._looked_at_s = time.monotonic()
+            self._context.load_cert_chain(keep_identity(self._home))
+
+    def _serve(self, connection: ssl.SSLSocket, client_address: object) -> None:
+        address = _address(client_address)
+        try:
+            connection.do_handshake()
+            self.finish_request(connection, client_address)
+        except ssl.SSLCertVerificationError as exc:
+            logger.warning("%s: refused: the certificate that it shows: %s", address, exc.verify_message)
+        except OSError as exc:
+            logger.info("%s: no request: %s", address, exc)
+
+
+class _Request(BaseHTTPRequestHandler):
+    """One request; the connection ends with it."""
+
+    server: Endpoint
+    connection: ssl.SSLSocket
+    server_version = "headwater"
+    sys_version = ""
+    _retry_after_s = 0
+
+    def do_POST(self) -> None:
+        try:
+            self._answer(HTTPStatus.OK, self._issued())
+        except RefusedError as exc:
+            logger.warning("%s: refused: %s", self.client_address[0], exc)
+            self._answer(exc.status, Refusal(reason=exc.told[:500]))
+        except FleetError:
+            logger.exception("%s: failed", self.client_address[0])
+            self._answer(HTTPStatus.SERVICE_UNAVAILABLE, Refusal(reason="the fleet's own fault: try again later"))
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name for it
+        """Said at the level of what is of interest to nobody as long as all is well."""
+        logger.debug("%s: %s", self.client_address[0], format % args)
+
+    def _issued(self) -> Config:
+        self._slow_down()
+        if self.path == ENROL_PATH:
+            return self.server.desk.enrol(self._body())
+        if self.path == RENEW_PATH:
+            return self.server.desk.renew(self._body(), self._serial())
+        raise RefusedError(HTTPStatus.NOT_FOUND, f"there is nothing at {self.path[:80]!r}")
+
+    def _slow_down(self) -> None:
+        wait_s = max(self.server.one.wait_s(who(self.client_address[0])), self.server.everybody.wait_s(_EVERYBODY))
+        if wait_s:
+            self._retry_after_s = math.ceil(wait_s)
+            raise RefusedError(HTTPStatus.TOO_MANY_REQUESTS, f"too many requests: again in {self._retry_after_s} s")
+
+    def _body(self) -> bytes:
+        length = self.headers.get("Content-Length", "")
+        if not length.isascii() or not length.isdigit():
+            raise RefusedError(HTTPStatus.LENGTH_REQUIRED, "the request does not say how long it is")
+        if len(length) > len(str(MAX_REQUEST_BYTES)) or int(length) > MAX_REQUEST_BYTES:
+            reason = f"the request is longer than {MAX_REQUEST_BYTES} bytes"
+            raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, reason)
+        return self.rfile.read(int(length))
+
+    def _serial(self) -> int | None:
+        shown = self.connection.getpeercert()
+        return int(str(shown["serialNumber"]), 16) if shown else None
+
+    def _answer(self, status: HTTPStatus, message: Config) -> None:
+        body = written(message)
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
+            self.send_header("Retry-After", str(self._retry_after_s))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def _hang_up(connection: ssl.SSLSocket) -> None:
+    try:
+        # Beneath TLS, whose state is the other thread's.
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
+    except OSError:
+        logger.debug("it was gone already")
+
+
+def _address(client_address: object) -> str:
+    return str(client_address[0]) if isinstance(client_address, tuple) else str(client_address)
