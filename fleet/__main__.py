@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from contract.config import ConfigError
 from fleet.cli.broker import BROKER
+from fleet.cli.bundle import BUNDLE
 from fleet.cli.command import FAILURE, WRONG_USE
 from fleet.cli.enrol import ENROL
 from fleet.cli.host import HOST
 from fleet.cli.init import INIT
+from fleet.cli.install import INSTALL
 from fleet.cli.revoke import REVOKE
 from fleet.cli.serve import SERVE
 from fleet.errors import FleetError
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 _INTERRUPTED: Final = 130
 # A new command is a file in fleet/cli/ and a name here.
-COMMANDS: Final[tuple[Command, ...]] = (INIT, ENROL, HOST, SERVE, REVOKE, BROKER)
+COMMANDS: Final[tuple[Command, ...]] = (INIT, ENROL, HOST, SERVE, REVOKE, BROKER, BUNDLE, INSTALL)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

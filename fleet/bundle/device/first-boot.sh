@@ -1,0 +1,98 @@
+#!/bin/sh
+# Installs the bundle in FOLDER and what else lies there for this node (edge.yaml, enrol.json, cert.pem, key.pem, models/).
+# For cloud-init, for firstrun.sh, and for `fleet install`.
+#
+#   first-boot.sh [--again] [--no-start] [--data DIR] FOLDER
+#
+# It may be cut off anywhere: a unit of its own goes on with it at the next boot, until all is done. After that it does
+# nothing, unless --again.
+set -eu
+umask 022
+prefix=${HEADWATER_PREFIX-}
+opt=$prefix/opt/headwater state=$prefix/var/lib/headwater
+done_file=$state/installed
+unit=headwater-first-boot.service
+unit_file=$prefix/etc/systemd/system/$unit
+again=no options='' data=
+
+say() { echo "headwater: $*"; }
+fail() { echo "headwater: $*" >&2; exit 1; }
+
+# At each boot from now on: who called this may call it once only.
+go_on_at_next_boot() {
+    [ ! -e "$unit_file" ] || return 0
+    mkdir -p "$(dirname "$unit_file")"
+    printf '[Unit]\nDescription=Headwater, first boot\nConditionPathExists=!/var/lib/headwater/installed\nRequiresMountsFor=%s\n\n[Service]\nType=oneshot\nExecStart=/bin/sh "%s" %s "%s"\n\n[Install]\nWantedBy=multi-user.target\n' \
+        "$folder" "$folder/first-boot.sh" "${data:+--data $data}" "$folder" >"$unit_file.partial"
+    sync "$unit_file.partial"
+    mv -f -- "$unit_file.partial" "$unit_file"
+    systemctl enable "$unit"
+    sync "$(dirname "$unit_file")"
+}
+
+# The one bundle in FOLDER, as $bundle.
+find_bundle() {
+    bundle=
+    for file in "$folder"/*.deb "$folder"/*.tar.gz "$folder"/*.tar; do
+        [ -f "$file" ] || continue
+        [ -z "$bundle" ] || fail "there are two bundles in $folder: $bundle and $file"
+        bundle=$file
+    done
+    [ -n "$bundle" ] || fail "there is no bundle in $folder"
+}
+
+install_package() {
+    # Cut off within dpkg.
+    dpkg --configure -a
+    HEADWATER_NO_START=1 dpkg --install "$bundle"
+    version=$(cat "$prefix/usr/lib/headwater/version")
+}
+
+install_archive() {
+    rm -rf -- "$opt/.incoming"
+    mkdir -p "$opt"
+    mkdir -m 0700 "$opt/.incoming"
+    tar -xf "$bundle" -C "$opt/.incoming" --no-same-owner
+    sh "$opt/.incoming/install" --no-start ${data:+--data "$data"}
+    version=$(sed -n 's/^VERSION=//p' "$opt/.incoming/about")
+}
+
+while [ $# -gt 0 ]; do
+    case $1 in
+    --again) again=yes ;;
+    --no-start) options="$options --no-start" ;;
+    --data)
+        data=${2:?--data wants a directory}
+        shift
+        ;;
+    -*) fail "unknown option $1" ;;
+    *) break ;;
+    esac
+    shift
+done
+folder=${1:?which folder?}
+
+mkdir -p "$prefix/run"
+# Two at once, as cloud-init and the unit, would be in each other's way.
+exec 9>"$prefix/run/headwater-first-boot.lock"
+flock 9
+if [ "$again" = no ]; then
+    [ ! -e "$done_file" ] || exit 0
+    go_on_at_next_boot
+fi
+find_bundle
+say "installing $(basename "$bundle")"
+case $bundle in
+*.deb) install_package ;;
+*) install_archive ;;
+esac
+# shellcheck disable=SC2086 # options are words
+"$prefix/usr/lib/headwater/setup" $options ${data:+--data "$data"} "$version" "$folder"
+# Here and not before: until all is in place it is what this goes on from. It may hold a token.
+rm -rf -- "$opt/.incoming"
+touch "$done_file"
+sync "$done_file" "$state"
+if [ -e "$unit_file" ]; then
+    systemctl disable "$unit"
+    rm -f -- "$unit_file"
+fi

@@ -1,0 +1,26 @@
+#!/bin/sh
+# Waits until the agent tells how it is, at most SECONDS, and prints that as one line of JSON.
+#
+#   first-health.sh SECONDS
+set -eu
+config=${HEADWATER_PREFIX-}/etc/headwater/edge.yaml
+if [ ! -f "$config" ]; then
+    echo '{"agent": "has no configuration: it starts when /etc/headwater/edge.yaml is there"}'
+    exit 0
+fi
+left=${1:?how many seconds?}
+while :; do
+    # 1 says that something is wrong with it: that too is an answer.
+    answer=$(headwater-edge status --json "$config" 2>/dev/null) || :
+    case $answer in
+    '{'*) break ;;
+    esac
+    [ "$left" -gt 0 ] || break
+    left=$((left - 1))
+    sleep 1
+done
+case $answer in
+'{'*) printf '%s' "$answer" | tr -d '\n' ;;
+*) printf '{"agent": "%s"}' "$(systemctl is-active headwater-edge.service || :)" ;;
+esac
+echo

@@ -1,0 +1,129 @@
+"""Bundles made: archives for `fleet install` and `fleet flash`, Debian packages, updates."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from contract.archive import ArchiveError, pack
+from fleet.bundle.deb import Tree, write_package
+from fleet.bundle.stage import CHECKOUT, Source, device_file, lay_libraries, lay_system, lay_version, put
+from fleet.bundle.wheels import download, wanted
+from fleet.errors import FleetError
+
+if TYPE_CHECKING:
+    from fleet.bundle.node import NodeFiles
+    from fleet.bundle.target import Target
+    from fleet.bundle.wheels import Locked, Wheel
+
+
+class BundleKind(StrEnum):
+    """What it is made as, which is how its file's name ends."""
+
+    DEB = "deb"
+    TAR = "tar.gz"
+    UPDATE = "update.tar.gz"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle that was made."""
+
+    path: Path
+    version: str
+    size_bytes: int
+    unpacked_bytes: int
+    sha256: str
+    wheels: tuple[Wheel, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What shall be made."""
+
+    kind: BundleKind
+    target: Target
+    # For one node: its name and files; none: for any.
+    node: str | None = None
+    files: NodeFiles | None = None
+    # An update with its libraries, for devices that have others.
+    whole: bool = False
+
+
+def plan(target: Target, checkout: Path = CHECKOUT) -> tuple[Locked, ...]:
+    """The libraries that a bundle for a target has; raises FleetError."""
+    lock = checkout / "requirements" / target.lock
+    try:
+        return wanted(lock.read_text(encoding="utf-8"), target)
+    except OSError as exc:
+        raise FleetError(f"{lock}: {exc.strerror}; bundles are made in a checkout") from exc
+
+
+def make_bundle(
+    order: Order, out: Path, wheels: Path | None = None, checkout: Path = CHECKOUT, *, folder: bool = False
+) -> Bundle:
+    """Makes a bundle as the file `out`, or under its own name in the directory `out`; raises FleetError.
+
+    Its file is there whole or not at all, and its owner's alone: it may hold a token. Wheels come from the directory
+    `wheels`, or by pip.
+    """
+    place = out if folder else out.parent
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place, prefix=".bundle-") as scratch:
+            found = download(plan(order.target, checkout), order.target, Path(scratch) / "wheels", wheels)
+            source = Source(checkout, order.target, found)
+            half = Path(scratch) / "bundle"
+            with half.open("xb") as file:
+                half.chmod(0o600)
+                unpacked_bytes = _write(order, source, file, Path(scratch))
+                file.flush()
+                os.fsync(file.fileno())
+            named = out / file_name(order, source.version) if folder else out
+            half.replace(named)
+    except (ArchiveError, OSError) as exc:
+        raise FleetError(f"{out}: cannot be made: {exc}") from exc
+    with named.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Bundle(named, source.version, named.stat().st_size, unpacked_bytes, digest, found)
+
+
+def file_name(order: Order, version: str) -> str:
+    """What a bundle is called."""
+    node = "" if order.node is None else f"-{order.node}"
+    whole = "-whole" if order.whole else ""
+    return f"headwater-{version}-{order.target.label}{node}{whole}.{order.kind}"
+
+
+def first_boot_script() -> bytes:
+    """What installs a bundle from a folder, such as a card's: `sh first-boot.sh [--no-start] FOLDER`."""
+    return device_file("first-boot.sh")
+
+
+def _write(order: Order, source: Source, file: IO[bytes], scratch: Path) -> int:
+    stage = scratch / "stage"
+    if order.kind is BundleKind.UPDATE:
+        lay_version(source, stage, whole=order.whole)
+        return pack(stage, file)
+    lay_version(source, stage / "version", whole=False)
+    lay_libraries(source.wheels, stage / "deps")
+    lay_system(source, stage / "system")
+    if order.files is not None:
+        order.files.write(stage / "node")
+    if order.kind is BundleKind.TAR:
+        put(stage / "about", source.about().encode())
+        put(stage / "install", device_file("install"), 0o755)
+        return pack(stage, file)
+    put(stage / "system/usr/lib/headwater/version", f"{source.version}\n".encode())
+    trees = (
+        Tree(stage / "version", f"opt/headwater/versions/{source.version}"),
+        Tree(stage / "deps", f"opt/headwater/deps/{source.deps}"),
+        Tree(stage / "system", "."),
+    )
+    private = (Tree(stage / "node", "usr/lib/headwater/node", private=True),) if order.files is not None else ()
+    return write_package(file, source.version, source.target, (*trees, *private), scratch)

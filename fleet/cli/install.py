@@ -1,0 +1,112 @@
+"""`python -m fleet install USER@HOST`: the agent on a device that already runs, over SSH."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from contract.config import ConfigError
+from fleet.bundle import BundleKind, Order, make_bundle, read_about
+from fleet.cli.arguments import takes_dry_run, takes_home, takes_json
+from fleet.cli.bundle import read_node_files, takes_node_files, with_card
+from fleet.cli.command import FAILURE, OK, Command
+from fleet.errors import FleetError
+from fleet.install import Choices, Device, Remote, install, look_at
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+_DATA: Final = re.compile(r"^/[A-Za-z0-9._/-]+$")
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    takes_home(parser)
+    parser.add_argument("destination", metavar="USER@HOST", help="the device, as ssh takes it; USER may use sudo")
+    parser.add_argument("node", nargs="?", metavar="NODE", help="who it shall be: a bundle is made for it")
+    parser.add_argument("--bundle", type=Path, metavar="FILE", help="this one instead, of `fleet bundle --tar`")
+    takes_node_files(parser)
+    parser.add_argument("--wheels", type=Path, metavar="DIR", help="take wheels from here, and use no network for them")
+    parser.add_argument(
+        "--data", metavar="DIR", help="a directory there to keep what changes, where its root is read-only"
+    )
+    parser.add_argument("--ssh-config", type=Path, metavar="FILE", help="for ssh, instead of ~/.ssh/config")
+    parser.add_argument(
+        "--wait", type=int, default=60, metavar="SECONDS", help="for the agent's first health (default: %(default)s)"
+    )
+    takes_dry_run(parser)
+    takes_json(parser)
+
+
+def _install(args: Namespace) -> int:
+    _check_use(args)
+    with Remote.connect(args.destination, args.ssh_config) as remote, tempfile.TemporaryDirectory() as scratch:
+        device = look_at(remote)
+        _say(f"{args.destination}: {device.target.arch} with Python {device.target.python}")
+        bundle = _bundle(args, device, Path(scratch))
+        if bundle is None:
+            return _tell_plan(args, device)
+        done = install(remote, device, bundle, Choices(args.data, args.wait), _say)
+    return _tell(args, device, done.health)
+
+
+def _check_use(args: Namespace) -> None:
+    if (args.bundle is None) == (args.node is None):
+        raise ConfigError("give either NODE, for which a bundle is made, or --bundle FILE")
+    if args.node is None and (args.config or args.models or args.baked):
+        raise ConfigError("--config, --models and --baked go into a bundle: give NODE instead of --bundle")
+    if args.data is not None and not _DATA.match(args.data):
+        raise ConfigError(f"--data: found {args.data!r}, allowed: an absolute path of plain characters")
+
+
+def _bundle(args: Namespace, device: Device, scratch: Path) -> Path | None:
+    """The one for this device, made where none was given; None: it would be made."""
+    if args.bundle is not None:
+        about = read_about(args.bundle)
+        if about.target != device.target:
+            raise FleetError(f"{args.bundle}: is for {about.target.arch} with Python {about.target.python}")
+        return None if args.dry_run else Path(args.bundle)
+    files = read_node_files(args, args.node)
+    if args.dry_run:
+        return None
+    _say("making a bundle")
+    order = Order(BundleKind.TAR, device.target, args.node, with_card(args, args.node, files))
+    return make_bundle(order, scratch, args.wheels, folder=True).path
+
+
+def _tell_plan(args: Namespace, device: Device) -> int:
+    what = str(args.bundle) if args.bundle is not None else f"a bundle for {args.node}"
+    if args.json:
+        print(
+            json.dumps({"installed": False, "arch": device.target.arch, "python": device.target.python, "what": what})
+        )
+    else:
+        print(f"would install {what}")
+    return OK
+
+
+def _tell(args: Namespace, device: Device, health: dict[str, Any] | None) -> int:
+    """Says how the agent is; failure where it did not say that itself."""
+    answered = health is not None and "uplink" in health
+    if args.json:
+        told = {"installed": True, "arch": device.target.arch, "python": device.target.python, "health": health}
+        print(json.dumps(told))
+    elif health is None or not answered:
+        print(f"installed; the agent does not say how it is: {(health or {}).get('agent', 'no answer')}")
+    else:
+        uplink = health["uplink"]
+        state = "connected" if uplink.get("connected") else f"not connected: {uplink.get('error') or 'it starts'}"
+        print(f"installed: node {health.get('node')}, version {health.get('version')}, {state}")
+    has_config = args.bundle is not None or args.config is not None
+    return OK if answered or not has_config else FAILURE
+
+
+def _say(text: str) -> None:
+    """Progress, which is none of what programs read."""
+    print(text, file=sys.stderr)
+
+
+INSTALL: Final = Command("install", "the agent on a device that already runs, over SSH", _add_arguments, _install)
