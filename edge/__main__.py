@@ -30,7 +30,7 @@ COMMANDS: Final = (RUN, STATUS, CHECK, POLL_ONCE, PROFILES, PROBE)
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code."""
     args = _parser().parse_args(argv)
-    configure(args.log_format, verbose=args.verbose)
+    args.log = configure(args.log_format, verbose=args.verbose)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that knows no ° shall see the rest
     try:

@@ -24,6 +24,7 @@ from edge.identity import identity_of
 from edge.intake import Intake
 from edge.lane import Lane
 from edge.lock import alone_in
+from edge.log_desk import LogDesk
 from edge.models import Models
 from edge.reading import Reading
 from edge.reload import Reloading, take_in
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from contract.datatypes import Value
     from edge.batch import Batch
     from edge.config import AgentConfig
+    from edge.log_ring import LogRing
     from edge.polling import Poll
     from edge.reading import MetricInfo
     from edge.spool import Beginning
@@ -52,7 +54,8 @@ _ENDING_S: Final = 15.0
 class Agent:
     """One edge node. `run` works until `stop`, which may be called from a signal handler.
 
-    `reread` gives the configuration as it now stands in its file; without it there is no reload.
+    `reread` gives the configuration as it now stands in its file; without it there is no reload. `log` is what it can
+    tell of its log, if anything.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Agent:
         config: AgentConfig,
         reread: Callable[[], AgentConfig] | None = None,
         notifier: Notifier | None = None,
+        log: LogRing | None = None,
     ) -> None:
         self._config = config
         self._notifier = notifier or Notifier(None)
@@ -85,7 +89,8 @@ class Agent:
         self._models.change(config.models)
         self._commands = Commands(self, self._known_utc_ms, config.max_command_age_s)
         identity = identity_of(config, self._models.metrics)
-        self._uplink = Uplink(config.mqtt, identity, self._spool, self._clock.utc_ms, self._commands.submit)
+        desk = LogDesk(log, (config.group, config.node), self._say, self._commands.submit)
+        self._uplink = Uplink(config.mqtt, identity, self._spool, self._clock.utc_ms, desk.submit)
         self._watchdog = Watchdog(
             lambda: self._roster.pollers, self._spool.extents, self._notifier, config.stuck_after_s
         )
@@ -232,6 +237,9 @@ class Agent:
             readings.append(read_back)
         for batch in batches_of_poll(device, readings, now_ms, now_ms, Lane.ALARM):
             self._spool.put(batch)
+
+    def _say(self, topic: str, payload: bytes) -> None:
+        self._uplink.say(topic, payload)
 
     async def _take_in(self, new: AgentConfig) -> str | None:
         before = identity_of(self._config, self._models.metrics)

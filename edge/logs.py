@@ -10,7 +10,9 @@ import json
 import logging
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TextIO
+
+from edge.log_ring import LogRing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,15 +26,31 @@ _PER_PERIOD: Final = 30
 _MOST_PLACES: Final = 1000
 
 
-def configure(style: str, *, verbose: bool) -> None:
-    """Sets up logging to stderr, in style "text" or "json"."""
-    handler = logging.StreamHandler()
+def configure(style: str, *, verbose: bool) -> LogRing:
+    """Sets up logging to stderr, in style "text" or "json"; gives what keeps the newest lines."""
+    ring = LogRing()
+    handler = Remembering(ring)
     handler.setFormatter(JsonLines() if style == "json" else TextLines(_TEXT))
     if not verbose:
         handler.addFilter(Bounded())
     for secretive in _SECRETIVE:
         logging.getLogger(secretive).setLevel(logging.WARNING)
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
+    return ring
+
+
+class Remembering(logging.StreamHandler[TextIO]):
+    """Writes to stderr, and keeps in a ring what it has written."""
+
+    def __init__(self, ring: LogRing) -> None:
+        super().__init__()
+        self._ring = ring
+        self._text = TextLines("%(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line that is written, which is kept at the same time: logging sees to whatever fails in here."""
+        self._ring.add(record, printable(self._text.format(record)))
+        return super().format(record)
 
 
 class TextLines(logging.Formatter):
@@ -40,8 +58,12 @@ class TextLines(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """The line, without the traceback."""
-        lines = super().formatMessage(record).split("\n")
-        return "\n    ".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)
+        return printable(super().formatMessage(record)).replace("\n", "\n    ")
+
+
+def printable(text: str) -> str:
+    """A text, perhaps of several lines, without what would command a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
 class JsonLines(logging.Formatter):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edge.config import AgentConfig
+    from edge.log_ring import LogRing
 
 
 # Every poll makes a tuple a reading, and these are never garbage in a cycle: looking for cycles among them all the
@@ -24,15 +25,15 @@ _NEW_OBJECTS: Final = 20_000
 
 
 def _run(args: Namespace) -> int:
-    asyncio.run(_run_until_stopped(partial(load, args.config)))
+    asyncio.run(_run_until_stopped(partial(load, args.config), args.log))
     return OK
 
 
-async def _run_until_stopped(read: Callable[[], AgentConfig]) -> None:
+async def _run_until_stopped(read: Callable[[], AgentConfig], log: LogRing) -> None:
     from edge.agent import Agent  # noqa: PLC0415 - paho and SQLite are no business of the other commands
     from edge.health.notify import Notifier  # noqa: PLC0415 - as the agent
 
-    agent = Agent(read(), read, Notifier.from_environment())
+    agent = Agent(read(), read, Notifier.from_environment(), log)
     _look_for_garbage_less()
     work = asyncio.create_task(agent.run(), name="agent")
     signals: list[int] = []

@@ -75,6 +75,7 @@ class Uplink:
         self._bd_seq = BD_SEQ_MODULUS - 1
         self._failures = 0
         self._connected_at_s = math.inf
+        self._link: Link | None = None
 
     def wake(self) -> None:
         """Something was committed to the spool."""
@@ -86,6 +87,11 @@ class Uplink:
         self._identity = identity
         self._has_changed = True
         self._news.set()
+
+    def say(self, topic: str, payload: bytes) -> None:
+        """Sends what is of no lane, at QoS 0; without a connection, or too large for the broker, it is lost."""
+        if self._link is not None and len(payload) <= self._link.max_payload_bytes:
+            self._link.publish(topic, payload, qos=0)
 
     def drain(self) -> None:
         """From now on `run` ends, with a death, as soon as the spool is empty; no rate holds any more."""
@@ -116,6 +122,7 @@ class Uplink:
         link = await Link.connect(self._config, client_id, will, self._receiver.inbox.offer)
         try:
             link.lost.add_done_callback(lambda _: self._news.set())
+            self._link = link
             await self._subscribe(link)
             await self._wait_for_host(link)
             await self._give_birth(link)
@@ -123,7 +130,7 @@ class Uplink:
             self._delivery.begin(link)
             await self._deliver(link)
         finally:
-            self.status.connected = False
+            self._link, self.status.connected = None, False
             self._reach.lost()
             await self._leave(link)
 
