@@ -5,7 +5,11 @@ EdgeError
 ├── SpoolError    the spool cannot keep what it is given
 │   └── CorruptSpoolError   its file cannot be read any more
 │       └── GarbledBatchError   one batch in it is not what was written
+├── IdentityError who the node is cannot be shown: no certificate, one that does not fit, or none to be had
 ├── ModelError    a model that cannot be served: its files, its manifest or what it does are at fault
+├── UpdateError   an update that is refused, or that did not work
+│   ├── NotNowError   one that cannot go on now, and is tried again
+│   └── RolledBackError   one that was tried and did not work: what was before runs again
 └── UplinkError   the broker cannot be reached, refuses, or has gone
 """
 
@@ -36,8 +40,24 @@ class GarbledBatchError(CorruptSpoolError):
         self.batch_no = batch_no
 
 
+class IdentityError(EdgeError):
+    """The node's certificate is not there, does not fit, or is not to be had; the message says what to do."""
+
+
 class ModelError(EdgeError):
     """A model that cannot be served; the message says what of it is wrong."""
+
+
+class UpdateError(EdgeError):
+    """An update is refused, or did not work; the message says why."""
+
+
+class NotNowError(UpdateError):
+    """An update cannot go on now; it is tried again."""
+
+
+class RolledBackError(UpdateError):
+    """An update was tried and did not work: what was before runs again."""
 
 
 class UplinkError(EdgeError):

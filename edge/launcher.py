@@ -37,11 +37,13 @@ def main(argv: list[str] | None = None) -> int:
     """Becomes the agent; returns only where there is nothing to become."""
     parser = argparse.ArgumentParser(description="Starts Headwater's agent, and puts back a version that fails.")
     parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="has versions/ and current")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="for the agent, as run CONFIG")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="for the agent, as: -- run CONFIG")
     args = parser.parse_args(argv)
+    # Options of the agent's own stand behind a --, which is not for the agent.
+    arguments = args.arguments[1:] if args.arguments[:1] == ["--"] else args.arguments
     try:
         version, left_s = choose(args.root)
-        become(args.root, version, args.arguments, left_s)
+        become(args.root, version, arguments, left_s)
     except OSError as exc:
         _tell(f"{args.root}: no agent can be started: {exc}")
     return 1
@@ -107,17 +109,17 @@ def _on_trial(root: Path, current: str) -> tuple[str, float] | None:
         raise _OverError(version, "there is no such version")
     if starts >= int(trial["max_starts"]):
         raise _OverError(version, f"it was started {starts} times and did not confirm that it works")
-    left_s = min(confirm_s, _LONGEST_S) - _passed_s(trial)
-    if left_s <= 0:
+    if (left_s := seconds_left(trial)) <= 0:
         raise _OverError(version, f"it did not confirm within {confirm_s:g} s that it works")
     begun = {} if "boot_id" in trial and trial["boot_id"] == boot_id() else {"boot_id": boot_id(), "begun_s": _now_s()}
     write_json(root / TRIAL_FILE, {**trial, **begun, "starts": starts + 1})
     return version, left_s
 
 
-def _passed_s(trial: dict[str, Any]) -> float:
-    """Since its first start; after a reboot, which the clock does not outlive, it has its time once more."""
-    return _now_s() - float(trial["begun_s"]) if trial.get("boot_id") == boot_id() else 0.0
+def seconds_left(trial: dict[str, Any]) -> float:
+    """Until its deadline; after a reboot, which the clock does not outlive, it has its time once more."""
+    passed_s = _now_s() - float(trial["begun_s"]) if trial.get("boot_id") == boot_id() else 0.0
+    return min(float(trial["confirm_s"]), _LONGEST_S) - passed_s
 
 
 def boot_id() -> str:

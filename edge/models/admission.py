@@ -16,7 +16,8 @@ from edge.models.served import Admitted
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from edge.models.config import InferenceConfig
+    from edge.models.child import Chosen
+    from edge.models.config import InferenceConfig, ModelConfig
     from edge.models.package import Package
     from edge.models.served import Served
     from edge.reading import MetricInfo
@@ -66,12 +67,16 @@ class Admission:
             else:
                 return
 
-    async def _admit(self, served: Served, package: Package) -> Admitted:
-        """The package, tried; the form is what is fastest here. Raises ModelError."""
-        config = served.config
+    async def try_out(self, config: ModelConfig, package: Package) -> Chosen:
+        """Runs a package in a process of its own; gives the form that is fastest here. Raises ModelError."""
         check_inputs(package.manifest, config, self._metrics_of)
         async with started(self._config) as trial:
-            chosen = await trial.load(settings_of(package, config))
+            return await trial.load(settings_of(package, config))
+
+    async def _admit(self, served: Served, package: Package) -> Admitted:
+        """The package, tried. Raises ModelError."""
+        config = served.config
+        chosen = await self.try_out(config, package)
         try:
             kept = await asyncio.to_thread(served.store.keep, package)
         except ModelError as exc:

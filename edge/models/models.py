@@ -16,6 +16,7 @@ from contract.sparkplug import Quality
 from edge.errors import ModelError
 from edge.models.admission import Admission
 from edge.models.foreseen import foresee
+from edge.models.package import read_package
 from edge.models.report import report_models
 from edge.models.served import Served
 from edge.models.serving import Serving
@@ -141,6 +142,18 @@ class Models:
         await self._admission.fall_back(served)
         if served.successor is not None:
             self._serving.wake()
+
+    async def try_out(self, name: str, directory: Path) -> Package:
+        """What lies in a directory, tried for one of the models; raises ModelError."""
+        if (served := self._served.get(name)) is None:
+            raise ModelError(f"there is no model {name} in this node's configuration")
+        package = await asyncio.to_thread(read_package, directory, self._config.trusted_keys)
+        await self._admission.try_out(served.config, package)
+        return package
+
+    def look_soon(self) -> None:
+        """Something has changed in a directory."""
+        self._to_look.set()
 
     # What serving them comes back to.
 

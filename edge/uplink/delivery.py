@@ -108,12 +108,16 @@ class Delivery:
         for lane in self._lanes.values():
             lane.begin(now_s)
 
-    def take_mark(self, mark: DurableMark) -> None:
-        """Takes in the bridge's word on what is durable."""
-        lane = next((lane for lane in self._lanes.values() if lane.epoch == mark.epoch != 0), None)
-        if lane is not None and not self._strict and not lane.believe(mark.through):
-            self._beyond = mark.through
+    def take_mark(self, mark: DurableMark) -> bool:
+        """Takes in the bridge's word on what is durable; returns whether more of what this run has sent is."""
         self._wake()
+        lane = next((lane for lane in self._lanes.values() if lane.epoch == mark.epoch != 0), None)
+        if lane is None or self._strict:
+            return False
+        before = lane.durable_through
+        if not lane.believe(mark.through):
+            self._beyond = mark.through
+        return lane.durable_through > before
 
     async def step(self, identity: NodeIdentity, link: Link, is_interrupted: Callable[[], bool]) -> bool:
         """Moves on as far as it can be done now; returns whether the spool's lanes are empty. Raises SpoolError."""

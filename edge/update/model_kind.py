@@ -1,0 +1,105 @@
+"""Updates of models: tried in a process of their own before the directory's link goes to them, and served then."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+from contract.update import UpdateState
+from edge.errors import ModelError, RolledBackError, UpdateError
+from edge.update.kinds import CONFIRMED, Outcome
+from edge.update.model_link import ModelLink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from contract.update import Desired
+    from edge.update.config import UpdateConfig
+    from edge.update.kinds import Updated
+    from edge.update.ledger import Standing
+    from edge.update.model_link import ModelTrial
+
+_LOOK_S: Final = 0.1
+
+
+class ModelKind:
+    """The models of the configuration; versions that came as updates lie in `directory`."""
+
+    def __init__(self, host: Updated, config: UpdateConfig, directory: Path) -> None:
+        self._host = host
+        self._config = config
+        self._directory = directory
+
+    def names(self) -> Sequence[str]:
+        """Those of the configuration."""
+        return [model.name for model in self._host.config.models]
+
+    def running(self, name: str, _standing: Standing | None) -> str | None:
+        """What is served."""
+        served = self._host.models.served.get(name)
+        current = None if served is None else served.current
+        return None if current is None else current.package.manifest.version
+
+    def check(self, desired: Desired) -> None:
+        """Raises UpdateError for a model that this node has not."""
+        if desired.name not in self.names():
+            raise UpdateError(f"there is no model {desired.name} in this node's configuration")
+
+    async def apply(self, desired: Desired, content: Path, trying: Callable[[], None]) -> Outcome:
+        """Tries it, and has it served."""
+        link = self._link(desired.name)
+        place = await asyncio.to_thread(link.install, desired, content)
+        try:
+            package = await self._host.models.try_out(desired.name, place)
+        except ModelError as exc:
+            raise UpdateError(f"it fails its trial: {exc}") from exc
+        if package.manifest.version != desired.version:
+            raise UpdateError(f"its archive is of version {package.manifest.version}")
+        trying()
+        trial = await asyncio.to_thread(link.begin_trial, place, package.digest)
+        if (wanting := await self._served(desired.name, trial)) is not None:
+            raise RolledBackError(wanting)
+        return CONFIRMED
+
+    async def settle(self, name: str, _standing: Standing | None) -> Outcome | None:
+        """Sees whether the one that was on trial is served."""
+        link = self._link(name)
+        if (trial := link.trial()) is None:
+            return None
+        await asyncio.to_thread(link.go_on, trial)
+        wanting = await self._served(name, trial)
+        return CONFIRMED if wanting is None else Outcome(UpdateState.ROLLED_BACK, wanting)
+
+    async def settled(self, name: str) -> None:
+        """Versions of before go."""
+        link = self._link(name)
+        if link.trial() is not None:
+            await asyncio.to_thread(link.end_trial)
+
+    def _link(self, name: str) -> ModelLink:
+        model = next((model for model in self._host.config.models if model.name == name), None)
+        if model is None:
+            raise UpdateError(f"there is no model {name} in this node's configuration any more")
+        return ModelLink(model.directory, self._directory / name)
+
+    async def _served(self, name: str, trial: ModelTrial) -> str | None:
+        """Waits until it is served; else puts back what was before, and gives the reason."""
+        models, deadline_s = self._host.models, time.monotonic() + self._config.confirm_s
+        wanting = None
+        while wanting is None:
+            models.look_soon()
+            await asyncio.sleep(_LOOK_S)
+            served = models.served.get(name)
+            if served is None:
+                wanting = "the configuration has this model no more"
+            elif served.current is not None and served.current.package.digest == trial.digest:
+                return None
+            elif trial.digest in served.quarantined:
+                wanting = served.quarantined[trial.digest]
+            elif time.monotonic() >= deadline_s:
+                wanting = served.status.refused or f"it is not served within {self._config.confirm_s:g} s"
+        await asyncio.to_thread(self._link(name).put_back, trial)
+        models.look_soon()
+        return wanting

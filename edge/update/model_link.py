@@ -1,0 +1,134 @@
+"""A model's directory as a link to one of the versions that came as updates: switched in one step.
+
+The versions lie in the state directory. What was configured as a plain directory is moved aside at the first update,
+and stays what is put back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Final
+
+from contract.archive import ArchiveError, flush_directory, unpack
+from edge.errors import NotNowError, UpdateError
+from edge.update.ledger import remove_file, replace_file
+from edge.update.staging import free_bytes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from contract.update import Desired
+
+_TRIAL: Final = "trial.json"
+_SCRATCH: Final = ".unpacking"
+_ASIDE: Final = ".before-updates"
+_MAX_BYTES: Final = 16 * 1024
+_DIGEST_CHARACTERS: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTrial:
+    """A version that is tried: where it lies, its manifest's digest, and where the link went before, if it did."""
+
+    place: str
+    digest: str
+    before: str | None
+
+
+class ModelLink:
+    """The link `directory` to one of the versions in `versions`. Methods raise UpdateError."""
+
+    def __init__(self, directory: Path, versions: Path) -> None:
+        self.directory = directory.absolute()
+        self._versions = versions.absolute()
+        self._aside = self.directory.with_name(f".{self.directory.name}{_ASIDE}")
+
+    def install(self, desired: Desired, archive: Path) -> Path:
+        """Unpacks a version; what runs is as it was."""
+        scratch = self._versions / _SCRATCH
+        place = self._versions / f"{desired.version}-{desired.sha256[:_DIGEST_CHARACTERS]}"
+        if place.is_dir():  # whole: it was renamed when it was
+            return place
+        if free_bytes(self._versions) < desired.unpacked_bytes:
+            raise NotNowError(f"{self._versions}: no room for {desired.unpacked_bytes} bytes more")
+        try:
+            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.mkdir(parents=True)
+            with archive.open("rb") as file:
+                unpack(file, scratch, desired.unpacked_bytes)
+            scratch.rename(place)
+            flush_directory(self._versions)
+        except ArchiveError as exc:
+            raise UpdateError(f"its archive: {exc}") from exc
+        except OSError as exc:
+            raise NotNowError(f"{self._versions}: cannot be unpacked: {exc.strerror}") from exc
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        return place
+
+    def begin_trial(self, place: Path, digest: str) -> ModelTrial:
+        """Notes what was before, and has the link go there."""
+        try:
+            if self.directory.is_symlink():
+                before: str | None = os.readlink(self.directory)  # noqa: PTH115 - as it is spelt, to be put back so
+            else:
+                before = str(self._aside) if self.directory.exists() else None
+            trial = ModelTrial(str(place), digest, before)
+            replace_file(self._versions / _TRIAL, json.dumps(asdict(trial)).encode())
+        except OSError as exc:
+            raise UpdateError(f"{self._versions / _TRIAL}: cannot be written: {exc.strerror}") from exc
+        self.go_on(trial)
+        return trial
+
+    def trial(self) -> ModelTrial | None:
+        """What is on trial, None where nothing is."""
+        try:
+            with (self._versions / _TRIAL).open("rb") as file:
+                return ModelTrial(**json.loads(file.read(_MAX_BYTES)))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError) as exc:
+            raise UpdateError(f"{self._versions / _TRIAL}: cannot be read: {exc}") from exc
+
+    def go_on(self, trial: ModelTrial) -> None:
+        """Has the link go to what is on trial, wherever it goes now: the power may go at any moment."""
+        try:
+            if not self.directory.is_symlink() and self.directory.exists():
+                self.directory.rename(self._aside)
+            self._point(trial.place)
+        except OSError as exc:
+            raise UpdateError(f"{self.directory}: cannot be made a link: {exc.strerror}") from exc
+
+    def put_back(self, trial: ModelTrial) -> None:
+        """The link goes where it went before."""
+        try:
+            if trial.before is None:
+                self.directory.unlink(missing_ok=True)
+                flush_directory(self.directory.parent)
+            else:
+                self._point(trial.before)
+        except OSError as exc:
+            raise UpdateError(f"{self.directory}: cannot be put back: {exc.strerror}") from exc
+        self.end_trial()
+
+    def end_trial(self) -> None:
+        """What is served is confirmed, and noted elsewhere; versions of before are deleted."""
+        try:
+            remove_file(self._versions / _TRIAL)
+            kept = self.directory.resolve()
+            for place in self._versions.iterdir():
+                if place.resolve() != kept:
+                    shutil.rmtree(place, ignore_errors=True)
+        except OSError as exc:
+            raise UpdateError(f"{self._versions}: cannot be put in order: {exc.strerror}") from exc
+
+    def _point(self, target: str) -> None:
+        self.directory.parent.mkdir(parents=True, exist_ok=True)
+        link = self.directory.with_name(f".{self.directory.name}.new")
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+        link.replace(self.directory)
+        flush_directory(self.directory.parent)
