@@ -12,7 +12,13 @@ from psycopg2.extensions import encrypt_password
 from db import server
 from db.errors import MigrationError, SettingsError
 
-ROLES: Final = ("headwater_owner", "headwater_writer", "headwater_reader", "headwater_maintainer")
+ROLES: Final = (
+    "headwater_owner",
+    "headwater_writer",
+    "headwater_reader",
+    "headwater_maintainer",
+    "headwater_operator",
+)
 _SHORTEST_PASSWORD: Final = 8
 
 

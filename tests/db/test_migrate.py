@@ -38,6 +38,8 @@ TABLES = {
     "rollup_1h",
     "rollup_1d",
     "retention",
+    "rollout",
+    "rollout_node",
 }
 
 
@@ -237,6 +239,15 @@ def test_login_needs_a_password_and_a_role(db: Db) -> None:
         ("headwater_maintainer", "delete from dead_letter returning 1"),
         ("headwater_maintainer", "update retention set keep = '2 days' returning 1"),
         ("headwater_maintainer", "select roll_up_level('reading', 'series', '1 day', '{}', '{}')"),
+        ("headwater_operator", "delete from rollout returning 1"),
+        ("headwater_operator", "delete from rollout_node returning 1"),
+        ("headwater_operator", "update rollout set counter = 1 returning 1"),
+        ("headwater_operator", "update rollout set sha256 = '' returning 1"),
+        ("headwater_operator", "update rollout_node set stage = 1 returning 1"),
+        ("headwater_operator", "insert into reading_text values (1, now(), '', 192) returning 1"),
+        ("headwater_operator", "update node set online = true returning 1"),
+        ("headwater_reader", "update rollout set state = 'running' returning 1"),
+        ("headwater_writer", "select * from rollout"),
     ],
 )
 def test_roles_may_do_no_more_than_they_need(rolling: str, role: str, statement: str) -> None:

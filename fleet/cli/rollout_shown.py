@@ -1,0 +1,181 @@
+"""How roll-outs are printed: for people, or a JSON object a line for programs."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from fleet.rollout.judge import OPEN
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from fleet.rollout.books import Look
+    from fleet.rollout.drive import Event
+    from fleet.rollout.judge import Node, Rollout
+    from fleet.rollout.start import Plan
+
+# Written every ten seconds while somebody drives it.
+_DRIVEN: Final = timedelta(seconds=30)
+_LONGEST_REASON: Final = 100
+
+
+def plan(made: Plan, as_json: bool) -> None:  # noqa: FBT001 - as the option is given
+    """What will be done."""
+    draft = made.draft
+    if as_json:
+        stages = [{"name": stage.name, "nodes": stage.nodes} for stage in made.stages]
+        _print_json({"plan": _plain(asdict(draft)), "stages": stages})
+        return
+    print(f"{_title(draft)}: {draft.size_bytes} bytes in {len(made.artifact.chunks)} chunks, SHA-256 {draft.sha256}")
+    for stage in made.stages:
+        named = ", ".join(stage.nodes[:5]) + (", ..." if len(stage.nodes) > 5 else "")  # noqa: PLR2004 - of a line
+        print(f"  stage {stage.name}: {len(stage.nodes)} nodes: {named}")
+    print(
+        f"  {draft.max_failed} nodes may fail; a node has {draft.within} to confirm, and stages soak for {draft.soak}; "
+        f"it expires at {_time(draft.expires_at)}"
+    )
+
+
+def begun(number: int, as_json: bool) -> None:  # noqa: FBT001 - as above
+    """It is written down."""
+    _say(as_json, f"roll-out {number}: begun", begun=number)
+
+
+def left(number: int, as_json: bool) -> None:  # noqa: FBT001 - as above
+    """Nobody drives it any more."""
+    _say(as_json, f"roll-out {number}: left as it is; `rollout resume {number}` goes on", left=number)
+
+
+def elsewhere(number: int, as_json: bool) -> None:  # noqa: FBT001 - as above
+    """Somebody else does what is to be done."""
+    _say(as_json, f"roll-out {number}: somebody drives it already, and goes on with it there", elsewhere=number)
+
+
+def event(happened: Event, as_json: bool) -> None:  # noqa: FBT001 - as above
+    """What has changed, as it happens."""
+    now = datetime.now(UTC)
+    if as_json:
+        _print_json({"at": now.isoformat(), **asdict(happened)})
+        return
+    who = "" if happened.node is None else f"{happened.node} "
+    why = "" if happened.reason is None else f": {_printable(happened.reason)}"
+    print(f"{now:%H:%M:%S}  {who}{happened.what}{why}", flush=True)
+
+
+def line(rollout: Rollout, as_json: bool) -> None:  # noqa: FBT001 - as above
+    """One roll-out in a line."""
+    why = "" if rollout.reason is None else f": {_printable(rollout.reason)}"
+    stage = f", stage {rollout.stages[rollout.stage - 1]}" if rollout.state in OPEN else ""
+    text = f"roll-out {rollout.rollout_id}, {_title(rollout)}: {rollout.state}{stage}{why}"
+    _say(as_json, text, **_plain(asdict(rollout)))
+
+
+def would(what: str, look: Look, as_json: bool) -> None:  # noqa: FBT001 - as above
+    """What a command would be done to."""
+    rollout = look.rollout
+    text = f"would {what} roll-out {rollout.rollout_id}, {_title(rollout)}, which is {rollout.state}"
+    _say(as_json, text, would=what, rollout_id=rollout.rollout_id, state=rollout.state)
+
+
+def listing(looks: Sequence[Look], as_json: bool) -> None:  # noqa: FBT001 - as above
+    """Many of them."""
+    if as_json:
+        _print_json([_counted(look) for look in looks])
+        return
+    rows = [("ID", "what", "version", "group", "state", "stage", "nodes", "confirmed", "failed", "begun", "driven")]
+    for look in looks:
+        rollout, states = look.rollout, _states(look)
+        named = (str(rollout.rollout_id), f"{rollout.kind} {rollout.name}", rollout.version, rollout.group)
+        counts = (str(len(look.nodes)), str(states["confirmed"]), str(states["failed"]))
+        how = (rollout.state, rollout.stages[rollout.stage - 1])
+        rows.append((*named, *how, *counts, _time(rollout.started_at), _driven(look)))
+    _print_table(rows)
+
+
+def whole(look: Look, as_json: bool) -> None:  # noqa: FBT001 - as above
+    """One with its stages and nodes."""
+    if as_json:
+        _print_json(_counted(look) | {"nodes": [_plain(asdict(node)) for node in look.nodes]})
+        return
+    line(look.rollout, as_json=False)
+    if look.rollout.state in OPEN and not is_driven(look):
+        print(f"nobody drives it: `rollout resume {look.rollout.rollout_id}` does")
+    rows = [("node", "stage", "state", "asked", "runs", "told", "why")]
+    for node in look.nodes:
+        told = (node.told.running or "-", node.told.state or "-") if node.told else ("-", "-")
+        named = (node.node, look.rollout.stages[node.stage - 1], _state(node))
+        rows.append((*named, _time(node.asked_at), *told, node.reason or ""))
+    _print_table(rows)
+
+
+def is_driven(look: Look) -> bool:
+    """Whether somebody looks after it."""
+    return look.rollout.driven_at is not None and look.at - look.rollout.driven_at < _DRIVEN
+
+
+def _driven(look: Look) -> str:
+    return "-" if look.rollout.cleared_at is not None else "yes" if is_driven(look) else "no"
+
+
+def _state(node: Node) -> str:
+    if node.is_away:
+        return "away"
+    return "at work" if node.is_at_work else node.state
+
+
+def _states(look: Look) -> Counter[str]:
+    return Counter(node.state for node in look.nodes)
+
+
+def _counted(look: Look) -> dict[str, Any]:
+    return _plain(asdict(look.rollout)) | {"is_driven": is_driven(look), "counts": dict(_states(look))}
+
+
+def _title(rollout: Rollout) -> str:
+    return f"{rollout.kind} {rollout.name} {rollout.version} in group {rollout.group}"
+
+
+def _time(at: datetime | None) -> str:
+    return "-" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
+
+
+def _plain(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _value(value) for key, value in document.items()}
+
+
+def _value(value: object) -> object:
+    match value:
+        case datetime():
+            return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
+        case dict():
+            return _plain(value)
+    return value
+
+
+def _say(as_json: bool, text: str, **fields: object) -> None:  # noqa: FBT001 - as above
+    if as_json:
+        _print_json(fields)
+    else:
+        print(text, flush=True)
+
+
+def _print_json(document: object) -> None:
+    print(json.dumps(document), flush=True)
+
+
+def _printable(text: str) -> str:
+    """A device's words, without what would command a terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
+    rows = [[_printable(cell)[:_LONGEST_REASON] for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,106 @@
+"""What a roll-out needs of the operator's directory: who we are, what signs, and where files are kept."""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from contract.config import parse_config
+from contract.update import CHUNK_BYTES, Desired, blob_topic, desired_topic, signed
+from fleet.errors import FleetError
+from fleet.rollout.artifact import Artifact, kept_at
+from fleet.rollout.broker import Address, publish
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from fleet.home import Home
+    from fleet.rollout.judge import Rollout
+
+_FOLDER: Final = "artifacts"
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """An operator's means; `broker` lends an identity for as long as a connection lasts."""
+
+    key: Ed25519PrivateKey
+    artifacts: Path
+    broker: Callable[[], AbstractContextManager[Address]]
+
+    @classmethod
+    def of(cls, home: Home) -> Desk:
+        """That of a fleet."""
+
+        @contextmanager
+        def lent() -> Iterator[Address]:
+            with home.operator() as operator:
+                yield Address(operator.host, operator.port, operator.name, operator.tls())
+
+        folder = home.path / _FOLDER
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return cls(home.update_key(), folder, lent)
+
+    def artifact(self, rollout: Rollout) -> Artifact:
+        """The file of a roll-out, made sure of; raises FleetError."""
+        path = kept_at(self.artifacts, rollout.sha256)
+        found = Artifact.read(path, rollout.unpacked_bytes, by_url=rollout.url is not None)
+        if found.sha256 != rollout.sha256:
+            raise FleetError(f"{path}: is not what roll-out {rollout.rollout_id} was started with")
+        return found
+
+    def forget(self, sha256: str) -> None:
+        """A file is no longer needed."""
+        kept_at(self.artifacts, sha256).unlink(missing_ok=True)
+
+    def put_chunks(self, rollout: Rollout, artifact: Artifact) -> None:
+        """Has the broker keep what devices fetch from it; raises FleetError, as all that goes there."""
+        content = enumerate(artifact.content())
+        self._publish((blob_topic(rollout.group, rollout.sha256, number), chunk) for number, chunk in content)
+
+    def take_chunks(self, rollout: Rollout) -> None:
+        """Takes that away again."""
+        chunks = 0 if rollout.url is not None else math.ceil(rollout.size_bytes / CHUNK_BYTES)
+        self._publish((blob_topic(rollout.group, rollout.sha256, number), b"") for number in range(chunks))
+
+    def put_desired(self, rollout: Rollout, artifact: Artifact, nodes: Iterable[str]) -> None:
+        """Has the broker keep what is asked of nodes."""
+        self._publish((_topic(rollout, node), signed(desired(rollout, artifact, node), self.key)) for node in nodes)
+
+    def take_desired(self, rollout: Rollout, nodes: Sequence[str]) -> None:
+        """Takes that away again."""
+        if nodes:
+            self._publish((_topic(rollout, node), b"") for node in nodes)
+
+    def _publish(self, messages: Iterable[tuple[str, bytes]]) -> None:
+        with self.broker() as address:
+            publish(address, messages)
+
+
+def desired(rollout: Rollout, artifact: Artifact, node: str) -> Desired:
+    """What a node shall run: each time the same bytes; raises ConfigError for what devices would not take."""
+    manifest = {
+        "kind": rollout.kind,
+        "name": rollout.name,
+        "version": rollout.version,
+        "counter": rollout.counter,
+        "sha256": artifact.sha256,
+        "size": artifact.size,
+        "unpacked_bytes": artifact.unpacked_bytes,
+        "chunk_bytes": artifact.chunk_bytes,
+        "chunks": artifact.chunks,
+        "target": {"group": rollout.group, "node": node},
+        "expires_at": rollout.expires_at,
+        "url": rollout.url,
+    }
+    return parse_config(manifest, Desired, f"update for {node}")
+
+
+def _topic(rollout: Rollout, node: str) -> str:
+    return desired_topic(rollout.group, node, rollout.kind, rollout.name)
