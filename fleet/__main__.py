@@ -16,6 +16,7 @@ from fleet.cli.host import HOST
 from fleet.cli.init import INIT
 from fleet.cli.install import INSTALL
 from fleet.cli.revoke import REVOKE
+from fleet.cli.rollout import ROLLOUT
 from fleet.cli.serve import SERVE
 from fleet.errors import FleetError
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 _INTERRUPTED: Final = 130
 # A new command is a file in fleet/cli/ and a name here.
-COMMANDS: Final[tuple[Command, ...]] = (INIT, ENROL, HOST, SERVE, REVOKE, BROKER, BUNDLE, INSTALL)
+COMMANDS: Final[tuple[Command, ...]] = (INIT, ENROL, HOST, SERVE, REVOKE, BROKER, BUNDLE, INSTALL, ROLLOUT)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
