@@ -18,6 +18,7 @@ from rich.console import Console
 from contract.config import ConfigError, read_config
 from simulators.camera.demand import demand_incident
 from simulators.errors import SimulatorError
+from simulators.fleet.command import add_fleet
 from simulators.history.command import add_history
 from simulators.plant.line_config import LineConfig
 from simulators.reconcile_report import as_json, show
@@ -37,6 +38,7 @@ examples:
   python -m simulators fault addresses.json plant leak tank=1 duration_s=30
   python -m simulators counts addresses.json bench --reset
   python -m simulators reconcile --targets targets.yaml
+  python -m simulators fleet --nodes 500 --broker 127.0.0.1:1883 --duration 60 --ledger fleet.jsonl
   python -m simulators history plant --seed 1 --steps 28800 --faults --out plant.npz
 """
 
@@ -61,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m simulators",
-        description="Seeded simulators of a plant, an exchange, a weather service and cameras.",
+        description="Seeded simulators of a plant, an exchange, a weather service, cameras, and fleets of nodes.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -72,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser("fault", help="put a fault into a running plant or bus, or an incident before a camera")
     )
     _add_counts(commands.add_parser("counts", help="print what a running plant or bus was asked, as JSON"))
+    add_fleet(commands.add_parser("fleet", help="a fleet of Sparkplug nodes on a broker"))
     add_history(commands.add_parser("history", help="hours or years of readings at once, as a file to train on"))
     _add_reconcile(commands.add_parser("reconcile", help="hold ledgers against what the database has"))
     return parser

@@ -52,13 +52,18 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One answer that went out at `at`; `asked_at` is when it was asked for, where the simulator knows."""
+    """One answer that went out at `at`; `asked_at` is when it was asked for, where the simulator knows.
+
+    A fleet's is a sample of `node`, taken at `source_at` by the node's clock; what is not `promised` may be lost.
+    """
 
     at: int
     values: Mapping[str, Value]
     source_at: int | None = None
     connection: int | None = None
     asked_at: int | None = None
+    node: str | None = None
+    promised: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +158,11 @@ class Ledger(AbstractContextManager["Ledger"]):
         optional = {"source_at": source_at, "connection": connection, "asked_at": asked_at}
         self._write(entry | {key: value for key, value in optional.items() if value is not None})
 
+    def sampled(self, node: str, values: Mapping[str, Value], source_at: int, *, promised: bool = True) -> None:
+        """Note a sample of a fleet's node, taken now, at `source_at` by its own clock."""
+        unpromised = {} if promised else {"promised": False}
+        self._write({"at": now_ms(), "node": node, "values": values, "source_at": source_at, **unpromised})
+
     def refused(self, metrics: Sequence[str], at: int | None = None) -> None:
         """Note that metrics were asked for and not given (now, unless `at` says when)."""
         self._write({"refused": list(metrics), "at": now_ms() if at is None else at})
@@ -243,7 +253,8 @@ def _entry(found: dict[str, Any]) -> Entry:
         case {"closed": int(connection), "at": int(at)}:
             return Closed(connection, at)
         case {"at": int(at), "values": dict(values)}:
-            return Served(at, values, found.get("source_at"), found.get("connection"), found.get("asked_at"))
+            optional = ("source_at", "connection", "asked_at", "node", "promised")
+            return Served(at, values, **{key: found[key] for key in optional if key in found})
         case _:
             raise ValueError("allowed are ledger, incident, refused, written, closed and at with values")
 

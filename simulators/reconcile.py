@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from math import isclose
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from simulators.ledger import Value
 
 Verdict: TypeAlias = Literal["lost", "duplicated", "wrong"]
-Excuse: TypeAlias = Literal["bad", "gap", "undelivered"]
+Excuse: TypeAlias = Literal["bad", "gap", "undelivered", "unpromised"]
 
 # Two clocks on one machine, each rounded to ms.
 SLACK_MS: Final = 1
@@ -34,7 +34,8 @@ class Expected:
     """A reading that was served and should be stored.
 
     `source_at` is the source's own time, None where it has none. The same reading may have been served many times, and
-    under one source time with several values, any of which will do. `excused` ones may be missing.
+    under one source time with several values, any of which will do. `excused` ones may be missing, and so may those
+    that nobody `promised`.
     """
 
     values: tuple[Value, ...]
@@ -42,6 +43,7 @@ class Expected:
     asked_at: int
     source_at: int | None = None
     excused: bool = False
+    promised: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +145,32 @@ def reconcile(
         duplicated=verdicts["duplicated"],
         wrong=verdicts["wrong"],
         offenders=tuple(sorted(offenders, key=lambda offender: (offender.at, offender.metric))),
-        never_stored=tuple(sorted(metric for metric, pairs in good.items() if not pairs)),
+        never_stored=tuple(sorted(metric for metric, pairs in good.items() if not pairs and _is_due(served[metric]))),
         stored_in_gaps=sum(_is_inside_gap(row.sampled_at, gaps) for _, row in found),
         latest_ms=max((row.sampled_at - one.served_at[-1] for one, row in found if one.source_at is None), default=0),
+    )
+
+
+def total(tallies: Mapping[str, Tally]) -> Tally:
+    """The sum over nodes; its metrics begin with the node's name."""
+    declared: Counter[Excuse] = Counter()
+    for tally in tallies.values():
+        declared.update(tally.declared_by)
+    sums = {
+        count: sum(getattr(tally, count) for tally in tallies.values())
+        for count in ("produced", "stored", "lost", "duplicated", "wrong", "stored_in_gaps")
+    }
+    offenders = [
+        replace(offender, metric=f"{node}/{offender.metric}")
+        for node, tally in tallies.items()
+        for offender in tally.offenders
+    ]
+    return Tally(
+        **sums,
+        declared_by=dict(declared),
+        offenders=tuple(sorted(offenders, key=lambda offender: (offender.at, offender.metric))),
+        never_stored=tuple(f"{node}/{metric}" for node, tally in tallies.items() for metric in tally.never_stored),
+        latest_ms=max((tally.latest_ms for tally in tallies.values()), default=0),
     )
 
 
@@ -233,7 +258,13 @@ def _offenders(metric: str, pairing: Pairing, gaps: Sequence[Span]) -> Iterable[
 def _excuse(missing: Expected, gaps: Sequence[Span]) -> Excuse | None:
     if missing.excused:
         return "undelivered"
+    if not missing.promised:
+        return "unpromised"
     return "gap" if all(_is_in_gap(at, gaps) for at in missing.served_at) else None
+
+
+def _is_due(expected: Iterable[Expected]) -> bool:
+    return any(one.promised for one in expected)
 
 
 def _agrees(one: Expected, row: Stored) -> bool:

@@ -71,6 +71,23 @@ def truth_of(entries: Iterable[Entry], metrics: Sequence[str] = ("*",), interval
     return Truth(wanted, _since(headers[0], wanted), refused, unmatched)
 
 
+def by_node(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+    """A fleet's ledger taken apart: of each node its samples, and every header; raises LedgerError without a header."""
+    headers: list[Entry] = []
+    samples: dict[str, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        match entry:
+            case Header():
+                headers.append(entry)
+            case Served(node=str(node)):
+                samples[node].append(entry)
+            case _:
+                raise LedgerError("the ledger is none of a fleet: it has entries without a node")
+    if not headers:
+        raise LedgerError("the ledger has no header: its simulator never started")
+    return {node: [*headers, *found] for node, found in samples.items()}
+
+
 def _expected(
     match: Match, sent: Sequence[_Sent], closed_at: Mapping[tuple[int, int | None], int], interval_s: float | None
 ) -> dict[str, list[Expected]]:
@@ -114,7 +131,8 @@ def _each_source_time(sent: Iterable[_Sent], excused: Callable[[_Sent], bool]) -
     for (metric, source_at), found in servings.items():
         at = tuple(one.served.at for _, one in found)
         values = tuple(dict.fromkeys(value for value, _ in found))
-        expected[metric].append(Expected(values, at, at[0], source_at, all(excused(one) for _, one in found)))
+        is_excused, is_promised = all(excused(one) for _, one in found), any(one.served.promised for _, one in found)
+        expected[metric].append(Expected(values, at, at[0], source_at, is_excused, is_promised))
     return expected
 
 

@@ -24,6 +24,7 @@ _EXCUSES: Final[Mapping[Excuse, str]] = {
     "bad": "stored as bad readings",
     "gap": "in declared gaps",
     "undelivered": "sent as a connection ended",
+    "unpromised": "sent without a promise (QoS 0)",
 }
 # On one machine an answer is in at once; this much later somebody should look.
 _LATE_MS: Final = 1000

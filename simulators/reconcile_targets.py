@@ -14,13 +14,15 @@ from contract.config import Config
 from contract.sparkplug import Quality
 from simulators.errors import TargetError
 from simulators.ledger import read_ledger
-from simulators.reconcile import Span, Stored, Tally, reconcile
-from simulators.reconcile_expected import Truth, truth_of
+from simulators.reconcile import Span, Stored, Tally, reconcile, total
+from simulators.reconcile_expected import Truth, by_node, truth_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from psycopg2.extensions import connection
+
+    from simulators.ledger import Entry
 
 _READINGS: Final = """
 with wanted as (
@@ -50,6 +52,8 @@ select floor(extract(epoch from from_at) * 1000)::bigint, ceil(extract(epoch fro
 from gap where group_id = %(group)s and node_id = %(node)s and device_id = %(device)s and kind = 'declared'
 """
 
+_EVERY_NODE: Final = "*"
+
 
 class Target(Config):
     """A ledger, and the device that should hold what is in it."""
@@ -57,7 +61,7 @@ class Target(Config):
     source: str = Field(description="What the source is called in the table")
     ledger: Path = Field(description="The simulator's ledger")
     group: str = Field(description="Sparkplug group")
-    node: str = Field(description="Sparkplug edge node")
+    node: str = Field(description="Sparkplug edge node; *: every node of a fleet's ledger")
     device: str = Field(description="Sparkplug device")
     interval_s: float | None = Field(default=None, gt=0, description="The agent's interval, s: for cameras")
     metrics: tuple[str, ...] = Field(
@@ -105,7 +109,33 @@ def reconcile_all(dsn: str, targets: Sequence[Target]) -> list[Result]:
 
 
 def _reconcile(opened: connection, target: Target) -> Result:
-    truth = truth_of(read_ledger(target.ledger), target.metrics, target.interval_s)
+    entries = read_ledger(target.ledger)
+    if target.node != _EVERY_NODE:
+        return _of_device(opened, target, entries)
+    return _joined(
+        target,
+        {
+            node: _of_device(opened, target.model_copy(update={"node": node}), found)
+            for node, found in by_node(entries).items()
+        },
+    )
+
+
+def _joined(target: Target, nodes: Mapping[str, Result]) -> Result:
+    """What became of a whole fleet; a glob that matches nothing matches nothing of any node."""
+    unmatched = [set(result.unmatched) for result in nodes.values()] or [set(target.metrics)]
+    return Result(
+        source=target.source,
+        tally=total({node: result.tally for node, result in nodes.items()}),
+        gaps=tuple(gap for result in nodes.values() for gap in result.gaps),
+        unserved=tuple(f"{node}/{metric}" for node, result in nodes.items() for metric in result.unserved),
+        unmatched=tuple(sorted(set.intersection(*unmatched))),
+        older=sum(result.older for result in nodes.values()),
+    )
+
+
+def _of_device(opened: connection, target: Target, entries: Iterable[Entry]) -> Result:
+    truth = truth_of(entries, target.metrics, target.interval_s)
     stored = _stored(opened, target, truth.since_ms)
     gaps = _gaps(opened, target)
     return Result(
