@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from contract.config import ConfigError
 from edge.cli.check import CHECK
 from edge.cli.command import FAILURE, WRONG_USE
+from edge.cli.enrol import ENROL
 from edge.cli.poll_once import POLL_ONCE
 from edge.cli.probe import PROBE
 from edge.cli.profiles import PROFILES
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 _INTERRUPTED: Final = 130
 # A new command is a file in edge/cli/ and a name here.
-COMMANDS: Final = (RUN, STATUS, CHECK, POLL_ONCE, PROFILES, PROBE)
+COMMANDS: Final = (RUN, STATUS, CHECK, POLL_ONCE, PROFILES, PROBE, ENROL)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,12 +13,20 @@ from contract.delivery import Gap
 from edge.batch import batches_of_poll, gap_batch
 from edge.clock import AnchoredClock
 from edge.commands import Commands
+from edge.enrol import renewal_of
 from edge.errors import SourceError, SpoolError
 from edge.estimate import disk_room_bytes, outage_hours
 from edge.health.node_metrics import NodeHealth
 from edge.health.notify import Notifier
 from edge.health.page import LOOPBACK, health_page
-from edge.health.report import report_clock, report_process, report_sources, report_spool, report_uplink
+from edge.health.report import (
+    report_clock,
+    report_identity,
+    report_process,
+    report_sources,
+    report_spool,
+    report_uplink,
+)
 from edge.health.watchdog import Watchdog
 from edge.identity import identity_of
 from edge.intake import Intake
@@ -90,7 +98,8 @@ class Agent:
         self._commands = Commands(self, self._known_utc_ms, config.max_command_age_s)
         identity = identity_of(config, self._models.metrics)
         desk = LogDesk(log, (config.group, config.node), self._say, self._commands.submit)
-        self._uplink = Uplink(config.mqtt, identity, self._spool, self._clock.utc_ms, desk.submit)
+        self._uplink = Uplink(config.broker, identity, self._spool, self._clock.utc_ms, desk.submit)
+        self._renewal = renewal_of(config, self._clock, self._uplink.reconnect)
         self._watchdog = Watchdog(
             lambda: self._roster.pollers, self._spool.extents, self._notifier, config.stuck_after_s
         )
@@ -138,6 +147,7 @@ class Agent:
             await stack.enter_async_context(self._roster.running())
             uplink = group.create_task(supervised(self._uplink.run), name="uplink")
             health = group.create_task(supervised(self._health.run), name="node metrics")
+            renewal = group.create_task(supervised(self._renewal.run), name="renewal") if self._renewal else None
             watchdog = group.create_task(supervised(partial(self._watchdog.run, self._summary)), name="watchdog")
             models = group.create_task(supervised(self._models.run), name="models")
             self._notifier.ready()
@@ -152,6 +162,8 @@ class Agent:
                 await asyncio.wait([models])
                 self._models.close()
             health.cancel()
+            if renewal is not None:
+                renewal.cancel()
             await self._drain(uplink)
             watchdog.cancel()
 
@@ -276,6 +288,7 @@ class Agent:
             "stuck": list(self._watchdog.stuck),
             "clock": report_clock(self._clock),
             "uplink": report_uplink(self._uplink.status),
+            "identity": None if self._renewal is None else report_identity(self._renewal.status),
             "spool": await self._report_spool(),
             "sources": report_sources(self._roster.pollers, self._intake),
             "models": self._models.report(),

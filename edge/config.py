@@ -8,8 +8,10 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from contract.config import Config
+from contract.config import Config, Tls
+from contract.enrolment import CA_FILE, CERTIFICATE_FILE, KEY_FILE
 from contract.topics import check_identifier
+from edge.enrol.config import IdentityConfig  # noqa: TC001 - pydantic reads the annotations at run time
 from edge.models.config import InferenceConfig, ModelConfig
 from edge.sources import AnySource  # noqa: TC001 - pydantic reads the annotations at run time
 from edge.sources.base import Place
@@ -67,6 +69,9 @@ class AgentConfig(Config):
     node: Identifier = Field(description="Sparkplug edge node id, unique in the group")
     state_dir: Path = Field(description="directory for the spool; one agent at a time uses it")
     mqtt: MqttConfig = Field(description="the broker")
+    identity: IdentityConfig | None = Field(
+        default=None, description="the node's key and certificate, kept alive by the agent; none: see mqtt.tls"
+    )
     health: HealthConfig | None = Field(default=None, description="the health page; none: not served")
     spool: SpoolConfig = Field(default_factory=SpoolConfig, description="the spool")
     clock: ClockConfig = Field(default_factory=ClockConfig, description="the system's clock")
@@ -89,6 +94,21 @@ class AgentConfig(Config):
         description="seconds beyond its time-out after which a source is cut off; at twice that it is stuck",
     )
     drain_timeout_s: float = Field(default=30.0, ge=0, description="seconds a stop waits for the spool to be delivered")
+
+    @property
+    def broker(self) -> MqttConfig:
+        """The broker, and who we are to it."""
+        if self.identity is None:
+            return self.mqtt
+        at = self.identity.directory
+        tls = Tls(ca_file=at / CA_FILE, cert_file=at / CERTIFICATE_FILE, key_file=at / KEY_FILE)
+        return self.mqtt.model_copy(update={"tls": tls, "client_id": self.mqtt.client_id or self.node})
+
+    @model_validator(mode="after")
+    def _one_identity(self) -> Self:
+        if self.identity is not None and self.mqtt.tls is not None:
+            raise ValueError("identity and mqtt.tls exclude each other: an identity has certificate, key and authority")
+        return self
 
     @field_validator("sources")
     @classmethod

@@ -62,7 +62,7 @@ def _check(args: Namespace) -> int:
 
 
 def _print_node(config: AgentConfig) -> None:
-    mqtt = config.mqtt
+    mqtt = config.broker
     how = f"{'TLS' if mqtt.tls else 'no TLS'}, profile {mqtt.profile}"
     print(f"node {config.group}/{config.node}, broker {mqtt.host}:{mqtt.port} ({how}), state in {config.state_dir}")
     page = "not served" if config.health is None else f"http://127.0.0.1:{config.health.port}/healthz"

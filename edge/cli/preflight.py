@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel
 
 from contract.config import ConfigError, Tls, read_secret
+from edge.enrol.config import IdentityConfig
+from edge.errors import IdentityError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,11 +83,27 @@ def _lacks_of(where: str, part: BaseModel) -> Iterator[tuple[str, str]]:
     for name, url in _urls(part):
         if not is_host(urlsplit(url).hostname or ""):
             yield _join(where, name), f"found {url!r}: it names no host"
-    if isinstance(part, Tls) and not any(_lacks_paths(part)):
-        try:
+    if not any(_lacks_paths(part)):
+        yield from _lacks_in_files(where, part)
+
+
+def _lacks_in_files(where: str, part: BaseModel) -> Iterator[tuple[str, str]]:
+    """What is wrong with keys and certificates that are there."""
+    try:
+        if isinstance(part, Tls):
             part.context()
-        except ConfigError as exc:
-            yield where, str(exc).removeprefix("tls: ")
+        elif isinstance(part, IdentityConfig):
+            _look_at_identity(part)
+    except (ConfigError, IdentityError) as exc:
+        yield where, str(exc).removeprefix("tls: ")
+
+
+def _look_at_identity(part: IdentityConfig) -> None:
+    from edge.enrol.directory import IdentityDirectory  # noqa: PLC0415 - a second that other configurations save
+
+    if (found := IdentityDirectory(part.directory).read()) is None:
+        raise IdentityError(f"there is no identity in {part.directory} yet: `python -m edge enrol` puts one there")
+    found.check()
 
 
 def _lacks_secret(where: str, name: str, variable: str) -> Iterator[tuple[str, str]]:

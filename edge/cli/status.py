@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -90,6 +91,8 @@ def _problems(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"nothing is delivered: {uplink['error'] or 'it is still connecting'}"
     elif uplink["away"]:
         yield "the broker is there, but nobody confirms what is sent: look at the bridge and Kafka"
+    if (report.get("identity") or {}).get("error"):
+        yield report["identity"]["error"]
     if spool["error"]:
         yield f"spool: {spool['error']}"
     if spool["set_aside"]:
@@ -126,6 +129,8 @@ def _print(report: Mapping[str, Any], problems: Sequence[str]) -> None:
     away = ", what is read is kept for replay" if uplink["away"] else ""
     on_line = f", {uplink['unacknowledged']} batches on their way"
     print(f"uplink  {_coloured(state, 'ok' if works else 'failing')}{away}{on_line}")
+    if report.get("identity") is not None:
+        _print_identity(report["identity"], now_ms)
     _print_spool(report["spool"], now_ms)
     _print_sources(report["sources"], now_ms)
     if models := _models(report):
@@ -135,6 +140,18 @@ def _print(report: Mapping[str, Any], problems: Sequence[str]) -> None:
         print()
     for problem in problems:
         print(_coloured(f"! {plain(problem)}", "failing"))
+
+
+def _print_identity(identity: Mapping[str, Any], now_ms: int) -> None:
+    """Until when the certificate is good; in how much time it is renewed, or why not, stands among the problems."""
+    if identity["not_after"] is None:
+        _tell("identity none yet")
+        return
+    until = datetime.fromtimestamp(identity["not_after"] / _MS_PER_S, UTC)
+    left_s, renewed_in_s = ((identity[at] - now_ms) / _MS_PER_S for at in ("not_after", "renewed_from"))
+    left = f"{_span(left_s)} more" if left_s > 0 else "which is over"
+    renewed = f", renewed in {_span(renewed_in_s)}" if renewed_in_s > 0 else ", to be renewed now"
+    _tell(f"identity {identity['node']} until {until:%Y-%m-%d %H:%M} UTC, {left}{renewed if left_s > 0 else ''}")
 
 
 def _print_spool(spool: Mapping[str, Any], now_ms: int) -> None:

@@ -40,6 +40,7 @@ def exposition(report: Mapping[str, Any]) -> str:
     families = [
         *_node(report),
         *_uplink(report["uplink"]),
+        *_identity(report.get("identity") or {}),
         *_spool(report),
         *_sources(report["sources"]),
         *_models(report["models"]["models"]),
@@ -73,6 +74,17 @@ def _uplink(uplink: Mapping[str, Any]) -> Iterator[_Family]:
         uplink["unacknowledged"]
     )
     yield _ours("uplink_connections_total", "Connections that reached the broker.").add(uplink["connections"])
+
+
+def _identity(identity: Mapping[str, Any]) -> Iterator[_Family]:
+    end, renewals = identity.get("not_after"), identity.get("renewals")
+    yield _ours("certificate_end_timestamp_seconds", "When the node's certificate ends, UTC.").add(
+        None if end is None else end / _MS_PER_S
+    )
+    yield _ours("certificate_renewals_total", "Certificates that took the place of another in this run.").add(renewals)
+    yield _ours("certificate_renewal_failures", "Renewals that failed since the last that worked.").add(
+        identity.get("failures")
+    )
 
 
 def _spool(report: Mapping[str, Any]) -> Iterator[_Family]:

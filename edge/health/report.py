@@ -14,8 +14,10 @@ from edge.health.node_metrics import resident_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from edge.clock import AnchoredClock
+    from edge.enrol.renewal import IdentityStatus
     from edge.intake import Intake
     from edge.polling import Poller
     from edge.spool import Spool
@@ -25,6 +27,7 @@ Report = dict[str, object]
 
 # A spool that hangs must not keep the page from saying so.
 _SPOOL_ANSWERS_S: Final = 2.0
+_MS_PER_S: Final = 1000
 
 
 def report_clock(clock: AnchoredClock) -> Report:
@@ -45,6 +48,20 @@ def report_uplink(status: UplinkStatus) -> Report:
         "unacknowledged": status.unacknowledged,
         "connections": status.connections,
         "error": status.error,
+    }
+
+
+def report_identity(status: IdentityStatus) -> Report:
+    """Until when the node's certificate is good, and why it is not, or is not renewed; times in UTC ms."""
+    told: Report = {"renewals": status.renewals, "failures": status.failures, "error": status.error}
+    if (certificate := status.certificate) is None:
+        return told | dict.fromkeys(("node", "serial", "not_before", "renewed_from", "not_after"))
+    return told | {
+        "node": certificate.node,
+        "serial": certificate.serial,
+        "not_before": _ms(certificate.not_before),
+        "renewed_from": _ms(certificate.renewed_from),
+        "not_after": _ms(certificate.not_after),
     }
 
 
@@ -124,6 +141,10 @@ def report_process() -> Report:
         "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
         "open_files": sum(1 for _ in Path("/proc/self/fd").iterdir()),
     }
+
+
+def _ms(at: datetime) -> int:
+    return int(at.timestamp() * _MS_PER_S)
 
 
 def _plain(value: object) -> object:

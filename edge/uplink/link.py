@@ -7,8 +7,10 @@ send its old messages again before the births of the new session.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
+import ssl
 from typing import TYPE_CHECKING, Final
 
 import paho.mqtt.client as paho
@@ -19,12 +21,15 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from contract.config import ConfigError
 from edge.errors import UplinkError
+from edge.tls import explain, explain_text
 from edge.uplink.inbox import Incoming
 from edge.uplink.pump import Pump
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Self
+
+    from _typeshed import ReadableBuffer
 
     from edge.uplink.config import MqttConfig
 
@@ -67,6 +72,8 @@ class Link:
         self._client = self._new_client(client_id)
         self._pump = Pump(self._client, self._lose)
         self._dialing: asyncio.Future[None] | None = None
+        # Why TLS ended, which paho tells its log alone.
+        self._complaint: str | None = None
 
     @classmethod
     async def connect(
@@ -137,7 +144,10 @@ class Link:
         if config.username is not None:
             client.username_pw_set(config.username, config.password())
         if config.tls is not None:
-            client.tls_set_context(config.tls.context())
+            context = config.tls.context()
+            context.sslsocket_class = _TlsSocket
+            client.tls_set_context(context)
+        client.enable_logger(self._paho_log())
         client.on_socket_open = _send_at_once
         client.on_connect = self._paho_connected
         client.on_disconnect = self._paho_disconnected
@@ -145,6 +155,11 @@ class Link:
         client.on_subscribe = self._paho_subscribed
         client.on_message = self._paho_message
         return client
+
+    def _paho_log(self) -> logging.Logger:
+        log = logging.Logger("paho", logging.ERROR)  # noqa: LOG001 - it is nobody's but this link's
+        log.addFilter(self._paho_complained)
+        return log
 
     async def _open(self, will: tuple[str, bytes]) -> None:
         self._client.will_set(*will, qos=1)
@@ -157,7 +172,9 @@ class Link:
         except TimeoutError:
             raise UplinkError(f"{self._where} does not answer") from None
         except (OSError, ValueError) as exc:
-            raise UplinkError(f"{self._where} cannot be reached: {exc}") from exc
+            raise UplinkError(f"{self._where} cannot be reached: {explain(exc) or exc}") from exc
+        if reason == LOST:
+            raise UplinkError(f"{self._where} hangs up on us: {self.lost.result()}")
         if reason != 0:
             raise UplinkError(f"{self._where} refuses the connection: {_spell(PacketTypes.CONNACK, reason)}")
 
@@ -193,6 +210,10 @@ class Link:
 
     # Called by paho, which holds its lock meanwhile.
 
+    def _paho_complained(self, record: logging.LogRecord) -> bool:
+        self._complaint = explain_text(record.getMessage()) or self._complaint
+        return False  # the uplink tells it
+
     def _paho_connected(
         self, _client: paho.Client, _userdata: object, _flags: object, reason: ReasonCode, properties: Properties | None
     ) -> None:
@@ -205,7 +226,7 @@ class Link:
     def _paho_disconnected(
         self, _client: paho.Client, _userdata: object, _flags: object, reason: ReasonCode, _properties: object
     ) -> None:
-        self._lose(str(reason))
+        self._lose(self._complaint or str(reason))
 
     def _paho_published(
         self, _client: paho.Client, _userdata: object, mid: int, reason: ReasonCode, _properties: object
@@ -219,6 +240,28 @@ class Link:
 
     def _paho_message(self, _client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
         self._on_message(Incoming(message.topic, bytes(message.payload), message.retain))
+
+
+class _TlsSocket(ssl.SSLSocket):
+    """Says why it ends, as far as it was told, and is closed when its handshake fails; paho sees to neither."""
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - ssl's own
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+    def send(self, data: ReadableBuffer, flags: int = 0) -> int:
+        try:
+            return super().send(data, flags)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except OSError:
+            # Whoever hangs up on us has said why before: that is still to be read, and is raised in here.
+            with contextlib.suppress(ssl.SSLWantReadError):
+                self.recv(1)
+            raise
 
 
 def _send_at_once(_client: paho.Client, _userdata: object, sock: object) -> None:

@@ -69,7 +69,7 @@ class Uplink:
         takers = Takers(self._delivery.take_mark, self._on_rebirth, self._news.set, on_command)
         self._receiver = Receiver(self._host, takers)
         self._rebirths = Bucket(_REBIRTHS_PER_S, _REBIRTHS_AT_ONCE)
-        self._rebirth_wanted = self._has_changed = False
+        self._rebirth_wanted = self._has_changed = self._anew = False
         self._born: list[str] | None = None
         self._draining = False
         self._bd_seq = BD_SEQ_MODULUS - 1
@@ -92,6 +92,11 @@ class Uplink:
         """Sends what is of no lane, at QoS 0; without a connection, or too large for the broker, it is lost."""
         if self._link is not None and len(payload) <= self._link.max_payload_bytes:
             self._link.publish(topic, payload, qos=0)
+
+    def reconnect(self) -> None:
+        """There is another certificate: the connection that was made by the old one ends, and the next is made."""
+        self._anew = True
+        self._news.set()
 
     def drain(self) -> None:
         """From now on `run` ends, with a death, as soon as the spool is empty; no rate holds any more."""
@@ -118,6 +123,7 @@ class Uplink:
         will = (self._identity.death_topic, death(self._bd_seq, self._now_ms()))
         if self._host is not None:
             self._host.await_anew()
+        self._anew = False
         client_id = self._config.client_id or f"{self._identity.group}-{self._identity.node}"
         link = await Link.connect(self._config, client_id, will, self._receiver.inbox.offer)
         try:
@@ -202,11 +208,16 @@ class Uplink:
         return link.publish(birth.topic, payload, qos=0 if self._strict else 1)
 
     async def _deliver(self, link: Link) -> None:
-        """Has the lanes delivered until the line is lost, the host gone, or a stop has drained the spool."""
+        """Has the lanes delivered until the line is lost, the host gone, or a stop has drained the spool.
+
+        It returns early where another connection is wanted: what is on its way is then sent again over that.
+        """
         while not link.lost.done():
             self._news.clear()
             if self._host_is_offline:
                 raise self._host_away()
+            if self._anew:
+                return
             if self._births_are_due():
                 await self._give_birth(link)
             empty = await self._delivery.step(self._identity, link, self._is_interrupted)
@@ -229,7 +240,7 @@ class Uplink:
 
     def _is_interrupted(self) -> bool:
         may_be_born = self._rebirth_wanted and not self._rebirths.wait_s(time.monotonic())
-        return self._has_changed or may_be_born or self._host_is_offline
+        return self._has_changed or may_be_born or self._host_is_offline or self._anew
 
     @property
     def _host_is_offline(self) -> bool:

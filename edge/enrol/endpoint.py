@@ -1,0 +1,111 @@
+"""The fleet's endpoint, as a device asks it: a request over TLS, a certificate or the reason why there is none.
+
+RefusedError   (an IdentityError) it said no: asking again says nothing new
+NotYetError    (an IdentityError) no network, no answer, a wrong clock, too many at once: it may yet work
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+import httpx
+
+from contract.config import ConfigError
+from contract.enrolment import MAX_ANSWER_BYTES, Issued, Refusal, read_message, written
+from edge.errors import IdentityError
+from edge.tls import explain
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from contract.config import Config
+
+_TIMEOUT_S: Final = 30.0
+# They say that it may be otherwise soon; all other 4xx do not.
+_PASSING: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+_LONGEST_PAUSE_S: Final = 600.0
+
+
+class RefusedError(IdentityError):
+    """The fleet does not give a certificate; the message has its reason."""
+
+
+class NotYetError(IdentityError):
+    """It could not be asked now, or asks us to wait `pause_s`."""
+
+    def __init__(self, reason: str, pause_s: float = 0.0) -> None:
+        super().__init__(reason)
+        self.pause_s = pause_s
+
+
+class Endpoint:
+    """An endpoint that shows a certificate of the fleet's root; no other gets to hear anything.
+
+    `identity_files` are the certificate and the key that we show, where there are any.
+    """
+
+    def __init__(self, url: str, ca_pem: str, identity_files: tuple[Path, Path] | None = None) -> None:
+        self.url = url.rstrip("/")
+        self._ca_pem = ca_pem
+        self._identity_files = identity_files
+
+    async def ask(self, path: str, request: Config) -> str:
+        """The chain of a certificate; raises RefusedError, NotYetError, or another IdentityError for a useless root."""
+        verify = self._context()
+        try:
+            async with (
+                asyncio.timeout(_TIMEOUT_S),
+                httpx.AsyncClient(verify=verify, timeout=_TIMEOUT_S) as client,
+                client.stream(
+                    "POST",
+                    self.url + path,
+                    content=written(request),
+                    headers={"Content-Type": "application/json", "Accept-Encoding": "identity"},
+                ) as response,
+            ):
+                return self._certificate(response, await _bounded(response))
+        except TimeoutError as exc:
+            raise NotYetError(f"{self.url}: no answer in {_TIMEOUT_S:g} s") from exc
+        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+            raise NotYetError(f"{self.url}: {explain(exc) or str(exc) or type(exc).__name__}") from exc
+
+    def _context(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            context.load_verify_locations(cadata=self._ca_pem)
+            if self._identity_files is not None:
+                context.load_cert_chain(*self._identity_files)
+        except (OSError, ValueError) as exc:  # ssl.SSLError is an OSError
+            raise IdentityError(f"certificates cannot be used: {exc}") from exc
+        return context
+
+    def _certificate(self, response: httpx.Response, body: bytes) -> str:
+        status = response.status_code
+        try:
+            if status == HTTPStatus.OK:
+                return read_message(body, Issued, "the answer").certificate
+            reason = read_message(body, Refusal, "the answer").reason
+        except ConfigError as exc:
+            reason = f"status {status}, and what came with it cannot be read" if status != HTTPStatus.OK else str(exc)
+        if response.is_client_error and status not in _PASSING:
+            raise RefusedError(f"{self.url} refuses: {reason}")
+        raise NotYetError(f"{self.url}: {reason}", _pause_s(response))
+
+
+async def _bounded(response: httpx.Response) -> bytes:
+    body = bytearray()
+    async for piece in response.aiter_raw():
+        body += piece
+        if len(body) > MAX_ANSWER_BYTES:
+            raise NotYetError(f"{response.url}: the answer is over {MAX_ANSWER_BYTES} bytes")
+    return bytes(body)
+
+
+def _pause_s(response: httpx.Response) -> float:
+    """How long it asks us to wait; a date instead of seconds is not looked at, for our clock may be wrong."""
+    asked = response.headers.get("Retry-After", "")
+    return min(float(asked), _LONGEST_PAUSE_S) if asked.isascii() and asked.isdigit() else 0.0
