@@ -12,12 +12,16 @@ from fleet.cli.broker import BROKER
 from fleet.cli.bundle import BUNDLE
 from fleet.cli.command import FAILURE, WRONG_USE
 from fleet.cli.enrol import ENROL
+from fleet.cli.flash import FLASH
 from fleet.cli.host import HOST
 from fleet.cli.init import INIT
 from fleet.cli.install import INSTALL
+from fleet.cli.list import LIST
 from fleet.cli.revoke import REVOKE
 from fleet.cli.rollout import ROLLOUT
 from fleet.cli.serve import SERVE
+from fleet.cli.show import SHOW
+from fleet.cli.watch import WATCH
 from fleet.errors import FleetError
 
 if TYPE_CHECKING:
@@ -27,7 +31,21 @@ if TYPE_CHECKING:
 
 _INTERRUPTED: Final = 130
 # A new command is a file in fleet/cli/ and a name here.
-COMMANDS: Final[tuple[Command, ...]] = (INIT, ENROL, HOST, SERVE, REVOKE, BROKER, BUNDLE, INSTALL, ROLLOUT)
+COMMANDS: Final[tuple[Command, ...]] = (
+    INIT,
+    ENROL,
+    HOST,
+    SERVE,
+    REVOKE,
+    BROKER,
+    BUNDLE,
+    FLASH,
+    INSTALL,
+    ROLLOUT,
+    LIST,
+    SHOW,
+    WATCH,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

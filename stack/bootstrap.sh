@@ -222,6 +222,8 @@ packages() {
     say gstreamer1.0-plugins-ugly                                      # x264, for the camera simulator
     say kcat
     say strace                                                         # kills the spool at every write, in its tests
+    say mtools                                                         # writes cards, for fleet flash
+    say dosfstools fdisk xz-utils zstd                                 # make and check cards, in its tests
 }
 
 # The package names that dpkg does not have installed, one a line.
