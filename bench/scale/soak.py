@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WATCHED: Final = ("bridge", "driver", "jvm", "workers")
+# What is alive in the JVM's heap after a collection, once a minute.
+LIVE_HEAP: Final = "live heap"
+# All of the heap counts from the start: which part of it was ever touched says nothing of what is held.
+_WHOLE_HEAP: Final = {"JDK_JAVA_OPTIONS": "-XX:+AlwaysPreTouch"}
 _SAMPLE_EVERY_S: Final = 5.0
 _SAMPLES_A_COLLECTION: Final = 12
 # The first part of a run is caches filling: not counted.
@@ -45,20 +49,24 @@ class Slope:
 def soak(minutes: float, rate: float, stream: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
     """For each part an array [samples, 3]: hours, PSS and RSS in MiB; a thousand series of ten nodes.
 
-    Once a minute the JVM collects its garbage, so that what grows is what it holds.
+    Of the live heap both are the same: what is left of it after a collection.
     """
     load = Load(Fleet(10, 100, 10), rate)
-    with tempfile.TemporaryDirectory(prefix="bench-soak-") as scratch, System(Path(scratch), stream) as system:
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-soak-") as scratch,
+        System(Path(scratch), stream, _WHOLE_HEAP) as system,
+    ):
         system.publish(load, minutes * 60 + 600)
         system.await_stored(1)
         began_s = time.monotonic()
-        samples: dict[str, list[tuple[float, float, float]]] = {part: [] for part in WATCHED}
+        samples: dict[str, list[tuple[float, float, float]]] = {part: [] for part in (*WATCHED, LIVE_HEAP)}
         while (passed_s := time.monotonic() - began_s) < minutes * 60:
             costs = system.costs()
             for part in WATCHED:
                 samples[part].append((passed_s / 3600, costs[part].pss_mib, costs[part].rss_mib))
             if len(samples["jvm"]) % _SAMPLES_A_COLLECTION == 0:
-                system.collect_garbage()
+                live_mib = system.live_heap_mib()
+                samples[LIVE_HEAP].append((passed_s / 3600, live_mib, live_mib))
             time.sleep(_SAMPLE_EVERY_S)
         return {part: np.array(found) for part, found in samples.items()}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import urllib.request
@@ -76,11 +77,14 @@ class Load:
 class System:
     """A context manager over three servers, the bridge and the stream, all with their defaults but for ports.
 
-    `stream` is merged into the stream's configuration.
+    `stream` is merged into the stream's configuration, `env` into its environment.
     """
 
-    def __init__(self, directory: Path, stream: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, directory: Path, stream: Mapping[str, Any] | None = None, env: Mapping[str, str] | None = None
+    ) -> None:
         self._directory = directory
+        self._env = dict(env or {})
         self._stream = dict(stream or {})
         self._ends = ExitStack()
         self._health: dict[str, int] = {}
@@ -153,11 +157,9 @@ class System:
         }
         return {name: _cost(family, reaped=name in _FORKING) for name, family in families.items()}
 
-    def collect_garbage(self) -> None:
-        """Has Spark's JVM collect: it takes all the heap that it is given before it does, and then is no larger."""
-        for jvm in self._driver()[1]:
-            words = ["jcmd", str(jvm.pid), "GC.run"]
-            subprocess.run(words, stdout=subprocess.DEVNULL, check=True)
+    def live_heap_mib(self) -> float:
+        """What Spark's JVM holds once it has collected its garbage."""
+        return sum(_live_heap_kib(jvm.pid) for jvm in self._driver()[1]) / 1024
 
     def _driver(self) -> tuple[psutil.Process, list[psutil.Process]]:
         """The stream's Python, and its JVM."""
@@ -195,7 +197,7 @@ class System:
             "spark": {"jars_dir": str(connector_jars()[0].parent), "driver_memory": "512m"},
         }
         writer = make_dsn(**(parse_dsn(superuser) | {"user": "headwater_writer", "password": _PASSWORD}))
-        self._run("stream", stream | self._stream, {"HEADWATER_DSN": writer})
+        self._run("stream", stream | self._stream, {"HEADWATER_DSN": writer, **self._env})
         self._await("bridge", lambda health: bool(health.get("mqtt_connected")))
         self._await("stream", lambda health: health.get("state") == "running")
 
@@ -238,3 +240,11 @@ def _cost(family: list[psutil.Process], *, reaped: bool) -> Cost:
         pss += memory.pss
         rss += memory.rss
     return Cost(cpu_s, pss / _MIB, rss / _MIB)
+
+
+def _live_heap_kib(pid: int) -> int:
+    """What both generations of a JVM's heap hold after a collection of everything."""
+    jcmd = [str(Path(psutil.Process(pid).exe()).with_name("jcmd")), str(pid)]
+    subprocess.run([*jcmd, "GC.run"], stdout=subprocess.DEVNULL, check=True)
+    told = subprocess.run([*jcmd, "GC.heap_info"], capture_output=True, text=True, check=True).stdout
+    return sum(int(used) for used in re.findall(r"generation .* used (\d+)K", told))
