@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -7,7 +8,9 @@ from typing import TYPE_CHECKING, Any, get_args
 import pytest
 import yaml
 
-from contract.config import parse_config, read_config
+from contract.config import Config, parse_config, read_config
+from simulators.fleet.command import add_fleet
+from simulators.fleet.config import BrokerConfig, FleetConfig
 from simulators.plant import BusConfig
 from simulators.plant.bus_config import RunConfig
 from simulators.plant.faults import AnyFault, Kind
@@ -35,10 +38,10 @@ def test_samples_are_right() -> None:
         "weather",
         "camera",
     }
-    assert len(parse_config(sample("targets"), Targets, "docs").root) == 4
+    assert len(parse_config(sample("targets"), Targets, "docs").root) == 5
 
 
-@pytest.mark.parametrize("command", ["serve", "points", "fault", "counts", "reconcile"])
+@pytest.mark.parametrize("command", ["serve", "points", "fault", "counts", "fleet", "reconcile"])
 def test_commands_are_on_the_page(command: str) -> None:
     assert f"python -m simulators {command}" in PAGE
 
@@ -55,6 +58,33 @@ def test_samples_of_lines_show_every_key(name: str) -> None:
     else:
         assert set(Limits.model_fields) == set(found["limits"])
         assert set(LineConfig.model_fields) - set(SimulatorConfig.model_fields) - set(found) == {"device"}
+
+
+def test_the_sample_of_a_fleet_shows_every_key() -> None:
+    document = sample("fleet")
+    fleet = parse_config(document, FleetConfig, "docs")
+    assert set(FleetConfig.model_fields) == set(document)
+    assert set(BrokerConfig.model_fields) - set(document["broker"]) == {"password_env"}
+    for name, part in fleet:
+        for one in part if isinstance(part, tuple) else (part,):
+            if isinstance(one, Config) and name != "broker":
+                assert set(type(one).model_fields) <= set(re.findall(r"\w+", str(document[name])))
+            if isinstance(one, Config):
+                assert f"`{name}`" in PAGE or name == "broker"
+
+
+def test_the_options_of_a_fleet_are_on_the_page_or_are_keys_of_it() -> None:
+    parser = argparse.ArgumentParser()
+    add_fleet(parser)
+    elsewhere = {"--help", "--username", "--password-file", "--group"}
+    for option in set(parser._option_string_actions) - elsewhere - {"-h"}:
+        assert option in PAGE
+
+
+def test_the_scenario_of_a_fleet_has_everything() -> None:
+    fleet = read_config(Path("simulators/scenarios/fleet.yaml"), FleetConfig)
+    assert fleet.nodes == 500
+    assert all([fleet.churn, fleet.outages, fleet.node_outages, fleet.site_outages, fleet.clocks, fleet.slow])
 
 
 def test_the_bench_scenario_is_a_thousand_points_over_ten_units() -> None:
