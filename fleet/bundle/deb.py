@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from fleet.bundle.target import Target
 
-PACKAGE: Final = "headwater-edge"
 _SCRIPTS: Final = ("postinst", "postrm", "prerm")
 _KIB: Final = 1024
 _PRIVATE: Final = 0o700
@@ -90,8 +89,8 @@ def _write_data(file: IO[bytes], trees: tuple[Tree, ...]) -> tuple[str, int]:
     sums, unpacked_bytes, directories = [], 0, set[str]()
     with _opened(file) as tar:
         for tree in trees:
-            # Not only theirs, for parents were made by whoever came first.
-            _put_directories(tar, PurePosixPath(tree.place), directories, private=False)
+            _put_directories(tar, PurePosixPath(tree.place).parent, directories, private=False)
+            _put_directories(tar, PurePosixPath(tree.place), directories, private=tree.private)
             for path in sorted(tree.source.rglob("*")):
                 place = PurePosixPath(tree.place) / path.relative_to(tree.source).as_posix()
                 if path.is_dir():

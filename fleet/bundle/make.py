@@ -77,7 +77,7 @@ def make_bundle(
         place.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place, prefix=".bundle-") as scratch:
             found = download(plan(order.target, checkout), order.target, Path(scratch) / "wheels", wheels)
-            source = Source(checkout, order.target, found)
+            source = Source.read(checkout, order.target, found)
             half = Path(scratch) / "bundle"
             with half.open("xb") as file:
                 half.chmod(0o600)

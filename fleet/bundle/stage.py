@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -33,11 +32,19 @@ _UNITS: Final = "usr/lib/systemd/system"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What bundles are made from."""
+    """What a bundle is made from, read once: a checkout may be worked on meanwhile."""
 
-    checkout: Path
     target: Target
     wheels: tuple[Wheel, ...]
+    # Our code, by its place in `lib`.
+    own: tuple[tuple[str, bytes], ...]
+    # What lies outside of the versions: its place below /, content and mode.
+    system: tuple[tuple[str, bytes, int], ...]
+
+    @classmethod
+    def read(cls, checkout: Path, target: Target, wheels: tuple[Wheel, ...]) -> Source:
+        """That of a checkout; raises FleetError."""
+        return cls(target, wheels, tuple(_own_files(checkout)), tuple(_system_files(checkout, target)))
 
     @property
     def deps(self) -> str:
@@ -47,31 +54,9 @@ class Source:
     @property
     def version(self) -> str:
         """The agent's version, told from all others by its content."""
-        told = (*self._own_lines(), self.deps.encode(), *(content for _, content, _ in self.system_files()))
-        return f"{__version__}+{_digest(told)}"
-
-    def own_files(self) -> Iterator[tuple[str, Path]]:
-        """Our code: its place in `lib`, and the file."""
-        for package in OWN_PACKAGES:
-            for path in sorted((self.checkout / package).rglob("*")):
-                parts = path.relative_to(self.checkout).parts
-                if path.is_file() and not any(part.startswith((".", "__pycache__")) for part in parts):
-                    yield "/".join(parts), path
-
-    def system_files(self) -> Iterator[tuple[str, bytes, int]]:
-        """What lies outside of the versions: its place below /, content and mode."""
-        yield "usr/lib/headwater/launcher.py", _read(self.checkout / "edge/launcher.py"), _FILE_MODE
-        yield "usr/lib/headwater/setup", device_file("setup"), _PROGRAM_MODE
-        yield "usr/bin/headwater-edge", device_file("headwater-edge"), _PROGRAM_MODE
-        yield (
-            f"{_UNITS}/headwater-edge.service",
-            _read(self.checkout / "edge/examples/headwater-edge.service"),
-            _FILE_MODE,
-        )
-        yield f"{_UNITS}/headwater-enrol.service", device_file("headwater-enrol.service"), _FILE_MODE
-        if self.target.python != "3.11":
-            # Debian 12's systemd would warn of it at each start.
-            yield f"{_UNITS}/headwater-edge.service.d/backoff.conf", device_file("backoff.conf"), _FILE_MODE
+        own = (piece for name, content in self.own for piece in (name.encode(), content))
+        system = (piece for name, content, _ in self.system for piece in (name.encode(), content))
+        return f"{__version__}+{_digest((*own, *system, self.deps.encode()))}"
 
     def manifest(self, *, whole: bool) -> dict[str, Any]:
         """What the version says of itself."""
@@ -97,9 +82,24 @@ class Source:
             f"DEPS={self.deps}\nDEBIAN='{debian}'\n"
         )
 
-    def _own_lines(self) -> Iterator[bytes]:
-        for name, path in self.own_files():
-            yield f"{name} {hashlib.sha256(_read(path)).hexdigest()}".encode()
+
+def _own_files(checkout: Path) -> Iterator[tuple[str, bytes]]:
+    for package in OWN_PACKAGES:
+        for path in sorted((checkout / package).rglob("*")):
+            parts = path.relative_to(checkout).parts
+            if path.is_file() and not any(part.startswith((".", "__pycache__")) for part in parts):
+                yield "/".join(parts), _read(path)
+
+
+def _system_files(checkout: Path, target: Target) -> Iterator[tuple[str, bytes, int]]:
+    yield "usr/lib/headwater/launcher.py", _read(checkout / "edge/launcher.py"), _FILE_MODE
+    yield "usr/lib/headwater/setup", device_file("setup"), _PROGRAM_MODE
+    yield "usr/bin/headwater-edge", device_file("headwater-edge"), _PROGRAM_MODE
+    yield f"{_UNITS}/headwater-edge.service", _read(checkout / "edge/examples/headwater-edge.service"), _FILE_MODE
+    yield f"{_UNITS}/headwater-enrol.service", device_file("headwater-enrol.service"), _FILE_MODE
+    if target.python != "3.11":
+        # Debian 12's systemd would warn of it at each start.
+        yield f"{_UNITS}/headwater-edge.service.d/backoff.conf", device_file("backoff.conf"), _FILE_MODE
 
 
 def device_file(name: str) -> bytes:
@@ -109,10 +109,8 @@ def device_file(name: str) -> bytes:
 
 def lay_version(source: Source, folder: Path, *, whole: bool) -> None:
     """A version's directory; with its libraries in itself, or with the name of theirs."""
-    for name, path in source.own_files():
-        place = folder / "lib" / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, place)
+    for name, content in source.own:
+        put(folder / "lib" / name, content)
     manifest = json.dumps(source.manifest(whole=whole), indent=2) + "\n"
     (folder / MANIFEST).write_text(manifest, encoding="utf-8")
     if whole:
@@ -129,7 +127,7 @@ def lay_libraries(wheels: Sequence[Wheel], folder: Path) -> None:
 
 def lay_system(source: Source, folder: Path) -> None:
     """What lies outside of the versions."""
-    for name, content, mode in source.system_files():
+    for name, content, mode in source.system:
         put(folder / name, content, mode)
 
 
