@@ -16,9 +16,12 @@ from fleet.cli.flash import FLASH
 from fleet.cli.host import HOST
 from fleet.cli.init import INIT
 from fleet.cli.install import INSTALL
+from fleet.cli.list import LIST
 from fleet.cli.revoke import REVOKE
 from fleet.cli.rollout import ROLLOUT
 from fleet.cli.serve import SERVE
+from fleet.cli.show import SHOW
+from fleet.cli.watch import WATCH
 from fleet.errors import FleetError
 
 if TYPE_CHECKING:
@@ -39,6 +42,9 @@ COMMANDS: Final[tuple[Command, ...]] = (
     FLASH,
     INSTALL,
     ROLLOUT,
+    LIST,
+    SHOW,
+    WATCH,
 )
 
 

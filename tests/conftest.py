@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import itertools
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
-from stack import Kafka, Mosquitto, Timescale, connector_jars
+from stack import Command, Kafka, ManagedProcess, Mosquitto, Timescale, connector_jars, free_port
+from stack.install import MOSQUITTO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from pyspark.sql import SparkSession
+
+    from fleet.home import Home
 
 _database_numbers = itertools.count(1)
 
@@ -58,3 +63,30 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     session = start(config, tmp_path_factory.mktemp("spark"))
     yield session
     session.stop()
+
+
+@dataclass(frozen=True)
+class FleetAtWork:
+    """A fleet of groups `plant` and `annex` on loopback: its operator's directory, and its broker, which runs."""
+
+    home: Home
+    broker: ManagedProcess
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[FleetAtWork]:
+    """A fleet of the test's own."""
+    from fleet.founding import found  # noqa: PLC0415 - cryptography, for which tests without a fleet need not wait
+    from fleet.settings import BrokerSettings, FleetSettings  # noqa: PLC0415 - as above
+
+    broker = BrokerSettings(host="localhost", port=free_port(), user="root" if os.geteuid() == 0 else None)
+    url = f"https://localhost:{free_port()}"
+    home = found(tmp_path / "home", FleetSettings(name="Test", groups=("plant", "annex"), broker=broker, url=url))
+    words = [str(MOSQUITTO), "-c", str(home.path / "broker/mosquitto.conf")]
+    process = ManagedProcess("mosquitto", Command(words), log_path=tmp_path / "mosquitto.log")
+    process.start()
+    try:
+        process.wait_ready(lambda: "running" in process.log_tail(), timeout_s=10)
+        yield FleetAtWork(home, process)
+    finally:
+        process.stop()

@@ -115,7 +115,9 @@ _KEEPING: Final = (
     "autosave_interval 5",
     "# Queues are bound by bytes, for past a number of messages the broker drops what it has acknowledged.",
     "max_inflight_messages 1000",
-    "max_queued_messages 0",
+    # 0 is for no limit, but with it Mosquitto 2.0.21 hangs up on who publishes where he may not
+    # (eclipse-mosquitto/mosquitto#3244).
+    "max_queued_messages 2000000000",
     "max_queued_bytes 1073741824",
     "message_size_limit 4194304",
     "max_keepalive 3600",

@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 _AT_ONCE: Final = 64
 # From the first byte of TLS to the last of the answer.
 _PATIENCE_S: Final = 15.0
+_LINGER_S: Final = 1.0
+_LINGER_BYTES: Final = 64 * 1024
 _EVERYBODY: Final = "everybody"
 _LOOKED_AFTER_S: Final = 3600.0
 
@@ -95,6 +97,7 @@ class Endpoint(ThreadingMixIn, TCPServer):
         deadline.start()
         try:
             self._serve(connection, client_address)
+            _linger(connection)
         finally:
             deadline.cancel()
             self.shutdown_request(connection)
@@ -176,6 +179,18 @@ class _Request(BaseHTTPRequestHandler):
             self.send_header("Retry-After", str(self._retry_after_s))
         self.end_headers()
         self.wfile.write(body)
+
+
+def _linger(connection: ssl.SSLSocket) -> None:
+    """Lets the other side read why: a socket that is closed with something unread takes back what was said last."""
+    try:
+        socket.socket.shutdown(connection, socket.SHUT_WR)
+        connection.settimeout(_LINGER_S)
+        left = _LINGER_BYTES
+        while left > 0 and (read := len(socket.socket.recv(connection, _LINGER_BYTES))):
+            left -= read
+    except OSError:
+        logger.debug("it was gone already")
 
 
 def _hang_up(connection: ssl.SSLSocket) -> None:
