@@ -136,7 +136,7 @@ def _network(wifi: Wifi | None) -> dict[str, Any]:
 _SETUP: Final = """#!/bin/sh
 # Written by `fleet flash`: sets this device up at its first boot, and then wipes the secrets from the card.
 folder=$(cd "$(dirname "$0")" && pwd) || exit 1
-if sh "$folder/first-boot.sh" "$folder" >>"$folder/first-boot.log" 2>&1; then
+if sh "$folder/first-boot.sh" "$@" "$folder" >>"$folder/first-boot.log" 2>&1; then
     sh "$folder/wipe.sh"
 else
     echo "headwater: the first boot failed, see $folder/first-boot.log" >&2
@@ -173,7 +173,7 @@ rfkill unblock wifi
 boot=$(cd "$(dirname "$0")" && pwd)
 echo {host_name(node)} >/etc/hostname
 sed -i 's/^127\\.0\\.1\\.1.*/127.0.1.1 {host_name(node)}/' /etc/hosts
-{joined if wifi else ""}sh "$boot/{FOLDER}/setup.sh"
+{joined if wifi else ""}sh "$boot/{FOLDER}/setup.sh" --no-start
 # Also where that failed: a system that somebody can look at is better than one that restarts for ever.
 sed -i -E 's/ ?systemd\\.(run|run_success_action|unit)=[^ ]*//g' "$boot/{CMDLINE}"
 rm -f "$boot/{FIRSTRUN}"

@@ -35,7 +35,7 @@ class Booted:
             (self._tools / tool).write_text(f'#!/bin/sh\necho "{tool} $*" >>{folder}/told\n')
             (self._tools / tool).chmod(0o755)
         files = dict.fromkeys(("enrol.json", "key.pem", "cert.pem", "agent.tar.gz", "models/m/manifest.json"), SECRET)
-        files["first-boot.sh"] = f'echo installs "$1"\nexit {0 if succeeds else 1}\n'.encode()
+        files["first-boot.sh"] = f'echo installs "$*"\nexit {0 if succeeds else 1}\n'.encode()
         for name, content in (files | own_files(first_boot, NETWORK)).items():
             (ours / name).write_bytes(content)
         for name, content in seed(first_boot, "pi-007", NETWORK, CMDLINE).items():
@@ -67,7 +67,7 @@ def test_firstrun_sets_the_device_up_once_and_wipes_what_is_secret(tmp_path: Pat
     ours = {"first-boot.sh", "first-boot.log", "setup.sh", "wipe.sh"}
     assert booted.left() == {"cmdline.txt", *(f"headwater/{name}" for name in ours)}
     assert (booted.boot / "cmdline.txt").read_text() == f"{CMDLINE} cfg80211.ieee80211_regdom=DE\n"
-    assert (booted.boot / "headwater/first-boot.log").read_text() == f"installs {booted.boot}/headwater\n"
+    assert (booted.boot / "headwater/first-boot.log").read_text() == f"installs --no-start {booted.boot}/headwater\n"
 
 
 def test_cloud_init_runs_it_and_the_networks_key_goes_from_the_card(tmp_path: Path) -> None:
