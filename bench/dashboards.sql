@@ -63,6 +63,31 @@ select m.series_id, t, case m.metric when 'tamper'
 from made m, generate_series(%(since)s::timestamptz, %(until)s::timestamptz,
   case m.metric when 'tamper' then interval '1 minute' else interval '1 hour' end) t;
 
+-- Two roll-outs: one that is done, and one in whose second stage a node has rolled back and others are at work.
+insert into rollout (group_id, kind, name, version, counter, sha256, size_bytes, unpacked_bytes, stages, stage,
+                     max_failed, soak, within, started_by, started_at, expires_at, state, changed_at, driven_at, cleared_at)
+select 'demo', 'model', 'tank-level', v.version, v.counter, repeat('0', 64), 40000, 90000, array['canary', '100%%'], 2, 1,
+       '10 minutes', '30 minutes', 'somebody@desk', %(since)s, %(until)s::timestamptz + interval '7 days', v.state,
+       %(since)s::timestamptz + interval '30 minutes', now(), case v.state when 'done' then %(until)s::timestamptz end
+from (values (1, 'v1', 'done'), (2, 'v2', 'running')) v (counter, version, state);
+
+insert into rollout_node (rollout_id, node_id, stage, state, asked_at, reached_at, settled_at, reason)
+select o.rollout_id, 'edge-' || to_char(n, 'FM00'), 1 + (n > 1)::int, s.state, o.started_at, o.started_at,
+       case s.state when 'asked' then null else o.started_at + interval '20 minutes' end,
+       case s.state when 'failed' then 'its health did not hold: source line-b' end
+from rollout o cross join generate_series(1, %(nodes)s) n
+cross join lateral (select case when o.state = 'done' or n %% 3 = 1 then 'confirmed' when n %% 3 = 2 then 'failed' else 'asked' end as state) s;
+
+with made as (
+  insert into series (group_id, node_id, device_id, metric, kind, datatype)
+  select 'demo', node_id, '', 'Update/model/tank-level', 'text', 12 from rollout_node n join rollout o using (rollout_id)
+  where o.state = 'running'
+  returning series_id, node_id)
+insert into reading_text (series_id, sampled_at, value, quality)
+select m.series_id, %(until)s, jsonb_build_object('counter', 2, 'wanted', 'v2', 'running', case n.state when 'confirmed' then 'v2' else 'v1' end,
+         'state', case n.state when 'asked' then 'fetching' when 'failed' then 'rolled_back' else n.state end, 'reason', n.reason)::text, 192
+from made m join rollout_node n using (node_id) join rollout o using (rollout_id) where o.state = 'running';
+
 insert into dead_letter (kafka_topic, kafka_partition, kafka_offset, item, mqtt_topic, metric, reason, received_at,
                          payload, set_aside_at)
 select 'payloads', n %% 4, n, -1, 'spBv1.0/demo/DDATA/edge-' || to_char(1 + n %% %(nodes)s, 'FM00') || '/line-a', null,

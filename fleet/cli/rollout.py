@@ -134,6 +134,8 @@ def _wish(args: Namespace, home: Home) -> Wish:
     group = args.group or (groups[0] if len(groups) == 1 else None)
     if group not in groups:
         raise ConfigError(f"--group: found {group!r}, allowed: {', '.join(groups)}")
+    if args.kind not in ("model", args.name):
+        raise ConfigError(f"NAME: found {args.name!r}, allowed for kind {args.kind}: {args.kind}")
     nodes = None if args.nodes is None else tuple(filter(None, map(str.strip, args.nodes.split(","))))
     second = timedelta(seconds=1)
     return Wish(

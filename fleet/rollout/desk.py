@@ -99,7 +99,7 @@ def desired(rollout: Rollout, artifact: Artifact, node: str) -> Desired:
         "expires_at": rollout.expires_at,
         "url": rollout.url,
     }
-    return parse_config(manifest, Desired, f"update for {node}")
+    return parse_config(manifest, Desired, "the update")
 
 
 def _topic(rollout: Rollout, node: str) -> str:

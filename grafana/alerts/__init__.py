@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from grafana.alerts import findings, nodes, pipeline
+from grafana.alerts import findings, nodes, pipeline, updates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +30,7 @@ def groups() -> Sequence[Group]:
         Group("Nodes", "1m", nodes.rules()),
         Group("Findings", "1m", findings.rules()),
         Group("Pipeline", "1m", pipeline.rules()),
+        Group("Updates", "1m", updates.rules()),
         Group("Slow", "10m", (findings.skill(), pipeline.database_large())),
     )
 

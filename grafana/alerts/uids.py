@@ -23,6 +23,7 @@ ANALYSIS_BEHIND: Final = "headwater-analysis-behind"
 DATABASE_AWAY: Final = "headwater-database-away"
 DATABASE_LARGE: Final = "headwater-database-large"
 MAINTENANCE_BEHIND: Final = "headwater-maintenance-behind"
+ROLLOUT_STOPPED: Final = "headwater-rollout-stopped"
 
 
 def known() -> frozenset[str]:

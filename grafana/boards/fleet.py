@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from grafana import colours, uids, units
 from grafana.board import Board
+from grafana.boards.fleet_updates import rollouts, updates
 from grafana.fields import lamp, limits, named, said, thresholds, unit, width, words
 from grafana.incidents import incidents
 from grafana.layout import Row
@@ -49,6 +50,8 @@ def board() -> Board:
             Row(9, (_alarms(), _unusual()), "What is wrong", widths=(10, 14)),
             Row(9, (_missing(),)),
             Row(9, (_lost(), _models()), "What is lost, and what computes"),
+            Row(8, (rollouts(_CHOSEN),), "Updates"),
+            Row(9, (updates(_CHOSEN),)),
         ),
         variables=(Asked("group", "Group", "select distinct group_id from node order by 1", several=True),),
         refresh="10s",

@@ -161,6 +161,11 @@ PLANTED = [
         "insert into rollup_pending values (now(), 1, 2, now() - interval '1 hour')",
     ),
     Planted(uids.DATABASE_LARGE, "set local headwater.size_bound = '10 MB'"),
+    Planted(
+        uids.ROLLOUT_STOPPED,
+        "update rollout set state = 'stopped', reason = '2 of 4 nodes failed: allowed were 1' where counter = 2",
+        frozenset({("group", "demo"), ("rollout", "2"), ("version", "model tank-level v2")}),
+    ),
 ]
 # What looks like it, and is no reason to tell anybody.
 HARMLESS = [
@@ -201,6 +206,8 @@ HARMLESS = [
         """,
     ),
     Planted(uids.DATABASE_LARGE, "set local headwater.size_bound = ''"),
+    Planted(uids.ROLLOUT_STOPPED, "update rollout set state = 'aborted' where counter = 2"),
+    Planted(uids.ROLLOUT_STOPPED, "update rollout set state = 'paused' where counter = 2"),
 ]
 
 

@@ -253,6 +253,12 @@ def site(
 
 
 @pytest.fixture
+def site_class() -> type[Site]:
+    """For a site at another broker."""
+    return Site
+
+
+@pytest.fixture
 def ask(fleet_database: str) -> Callable[..., list[tuple[Any, ...]]]:
     """Runs a statement as the superuser."""
 

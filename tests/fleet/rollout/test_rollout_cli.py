@@ -1,0 +1,277 @@
+"""`python -m fleet rollout` as an operator types it: a fleet's own directory, its broker with certificates, a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from contract.config import parse_config
+from contract.update import opened
+from fleet.__main__ import main
+from fleet.broker import keep_files
+from fleet.cli import rollout as command
+from fleet.founding import found
+from fleet.settings import FleetSettings
+from stack import Mosquitto, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fleet.home import Home
+
+ROOT = Path(__file__).parents[3]
+DOCS = (ROOT / "docs" / "fleet.md").read_text(encoding="utf-8")
+NODES = ("n1", "n2", "n3")
+
+
+class OwnBroker(Mosquitto):
+    """On the files that the fleet has made."""
+
+    def __init__(self, home: Home) -> None:
+        super().__init__(port=home.settings.broker.port)
+        self._made = home.path / "broker/mosquitto.conf"
+
+    def config(self) -> str:
+        return self._made.read_text() + ("user root\n" if os.geteuid() == 0 else "")
+
+    def _probe(self) -> bool:
+        try:
+            with socket.create_connection((self.host, self.port), timeout=1):
+                return True
+        except OSError:
+            return False
+
+
+@pytest.fixture
+def home(tmp_path: Path, group: str, mosquitto: Mosquitto) -> Iterator[Home]:
+    """A fleet of three nodes, whose broker runs."""
+    assert mosquitto.running  # its program is installed
+    broker = {"host": "127.0.0.1", "port": free_port()}
+    settings = {"name": "test", "groups": [group], "broker": broker, "url": "https://127.0.0.1:8443"}
+    made = found(tmp_path / "home", parse_config(settings, FleetSettings, "test"))
+    for node in NODES:
+        made.add_node(node, group)
+    keep_files(made)
+    with OwnBroker(made):
+        yield made
+
+
+@pytest.fixture
+def nodes(home: Home, fleet_database: str, group: str, site_class: Any) -> Iterator[Any]:
+    """Its nodes, heard by an operator's identity; the second one never answers."""
+    with home.operator() as operator:
+        made = site_class((operator.host, operator.port), fleet_database, group, home.update_key(), NODES)
+        made.tls, made.client_id, made.behaviour = operator.tls(), operator.name, {"n2": "never"}
+        made.start()
+        yield made
+        made.stop()
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/manifest.json").write_text("{}")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def fleet(
+    home: Home, operator_dsn: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs `python -m fleet rollout ...`: exit status, output, errors."""
+    monkeypatch.setenv("HEADWATER_DSN", operator_dsn)
+    monkeypatch.setenv("HEADWATER_FLEET", str(home.path))
+    monkeypatch.setattr(command, "LOOK_EVERY_S", 0.05)
+
+    def run(*words: object) -> tuple[int, str, str]:
+        try:
+            code = main(["rollout", *map(str, words)])
+        except SystemExit as exc:
+            code = int(exc.code or 0)
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return run
+
+
+@contextmanager
+def alone(*words: object) -> Iterator[subprocess.Popen[str]]:
+    """The same in a process of its own, which is killed if it is there in the end."""
+    arguments = [sys.executable, "-m", "fleet", "rollout", *map(str, words)]
+    with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def as_node(home: Home, name: str, group: str) -> Iterator[dict[str, bytes]]:
+    """What a node hears with its own certificate, whatever it subscribes to."""
+    (home.path / "node.pem").write_bytes(home.issue(name).pem)
+    context = ssl.create_default_context(cafile=home.path / "root/ca.pem")
+    context.load_cert_chain(home.path / "node.pem")
+    heard: dict[str, bytes] = {}
+    client = paho.Client(CallbackAPIVersion.VERSION2, name, protocol=paho.MQTTv5)
+    client.tls_set_context(context)
+    client.on_message = lambda _client, _userdata, message: heard.update({message.topic: message.payload})
+    client.connect(home.settings.broker.host, home.settings.broker.port)
+    client.subscribe(f"headwater/{group}/#", qos=1)
+    client.loop_start()
+    try:
+        yield heard
+    finally:
+        client.disconnect()
+        client.loop_stop()
+
+
+def test_a_roll_out_that_is_killed_goes_on(  # noqa: PLR0913, PLR0917 - the whole of it, once
+    home: Home,
+    nodes: Any,
+    model: Path,
+    fleet: Callable[..., tuple[int, str, str]],
+    group: str,
+    ask: Callable[..., list[tuple[Any, ...]]],
+    wait: Any,
+) -> None:
+    given = ("start", "model", "tank", model, "--version", "2", "--stages", "canary:1,100%", "--soak", "0s")
+    code, told, _ = fleet(*given, "--dry-run", "--json")
+    assert code == 0
+    assert [stage["nodes"] for stage in json.loads(told)["stages"]] == [["n1"], ["n2", "n3"]]
+    assert ask("select count(*) from rollout where group_id = %s", group) == [(0,)]
+    assert list((home.path / "artifacts").iterdir()) == []
+
+    with as_node(home, "n1", group) as heard, alone(*given) as process:
+        wait(lambda: "n2" in nodes.asked and "n3" in nodes.asked, 60)
+        process.send_signal(signal.SIGKILL)
+        wait(lambda: len(heard) == 2)
+    ((number,),) = ask("select rollout_id from rollout where group_id = %s", group)
+    desired = opened(nodes.got["n1"][0], [home.update_key().public_key()], "n1")
+    assert set(heard) == {f"headwater/{group}/desired/n1/model/tank", f"headwater/{group}/blob/{desired.sha256}/0"}
+
+    code, told, error = fleet(*given)
+    assert (code, error) == (
+        1,
+        f"fleet: roll-out {number} of model tank in group {group} is running and not over: resume or abort it first\n",
+    )
+    code, told, _ = fleet("pause", number, "--dry-run")
+    assert told == f"would pause roll-out {number}, model tank 2 in group {group}, which is running\n"
+    assert fleet("pause", number)[0] == 0
+    code, told, _ = fleet("status", number, "--json")
+    assert (code, json.loads(told)["state"]) == (0, "paused")
+    assert json.loads(told)["reason"].startswith("by ")
+
+    nodes.behaviour["n2"] = "well"
+    nodes.present("n2", online=True)
+    code, told, error = fleet("resume", number)
+    assert (code, error) == (0, "")
+    assert told.splitlines()[-1] == f"roll-out {number}, model tank 2 in group {group}: done"
+    wait(lambda: not nodes.retained)
+    assert {
+        opened(got, [home.update_key().public_key()], "n").counter for each in nodes.got.values() for got in each
+    } == {desired.counter}
+    code, told, _ = fleet("show", number)
+    assert [line.split()[:3] for line in told.splitlines()[2:]] == [
+        ["n1", "canary", "confirmed"],
+        ["n2", "100%", "confirmed"],
+        ["n3", "100%", "confirmed"],
+    ]
+    (listed,) = [each for each in json.loads(fleet("list", "--json")[1]) if each["rollout_id"] == number]
+    assert (listed["counts"], listed["is_driven"]) == ({"confirmed": 3}, True)
+    assert fleet("watch", number)[0] == 0
+    assert fleet("resume", number)[2] == f"fleet: roll-out {number} is done: there is nothing to go on with\n"
+
+
+def test_one_that_stops_says_why_and_goes_on_only_when_more_may_fail(
+    nodes: Any, model: Path, fleet: Callable[..., tuple[int, str, str]], group: str, wait: Any
+) -> None:
+    nodes.behaviour |= {"n2": "rolls back", "n3": "rolls back"}
+    given = ("start", "model", "tank", model, "--version", "2", "--stages", "canary:1,2,100%", "--soak", "0s")
+    code, told, _ = fleet(*given, "--max-failed", "0", "--nodes", "n1,n2,n3", "--json")
+    last = json.loads(told.splitlines()[-1])
+    number = last["rollout_id"]
+    assert (code, last["state"], last["reason"]) == (1, "stopped", "1 of 3 nodes failed: allowed were 0")
+    assert fleet("status", number)[0] == 1
+    code, _, error = fleet("resume", number)
+    assert (code, error) == (2, f"--max-failed: 1 nodes of roll-out {number} have failed: allow as many\n")
+    assert "n3" not in nodes.asked
+    code, told, _ = fleet("abort", number)
+    assert (code, told.splitlines()[-1].partition(": ")[2].partition(" by ")[0]) == (0, "aborted:")
+    wait(lambda: not nodes.retained)
+    assert fleet("abort", number)[2].startswith(f"fleet: roll-out {number} is aborted: that can be done to one that is")
+    assert group in told
+
+
+def test_what_cannot_be_is_told_before_anything_is_written(
+    nodes: Any, model: Path, fleet: Callable[..., tuple[int, str, str]], group: str, home: Home
+) -> None:
+    def start(*words: object, kind: str = "model", name: str = "tank", file: Path = model) -> tuple[int, str]:
+        code, told, error = fleet("start", kind, name, file, "--version", "2", *words)
+        assert (told, list((home.path / "artifacts").iterdir())) == ("", [])
+        return code, error
+
+    assert nodes.group == group
+    assert start("--nodes", "n1,n9") == (2, f"--nodes: n9: no nodes of group {group}, or revoked\n")
+    assert start("--stages", "50%") == (2, "--stages: '50%' ends with 2 of 3 nodes: let the last one be 100%\n")
+    assert start("--group", "other") == (2, f"--group: found 'other', allowed: {group}\n")
+    assert start(name="../x")[0] == 2
+    assert start(kind="agent") == (2, "NAME: found 'tank', allowed for kind agent: agent\n")
+    assert start("--url", "ftp://x")[0] == 2
+    assert start(file=model / "none") == (1, f"fleet: {model / 'none'}: No such file or directory\n")
+    assert (
+        fleet("show", 999_999)[2] == "fleet: there is no roll-out 999999: `rollout list` shows those that there are\n"
+    )
+
+
+def test_it_needs_a_database_that_is_there(
+    fleet: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, database: str
+) -> None:
+    monkeypatch.setenv("HEADWATER_DSN", f"host=127.0.0.1 port={free_port()} dbname=x user=x")
+    code, _, error = fleet("list")
+    assert (code, error.startswith("fleet: the database cannot be reached: ")) == (1, True)
+    assert error.count("\n") == 1
+    monkeypatch.setenv("HEADWATER_DSN", database)
+    assert "run `python -m db migrate` first" in fleet("list")[2]
+    monkeypatch.delenv("HEADWATER_DSN")
+    code, _, error = fleet("list")
+    assert (code, error.startswith("the environment variable HEADWATER_DSN is not set")) == (2, True)
+
+
+@pytest.mark.parametrize("what", ["start", "list", "show", "watch", "status", "pause", "resume", "abort"])
+def test_each_command_and_option_is_told(what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["rollout", what, "--help"])
+    options = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out)) - {"--help"}
+    assert f"fleet rollout {what}" in DOCS
+    assert {option for option in options if option not in DOCS} == set()
+
+
+def test_another_driver_is_left_alone(
+    nodes: Any, model: Path, fleet: Callable[..., tuple[int, str, str]], ask: Any, group: str, wait: Any
+) -> None:
+    given = ("start", "model", "tank", model, "--version", "2", "--stages", "100%", "--soak", "0s")
+    with alone(*given) as process:
+        wait(lambda: len(nodes.asked) == 3, 60)
+        ((number,),) = ask("select rollout_id from rollout where group_id = %s", group)
+        assert fleet("resume", number)[:2] == (
+            0,
+            f"roll-out {number}: somebody drives it already, and goes on with it there\n",
+        )
+        assert fleet("abort", number)[0] == 0
+        assert process.wait(30) == 1
+        assert process.stdout is not None
+        assert "aborted: by " in process.stdout.read()
+    wait(lambda: not nodes.retained)
