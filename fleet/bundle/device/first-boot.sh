@@ -5,7 +5,7 @@
 #   first-boot.sh [--again] [--no-start] [--data DIR] FOLDER
 #
 # It may be cut off anywhere: a unit of its own goes on with it at the next boot, until all is done. After that it does
-# nothing, unless --again.
+# nothing, unless --again. FOLDER/wipe.sh, where there is one, is run at the end: it deletes what is secret there.
 set -eu
 umask 022
 prefix=${HEADWATER_PREFIX-}
@@ -22,12 +22,20 @@ fail() { echo "headwater: $*" >&2; exit 1; }
 go_on_at_next_boot() {
     [ ! -e "$unit_file" ] || return 0
     mkdir -p "$(dirname "$unit_file")"
-    printf '[Unit]\nDescription=Headwater, first boot\nConditionPathExists=!/var/lib/headwater/installed\nRequiresMountsFor=%s\n\n[Service]\nType=oneshot\nExecStart=/bin/sh "%s" %s "%s"\n\n[Install]\nWantedBy=multi-user.target\n' \
+    printf '[Unit]\nDescription=Headwater, first boot\nRequiresMountsFor=%s\n\n[Service]\nType=oneshot\nExecStart=/bin/sh "%s" %s "%s"\n\n[Install]\nWantedBy=multi-user.target\n' \
         "$folder" "$folder/first-boot.sh" "${data:+--data $data}" "$folder" >"$unit_file.partial"
     sync "$unit_file.partial"
     mv -f -- "$unit_file.partial" "$unit_file"
     systemctl enable "$unit"
     sync "$(dirname "$unit_file")"
+}
+
+# What is left to do once all is in place.
+end() {
+    [ ! -f "$folder/wipe.sh" ] || sh "$folder/wipe.sh"
+    [ -e "$unit_file" ] || return 0
+    systemctl disable "$unit"
+    rm -f -- "$unit_file"
 }
 
 # The one bundle in FOLDER, as $bundle.
@@ -77,7 +85,10 @@ mkdir -p "$prefix/run"
 exec 9>"$prefix/run/headwater-first-boot.lock"
 flock 9
 if [ "$again" = no ]; then
-    [ ! -e "$done_file" ] || exit 0
+    if [ -e "$done_file" ]; then
+        end
+        exit 0
+    fi
     go_on_at_next_boot
 fi
 find_bundle
@@ -92,7 +103,4 @@ esac
 rm -rf -- "$opt/.incoming"
 touch "$done_file"
 sync "$done_file" "$state"
-if [ -e "$unit_file" ]; then
-    systemctl disable "$unit"
-    rm -f -- "$unit_file"
-fi
+end

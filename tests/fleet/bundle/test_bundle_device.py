@@ -86,6 +86,16 @@ def test_done_once_it_does_nothing_more(machine: Machine, card: Path) -> None:
     assert (machine.root / "etc/headwater/edge.yaml").read_text() == "changed by an update\n"
 
 
+def test_the_card_is_wiped_when_all_is_in_place(machine: Machine, card: Path) -> None:
+    """Also at the boot after, where the power failed in between."""
+    (card / "wipe.sh").write_text(f"cp {machine.root}/var/lib/headwater/installed {card}/wiped\n")
+    machine.run("sh", card / "first-boot.sh", card)
+    assert (card / "wiped").exists()
+    (card / "wiped").unlink()
+    machine.run("sh", card / "first-boot.sh", card)
+    assert (card / "wiped").exists()
+
+
 def test_a_device_with_an_identity_takes_no_token(machine: Machine, card: Path) -> None:
     identity = machine.root / "var/lib/headwater/identity"
     identity.mkdir(parents=True)
