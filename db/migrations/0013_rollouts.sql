@@ -110,4 +110,6 @@ grant insert on rollout, rollout_node to headwater_operator;
 grant update (stage, max_failed, state, reason, changed_at, published_at, driven_at, cleared_at) on rollout
   to headwater_operator;
 grant update (state, asked_at, reached_at, settled_at, reason) on rollout_node to headwater_operator;
+-- Where a node stands says who installs it.
+grant insert, update, delete on node_position to headwater_operator;
 grant select on rollout, rollout_node, node_update, rollout_progress to headwater_reader;

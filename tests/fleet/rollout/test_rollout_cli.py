@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -18,55 +16,33 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from contract.config import parse_config
 from contract.update import opened
 from fleet.__main__ import main
-from fleet.broker import keep_files
+from fleet.broker import keep_files, reload
 from fleet.cli import rollout as command
-from fleet.founding import found
-from fleet.settings import FleetSettings
-from stack import Mosquitto, free_port
+from fleet.files import write_file
+from fleet.home import Home
+from stack import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from fleet.home import Home
 
 ROOT = Path(__file__).parents[3]
 DOCS = (ROOT / "docs" / "fleet.md").read_text(encoding="utf-8")
 NODES = ("n1", "n2", "n3")
 
 
-class OwnBroker(Mosquitto):
-    """On the files that the fleet has made."""
-
-    def __init__(self, home: Home) -> None:
-        super().__init__(port=home.settings.broker.port)
-        self._made = home.path / "broker/mosquitto.conf"
-
-    def config(self) -> str:
-        return self._made.read_text() + ("user root\n" if os.geteuid() == 0 else "")
-
-    def _probe(self) -> bool:
-        try:
-            with socket.create_connection((self.host, self.port), timeout=1):
-                return True
-        except OSError:
-            return False
-
-
 @pytest.fixture
-def home(tmp_path: Path, group: str, mosquitto: Mosquitto) -> Iterator[Home]:
-    """A fleet of three nodes, whose broker runs."""
-    assert mosquitto.running  # its program is installed
-    broker = {"host": "127.0.0.1", "port": free_port()}
-    settings = {"name": "test", "groups": [group], "broker": broker, "url": "https://127.0.0.1:8443"}
-    made = found(tmp_path / "home", parse_config(settings, FleetSettings, "test"))
+def home(fleet: Any, group: str) -> Home:
+    """A fleet of three nodes, whose broker runs; of a group that no other test has in the database."""
+    settings = fleet.home.settings.model_copy(update={"groups": (group,)})
+    write_file(fleet.home.path / "fleet.yaml", settings.to_yaml().encode())
+    made = Home.open(fleet.home.path)
     for node in NODES:
         made.add_node(node, group)
     keep_files(made)
-    with OwnBroker(made):
-        yield made
+    reload(made)
+    return made
 
 
 @pytest.fixture
@@ -88,7 +64,7 @@ def model(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def fleet(
+def rollout(
     home: Home, operator_dsn: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
     """Runs `python -m fleet rollout ...`: exit status, output, errors."""
@@ -142,13 +118,13 @@ def test_a_roll_out_that_is_killed_goes_on(  # noqa: PLR0913, PLR0917 - the whol
     home: Home,
     nodes: Any,
     model: Path,
-    fleet: Callable[..., tuple[int, str, str]],
+    rollout: Callable[..., tuple[int, str, str]],
     group: str,
     ask: Callable[..., list[tuple[Any, ...]]],
     wait: Any,
 ) -> None:
     given = ("start", "model", "tank", model, "--version", "2", "--stages", "canary:1,100%", "--soak", "0s")
-    code, told, _ = fleet(*given, "--dry-run", "--json")
+    code, told, _ = rollout(*given, "--dry-run", "--json")
     assert code == 0
     assert [stage["nodes"] for stage in json.loads(told)["stages"]] == [["n1"], ["n2", "n3"]]
     assert ask("select count(*) from rollout where group_id = %s", group) == [(0,)]
@@ -162,64 +138,66 @@ def test_a_roll_out_that_is_killed_goes_on(  # noqa: PLR0913, PLR0917 - the whol
     desired = opened(nodes.got["n1"][0], [home.update_key().public_key()], "n1")
     assert set(heard) == {f"headwater/{group}/desired/n1/model/tank", f"headwater/{group}/blob/{desired.sha256}/0"}
 
-    code, told, error = fleet(*given)
+    code, told, error = rollout(*given)
     assert (code, error) == (
         1,
         f"fleet: roll-out {number} of model tank in group {group} is running and not over: resume or abort it first\n",
     )
-    code, told, _ = fleet("pause", number, "--dry-run")
+    code, told, _ = rollout("pause", number, "--dry-run")
     assert told == f"would pause roll-out {number}, model tank 2 in group {group}, which is running\n"
-    assert fleet("pause", number)[0] == 0
-    code, told, _ = fleet("status", number, "--json")
+    assert rollout("pause", number)[0] == 0
+    code, told, _ = rollout("status", number, "--json")
     assert (code, json.loads(told)["state"]) == (0, "paused")
     assert json.loads(told)["reason"].startswith("by ")
 
     nodes.behaviour["n2"] = "well"
     nodes.present("n2", online=True)
-    code, told, error = fleet("resume", number)
+    code, told, error = rollout("resume", number)
     assert (code, error) == (0, "")
     assert told.splitlines()[-1] == f"roll-out {number}, model tank 2 in group {group}: done"
     wait(lambda: not nodes.retained)
     assert {
         opened(got, [home.update_key().public_key()], "n").counter for each in nodes.got.values() for got in each
     } == {desired.counter}
-    code, told, _ = fleet("show", number)
+    code, told, _ = rollout("show", number)
     assert [line.split()[:3] for line in told.splitlines()[2:]] == [
         ["n1", "canary", "confirmed"],
         ["n2", "100%", "confirmed"],
         ["n3", "100%", "confirmed"],
     ]
-    (listed,) = [each for each in json.loads(fleet("list", "--json")[1]) if each["rollout_id"] == number]
+    (listed,) = [each for each in json.loads(rollout("list", "--json")[1]) if each["rollout_id"] == number]
     assert (listed["counts"], listed["is_driven"]) == ({"confirmed": 3}, True)
-    assert fleet("watch", number)[0] == 0
-    assert fleet("resume", number)[2] == f"fleet: roll-out {number} is done: there is nothing to go on with\n"
+    assert rollout("watch", number)[0] == 0
+    assert rollout("resume", number)[2] == f"fleet: roll-out {number} is done: there is nothing to go on with\n"
 
 
 def test_one_that_stops_says_why_and_goes_on_only_when_more_may_fail(
-    nodes: Any, model: Path, fleet: Callable[..., tuple[int, str, str]], group: str, wait: Any
+    nodes: Any, model: Path, rollout: Callable[..., tuple[int, str, str]], group: str, wait: Any
 ) -> None:
     nodes.behaviour |= {"n2": "rolls back", "n3": "rolls back"}
     given = ("start", "model", "tank", model, "--version", "2", "--stages", "canary:1,2,100%", "--soak", "0s")
-    code, told, _ = fleet(*given, "--max-failed", "0", "--nodes", "n1,n2,n3", "--json")
+    code, told, _ = rollout(*given, "--max-failed", "0", "--nodes", "n1,n2,n3", "--json")
     last = json.loads(told.splitlines()[-1])
     number = last["rollout_id"]
     assert (code, last["state"], last["reason"]) == (1, "stopped", "1 of 3 nodes failed: allowed were 0")
-    assert fleet("status", number)[0] == 1
-    code, _, error = fleet("resume", number)
+    assert rollout("status", number)[0] == 1
+    code, _, error = rollout("resume", number)
     assert (code, error) == (2, f"--max-failed: 1 nodes of roll-out {number} have failed: allow as many\n")
     assert "n3" not in nodes.asked
-    code, told, _ = fleet("abort", number)
+    code, told, _ = rollout("abort", number)
     assert (code, told.splitlines()[-1].partition(": ")[2].partition(" by ")[0]) == (0, "aborted:")
     wait(lambda: not nodes.retained)
-    assert fleet("abort", number)[2].startswith(f"fleet: roll-out {number} is aborted: that can be done to one that is")
+    assert rollout("abort", number)[2].startswith(
+        f"fleet: roll-out {number} is aborted: that can be done to one that is"
+    )
     assert group in told
 
 
 def test_what_cannot_be_is_told_before_anything_is_written(
-    nodes: Any, model: Path, fleet: Callable[..., tuple[int, str, str]], group: str, home: Home
+    nodes: Any, model: Path, rollout: Callable[..., tuple[int, str, str]], group: str, home: Home
 ) -> None:
     def start(*words: object, kind: str = "model", name: str = "tank", file: Path = model) -> tuple[int, str]:
-        code, told, error = fleet("start", kind, name, file, "--version", "2", *words)
+        code, told, error = rollout("start", kind, name, file, "--version", "2", *words)
         assert (told, list((home.path / "artifacts").iterdir())) == ("", [])
         return code, error
 
@@ -232,21 +210,21 @@ def test_what_cannot_be_is_told_before_anything_is_written(
     assert start("--url", "ftp://x")[0] == 2
     assert start(file=model / "none") == (1, f"fleet: {model / 'none'}: No such file or directory\n")
     assert (
-        fleet("show", 999_999)[2] == "fleet: there is no roll-out 999999: `rollout list` shows those that there are\n"
+        rollout("show", 999_999)[2] == "fleet: there is no roll-out 999999: `rollout list` shows those that there are\n"
     )
 
 
 def test_it_needs_a_database_that_is_there(
-    fleet: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, database: str
+    rollout: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, database: str
 ) -> None:
     monkeypatch.setenv("HEADWATER_DSN", f"host=127.0.0.1 port={free_port()} dbname=x user=x")
-    code, _, error = fleet("list")
+    code, _, error = rollout("list")
     assert (code, error.startswith("fleet: the database cannot be reached: ")) == (1, True)
     assert error.count("\n") == 1
     monkeypatch.setenv("HEADWATER_DSN", database)
-    assert "run `python -m db migrate` first" in fleet("list")[2]
+    assert "run `python -m db migrate` first" in rollout("list")[2]
     monkeypatch.delenv("HEADWATER_DSN")
-    code, _, error = fleet("list")
+    code, _, error = rollout("list")
     assert (code, error.startswith("the environment variable HEADWATER_DSN is not set")) == (2, True)
 
 
@@ -260,17 +238,17 @@ def test_each_command_and_option_is_told(what: str, capsys: pytest.CaptureFixtur
 
 
 def test_another_driver_is_left_alone(
-    nodes: Any, model: Path, fleet: Callable[..., tuple[int, str, str]], ask: Any, group: str, wait: Any
+    nodes: Any, model: Path, rollout: Callable[..., tuple[int, str, str]], ask: Any, group: str, wait: Any
 ) -> None:
     given = ("start", "model", "tank", model, "--version", "2", "--stages", "100%", "--soak", "0s")
     with alone(*given) as process:
         wait(lambda: len(nodes.asked) == 3, 60)
         ((number,),) = ask("select rollout_id from rollout where group_id = %s", group)
-        assert fleet("resume", number)[:2] == (
+        assert rollout("resume", number)[:2] == (
             0,
             f"roll-out {number}: somebody drives it already, and goes on with it there\n",
         )
-        assert fleet("abort", number)[0] == 0
+        assert rollout("abort", number)[0] == 0
         assert process.wait(30) == 1
         assert process.stdout is not None
         assert "aborted: by " in process.stdout.read()
