@@ -1,0 +1,66 @@
+"""`python -m fleet watch [NODE]`: the fleet, or a node, as it changes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Final
+
+from fleet.cli.command import OK, Command
+from fleet.cli.sight import enrolled, takes_sight
+from fleet.view.database import chosen_dsn, opened
+from fleet.view.live import Seen, Watch, watch_lines, watch_screen
+from fleet.view.node_page import find, read_page
+from fleet.view.nodes import nodes, now
+from fleet.view.terminal import terminal
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from fleet.registry import Node as Enrolled
+
+_SHORTEST_S: Final = 0.5
+_LONGEST_S: Final = 3600.0
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("node", nargs="?", metavar="NODE", help="one node, by its name or GROUP/NODE (default: all)")
+    parser.add_argument("--group", help="nodes of this group only")
+    parser.add_argument("--every", type=_seconds, default=2.0, metavar="S", help="seconds between looks (default: 2)")
+    takes_sight(parser)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not _SHORTEST_S <= seconds <= _LONGEST_S:
+        raise argparse.ArgumentTypeError(f"{text}: allowed are {_SHORTEST_S:g} to {_LONGEST_S:g} s")
+    return seconds
+
+
+def _watch(args: Namespace) -> int:
+    dsn, known = chosen_dsn(args.dsn), enrolled(args)
+    watch = Watch(lambda: _look(args, dsn, known), args.every)
+    console = terminal()
+    if sys.stdout.isatty():
+        watch_screen(watch, console, args.every)
+    else:
+        watch_lines(watch, console, args.every)
+    return OK
+
+
+def _look(args: Namespace, dsn: str, known: tuple[Enrolled, ...]) -> Seen:
+    """A connection for each look: one that breaks is then nothing special."""
+    with opened(dsn) as database:
+        at = now(database)
+        if args.node is None:
+            return Seen(at, nodes(database, known, group=args.group))
+        node = find(database, args.node, known)
+        return Seen(at, [node], read_page(database, node))
+
+
+WATCH: Final = Command(
+    "watch",
+    "show the fleet, or a node, as it changes, until q or Ctrl-C; lines where there is no terminal",
+    _add_arguments,
+    _watch,
+)

@@ -1,0 +1,288 @@
+"""What stands on a screen, letter by letter, at the widths that people have."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from rich.console import Console, RenderableType
+
+from fleet.errors import FleetError
+from fleet.view.fleet_page import fleet_page, status_line
+from fleet.view.live import Seen, Watch
+from fleet.view.node import Node
+from fleet.view.node_page import NodePage, node_page
+from fleet.view.sections import SECTIONS
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+WELL = Node(
+    group="plant",
+    name="pi-1",
+    online=True,
+    seen_at=NOW - timedelta(seconds=3),
+    born_at=NOW - timedelta(hours=5),
+    told_at=NOW - timedelta(seconds=4),
+    version="0.1.0+1a2b3c4d",
+    uptime_s=277_000.0,
+    memory_mib=58.2,
+    celsius=51.2,
+    clock_synchronised=1.0,
+    clock_offset_ms=2.1,
+    disk_free_bytes=9e9,
+    disk_bytes=16e9,
+    spool_batches=12.0,
+    spool_bytes=30_000.0,
+    spool_limit_bytes=2.0**28,
+    set_aside=0.0,
+    lost=0.0,
+    undelivered=0,
+    given_up=0,
+    produced=12_345,
+    site="hall 3",
+    certificate_ends_at=NOW + timedelta(days=61),
+)
+UNWELL = Node(
+    group="plant",
+    name="pump-station-west-07",
+    online=True,
+    seen_at=NOW - timedelta(seconds=1),
+    version="\x1b[31mred\u202e",
+    celsius=81.2,
+    clock_synchronised=0.0,
+    spool_batches=112_000.0,
+    spool_bytes=2.0**27,
+    spool_limit_bytes=2.0**28,
+    set_aside=1.0,
+    lost=12.0,
+    undelivered=3,
+    given_up=4,
+    certificate_ends_at=NOW + timedelta(days=3),
+)
+FLEET = [
+    WELL,
+    UNWELL,
+    Node("plant", "pi-3", online=False, seen_at=NOW - timedelta(hours=3), version="0.1.0"),
+    Node("plant", "pi-4", online=True, seen_at=NOW - timedelta(minutes=10)),
+    Node("plant", "pi-5", certificate_ends_at=NOW + timedelta(days=59)),
+    Node("plant", "pi-6", online=False, seen_at=NOW - timedelta(days=30), revoked_at=NOW),
+]
+
+AT_80 = """\
+6 nodes: 2 online, 1 silent, 2 offline, 1 new; 4 with trouble
+
+Node               State     Seen Version          Spool Clock   °C Lost    Cert
+pi-3               offline  3.0 h 0.1.0                - -        -    -       -
+pi-6               offline   30 d -                    - -        -    - revoked
+pi-4               silent  10 min -                    - -        -    -       -
+pi-5               new          - -                    - -        -    -    59 d
+pump-station-west… online     1 s ?[31mred?      112,000 no sync 81   16   3.0 d
+pi-1               online     3 s 0.1.0+1a2b3c4d      12 sync    51    0    61 d
+
+! plant/pi-3: offline, last seen 3.0 h ago
+! plant/pi-4: connected, but says nothing for 10 min
+! plant/pi-5: has its certificate, but was never seen
+! plant/pump-station-west-07: its certificate ends in 3.0 d, and was not
+renewed; its spool is 50% full; 1 spoilt spool, for somebody to look at; 12
+batches lost on the device, for want of room; 4 batches never came, and no
+longer kept; 3 batches not come yet; its clock is not synchronised; its
+processor has 81 °C
+"""
+AT_120 = """\
+6 nodes: 2 online, 1 silent, 2 offline, 1 new; 4 with trouble
+
+Node                  State      Seen  Version           Spool  Full  Clock    °C  Disk  Lost     Cert
+pi-3                  offline   3.0 h  0.1.0                 -     -  -         -     -     -        -
+pi-6                  offline    30 d  -                     -     -  -         -     -     -  revoked
+pi-4                  silent   10 min  -                     -     -  -         -     -     -        -
+pi-5                  new           -  -                     -     -  -         -     -     -     59 d
+pump-station-west-07  online      1 s  ?[31mred?       112,000   50%  no sync  81     -    16    3.0 d
+pi-1                  online      3 s  0.1.0+1a2b3c4d       12    0%  sync     51   56%     0     61 d
+
+! plant/pi-3: offline, last seen 3.0 h ago
+! plant/pi-4: connected, but says nothing for 10 min
+! plant/pi-5: has its certificate, but was never seen
+! plant/pump-station-west-07: its certificate ends in 3.0 d, and was not renewed; its spool is 50% full; 1 spoilt spool,
+for somebody to look at; 12 batches lost on the device, for want of room; 4 batches never came, and no longer kept; 3
+batches not come yet; its clock is not synchronised; its processor has 81 °C
+"""
+
+
+def drawn(page: RenderableType, width: int) -> str:
+    console = Console(width=width, file=io.StringIO(), highlight=False)
+    console.print(page)
+    assert isinstance(console.file, io.StringIO)
+    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
+    assert max(map(len, lines)) <= width
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(("width", "page"), [(80, AT_80), (120, AT_120)], ids=["80", "120"])
+def test_the_fleet(width: int, page: str) -> None:
+    assert drawn(fleet_page(FLEET, NOW, width), width) == page
+
+
+def test_a_wide_screen_has_what_is_wrong_beside_each_node() -> None:
+    page = drawn(fleet_page(FLEET, NOW, 170), 170)
+    assert "What is wrong\npi-3" in page.replace(" ", "").replace("Whatiswrong", "What is wrong")
+    assert "offline, last seen 3.0 h ago\n" in page
+    assert "!" not in page
+
+
+def test_groups_are_named_where_there_are_several() -> None:
+    page = drawn(fleet_page([*FLEET, Node("lab", "pi-1")], NOW, 80), 80)
+    assert "lab/pi-1" in page
+    assert "\nplant/pi-1 " in page
+
+
+def test_what_does_not_fit_is_turned_to() -> None:
+    page = drawn(fleet_page(FLEET, NOW, 80, rows=2, first=2), 80)
+    assert [line.split()[0] for line in page.splitlines()[3:5]] == ["pi-4", "pi-5"]
+    assert page.splitlines()[-1] == "3 to 4 of 6, the worst first"
+
+
+def test_a_node_in_a_line() -> None:
+    assert status_line(WELL, NOW).plain == "plant/pi-1 online"
+    assert status_line(FLEET[2], NOW).plain == "plant/pi-3 offline: offline, last seen 3.0 h ago"
+
+
+A_NODE = """\
+plant/pi-1  online, seen 3 s ago, hall 3
+version      0.1.0+1a2b3c4d              memory        58 MiB
+runs for     3.2 d                       disk free     8.38 GiB, 56%
+born         5.0 h ago                   spool         12 batches, 29.3 KiB
+certificate  61 d                        spool full    0%
+clock        synchronised, 2.1 ms ahead  batches made  12,345
+processor    51 °C                       missing       0, lost there 0
+
+Sources and models
+Device                State        Read Metrics Failed Missed Line Left of quota
+a-device-with-a-long… online    9 s ago      50   1.2%      3  85% -
+weather               offline 2.0 d ago       7   0.0%      0    - 0 today
+
+What computes: no model has told anything
+
+Updates
+What        Runs  Asked for State              Told Reason
+agent/agent 0.1.0 0.2.0     rolled_back 1.1 min ago no durable mark within 300 …
+
+Incidents of a day: nothing unusual
+
+Events of a week: nothing to tell
+
+Gaps: nothing is missing
+
+Commands of a week (the first 8 of 9)
+   When Device Command Done    Answer
+9 s ago line   valve   refused the configuration does not allow to write it?[2J
+9 s ago line   valve   refused the configuration does not allow to write it?[2J
+9 s ago line   valve   refused the configuration does not allow to write it?[2J
+9 s ago line   valve   refused the configuration does not allow to write it?[2J
+9 s ago line   valve   refused the configuration does not allow to write it?[2J
+9 s ago line   valve   refused the configuration does not allow to write it?[2J
+9 s ago line   valve   refused the configuration does not allow to write it?[2J
+9 s ago line   valve   refused the configuration does not allow to write it?[2J
+"""
+
+
+def a_page() -> NodePage:
+    read = {"metrics": 50, "polls": 1000.0, "failures": 12.0, "skipped": 3.0, "line_occupancy": 0.85}
+    told: dict[str, list[dict[str, Any]]] = {section.key: [] for section in SECTIONS} | {
+        "sources": [
+            {"device": "a-device-with-a-long-name", "state": "online", "read_at": NOW - timedelta(seconds=9)}
+            | read
+            | {"quota_left_day": None, "quota_left_month": None},
+            {"device": "weather", "state": "offline", "read_at": NOW - timedelta(days=2), "metrics": 7, "polls": 10.0}
+            | {
+                "failures": 0.0,
+                "skipped": 0.0,
+                "line_occupancy": None,
+                "quota_left_day": 0.0,
+                "quota_left_month": None,
+            },
+        ],
+        "updates": [
+            {"what": "agent/agent", "told_at": NOW - timedelta(seconds=65), "wanted": "0.2.0", "running": "0.1.0"}
+            | {"state": "rolled_back", "reason": "no durable mark within 300 s of its start"}
+        ],
+        "commands": [
+            {
+                "answered_at": NOW - timedelta(seconds=9),
+                "device": "line",
+                "command": "valve",
+                "done": False,
+                "id": "c-1",
+            }
+            | {"value": None, "reason": "the configuration does not allow to write it\x1b[2J"}
+        ]
+        * 9,
+    }
+    return NodePage(WELL, told)
+
+
+def test_a_node() -> None:
+    assert drawn(node_page(a_page(), NOW, 80), 80) == A_NODE
+
+
+def screen_of(watch: Watch, height: int = 40) -> str:
+    """What stands on a screen of 80 columns, all of which fits on it."""
+    page = drawn(watch.screen(Console(width=80, height=height, file=io.StringIO())), 80)
+    assert len(page.splitlines()) <= height
+    assert page.splitlines()[-1].startswith("q ends")
+    return page
+
+
+def test_a_watched_node_is_turned_through() -> None:
+    watch = Watch(lambda: Seen(NOW, [WELL], a_page()), 2)
+    watch.look()
+    whole = A_NODE.splitlines()
+    assert screen_of(watch, 14).splitlines()[:-1] == whole[:12]
+    watch.key("n", 14)
+    assert screen_of(watch, 14).splitlines()[:-1] == whole[8:20]
+
+
+def test_a_watch_goes_on_when_the_database_does_not_answer() -> None:
+    answers: list[Seen | FleetError] = [Seen(NOW, FLEET), FleetError("no connection\x1b"), Seen(NOW, [WELL])]
+
+    def read() -> Seen:
+        answer = answers.pop(0)
+        if isinstance(answer, FleetError):
+            raise answer
+        return answer
+
+    watch = Watch(read, 2)
+    watch.look()
+    assert screen_of(watch).startswith("\n".join(AT_80.splitlines()[:10]))
+    watch.look()
+    page = screen_of(watch)
+    assert page.startswith("6 nodes:")
+    assert "! nothing new for 0 s: no connection?\n" in page
+    watch.look()
+    assert "no connection" not in screen_of(watch)
+
+
+def test_a_watch_that_never_saw_anything_ends() -> None:
+    def fail() -> Seen:
+        raise FleetError("no database")
+
+    with pytest.raises(FleetError):
+        Watch(fail, 2).look()
+
+
+def test_a_watch_turns_pages() -> None:
+    watch = Watch(lambda: Seen(NOW, FLEET), 2)
+    watch.look()
+
+    def first_row() -> str:
+        return screen_of(watch, 10).splitlines()[3].split()[0]
+
+    assert first_row() == "pi-3"
+    assert watch.key("n", 10)
+    assert first_row() == "pump-station-west-07"
+    watch.key("n", 10)
+    assert first_row() == "pump-station-west-07", "there are no more"
+    watch.key("p", 10)
+    assert first_row() == "pi-3"
+    assert not watch.key("q", 10)
+    assert watch.key("", 10)
