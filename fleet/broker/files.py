@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from contract.update import EVERY_NODE
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
@@ -44,6 +46,7 @@ def rights_of_node(node: Node) -> Rights:
             ("read", f"{here}/NCMD/{name}"),
             ("read", f"{here}/DCMD/{name}/+"),
             ("read", f"{ours}/desired/{name}/#"),
+            ("read", f"{ours}/desired/{EVERY_NODE}/#"),
             ("read", f"{ours}/blob/#"),
             ("write", f"{ours}/log/{name}"),
         ),

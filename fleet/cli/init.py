@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Final
 
 from contract.config import parse_config
@@ -14,6 +15,8 @@ from fleet.settings import FleetSettings
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from pathlib import Path
+
+_PLACE: Final = re.compile(r"(?:\[(?P<address>[^\]]*)\]|(?P<host>[^:]*))(?::(?P<port>[^:]*))?")
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -49,21 +52,27 @@ def _init(args: Namespace) -> int:
 
 
 def _settings(args: Namespace) -> FleetSettings:
-    host, colon, port = args.broker.rpartition(":")
-    if not colon or args.broker.count(":") > 1:
-        host, port = args.broker, None  # without a port, or an address of IPv6
+    host, port = _parted(args.broker)
     document = {
         "name": args.name,
         "groups": args.group,
         "broker": {
-            "host": host.strip("[]"),
+            "host": host,
             **({} if port is None else {"port": port}),
             "names": args.also,
             "reached_at": args.reached_at,
         },
-        "url": args.url or f"https://{host}:8443",
+        "url": args.url or f"https://{f'[{host}]' if ':' in host else host}:8443",
     }
     return parse_config(document, FleetSettings, "fleet init")
+
+
+def _parted(place: str) -> tuple[str, str | None]:
+    """HOST, HOST:PORT, [ADDRESS]:PORT, or an address of IPv6 alone."""
+    found = _PLACE.fullmatch(place)
+    if found is None:
+        return place, None
+    return found["address"] or found["host"], found["port"]
 
 
 def _tell(path: Path, settings: FleetSettings) -> None:

@@ -148,8 +148,14 @@ def test_a_node_hears_what_is_meant_for_it_and_nothing_else(home: Home, client: 
         assert operator.publish(f"spBv1.0/plant/NCMD/{name}") == SUCCESS
         assert operator.publish(f"headwater/plant/desired/{name}/config/agent", retain=True) == SUCCESS
     for group in ("annex", "plant"):
+        assert operator.publish(f"headwater/{group}/desired/*/agent/agent", retain=True) == SUCCESS
         assert operator.publish(f"headwater/{group}/blob/ab12/0", retain=True) == SUCCESS
-    meant = {"spBv1.0/plant/NCMD/pump-1", "headwater/plant/desired/pump-1/config/agent", "headwater/plant/blob/ab12/0"}
+    meant = {
+        "spBv1.0/plant/NCMD/pump-1",
+        "headwater/plant/desired/pump-1/config/agent",
+        "headwater/plant/desired/*/agent/agent",
+        "headwater/plant/blob/ab12/0",
+    }
     assert wait_until(lambda: len(node.heard) >= len(meant), timeout_s=PATIENCE_S)
     assert set(node.heard) == meant
 

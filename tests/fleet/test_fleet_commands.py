@@ -1,0 +1,214 @@
+"""The command line of identity: what it writes, what it only says, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import stat
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from contract.enrolment import Enrolment, read_message
+from fleet.__main__ import main
+from fleet.authority import Identity
+from fleet.home import Home
+from fleet.settings import FleetSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BROKER = "broker.example:8884"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a fleet's directory is, or will be."""
+    monkeypatch.setenv("HEADWATER_FLEET", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def made(place: Path) -> Path:
+    assert main(["init", "--name", "Test", "--group", "plant", "--group", "annex", "--broker", BROKER]) == 0
+    return place
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(capsys.readouterr().out)
+
+
+def test_init_makes_a_directory_for_its_owner_alone(made: Path) -> None:
+    assert stat.S_IMODE(made.stat().st_mode) == 0o700
+    for path in made.rglob("*"):
+        secret = path.suffix == ".key" or path.name in {"key", "broker.pem", "acl", "fleet.yaml"}
+        assert path.is_dir() or not secret or stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    settings = Home.open(made).settings
+    assert (settings.broker.host, settings.broker.port, settings.url) == (
+        "broker.example",
+        8884,
+        "https://broker.example:8443",
+    )
+
+
+def test_init_leaves_what_is_there_alone(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = content(made)
+    assert main(["init", "--name", "Other", "--group", "x", "--broker", "b"]) == 1
+    assert "is there already" in capsys.readouterr().err
+    assert content(made) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--group", "a b", "--broker", "b"], "groups.0"),
+        (["--group", "a", "--group", "a", "--broker", "b"], "groups must be unique"),
+        (["--group", "a", "--broker", "b:port"], "broker.port"),
+        (["--group", "a", "--broker", "b", "--url", "http://b"], "url"),
+        (["--group", "a", "--broker", "b", "--url", "https://b:x"], "url"),
+        (["--group", "a", "--broker", "b", "--also", "a b"], "broker.names.0"),
+    ],
+)
+def test_wrong_words_are_named(
+    place: Path, arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["init", "--name", "Test", *arguments]) == 2
+    assert says in capsys.readouterr().err
+    assert not place.exists()
+
+
+@pytest.mark.parametrize(
+    ("broker", "host", "port", "url"),
+    [
+        ("192.0.2.7", "192.0.2.7", 8883, "https://192.0.2.7:8443"),
+        ("2001:db8::1", "2001:db8::1", 8883, "https://[2001:db8::1]:8443"),
+        ("[2001:db8::1]:8884", "2001:db8::1", 8884, "https://[2001:db8::1]:8443"),
+    ],
+)
+def test_a_broker_is_named_as_people_do(
+    place: Path, capsys: pytest.CaptureFixture[str], broker: str, host: str, port: int, url: str
+) -> None:
+    assert main(["init", "--name", "T", "--group", "g", "--broker", broker, "--json", "--dry-run"]) == 0
+    settings = said(capsys)["settings"]
+    assert (settings["broker"]["host"], settings["broker"]["port"], settings["url"]) == (host, port, url)
+    assert not place.exists()
+
+
+def test_the_settings_are_as_they_were_written() -> None:
+    settings = FleetSettings.model_validate(
+        {"name": "Ä", "groups": ["g"], "broker": {"host": "b"}, "url": "https://b:1"}
+    )
+    assert FleetSettings.model_validate(yaml.safe_load(settings.to_yaml())) == settings
+
+
+def test_enrol_tells_a_token_once(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["enrol", "pump-1", "--group", "annex"]) == 0
+    captured = capsys.readouterr()
+    enrolment = read_message(captured.out.encode(), Enrolment, "stdout")
+    assert (enrolment.node, enrolment.group, enrolment.broker.port) == ("pump-1", "annex", 8884)
+    assert enrolment.token is not None
+    secret = enrolment.token.get_secret_value()
+    assert secret not in captured.err
+    assert not any(secret.encode() in text for text in content(made).values())
+
+
+def test_enrol_into_a_directory(made: Path, tmp_path: Path) -> None:
+    assert main(["enrol", "pump-1", "--out", str(tmp_path / "card")]) == 0
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "card").iterdir()} == {
+        "enrol.json": 0o600
+    }
+    assert main(["enrol", "pump-1", "--baked", "--out", str(tmp_path / "baked")]) == 0
+    files = content(tmp_path / "baked")
+    assert read_message(files["enrol.json"], Enrolment, "enrol.json").token is None
+    identity = Identity(files["key.pem"] + files["cert.pem"])
+    assert identity.key.public_key() == identity.certificate.public_key()
+    assert files["ca.pem"] == (made / "root/ca.pem").read_bytes()
+    # Who finds the first card has a token that is no longer good.
+    assert b"pump-1" in files["enrol.json"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["enrol", "pump-1", "--group", "other"], 1, "there is no group other"),
+        (["enrol", "headwater-x"], 1, "the fleet's own"),
+        (["enrol", "../x"], 1, "is no name"),
+        (["enrol", "pump-1", "--baked"], 2, "needs --out"),
+        (["revoke", "pump-9"], 1, "there is no node"),
+        (["host", "headwater-operator-1"], 1, "the fleet's own"),
+        (["host", "a/b"], 1, "is no name"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_line(
+    made: Path, arguments: list[str], code: int, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = content(made)
+    assert main(arguments) == code
+    error = capsys.readouterr().err
+    assert says in error
+    assert len(error.splitlines()) == 1
+    assert content(made) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["enrol", "pump-2"],
+        ["enrol", "pump-1", "--baked", "--out", "nowhere"],
+        ["revoke", "pump-1"],
+        ["host", "headwater-bridge"],
+        ["broker", "--renew"],
+    ],
+)
+def test_a_dry_run_changes_nothing(made: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["enrol", "pump-1", "--json"]) == 0
+    before = content(made)
+    capsys.readouterr()
+    assert main([*arguments, "--dry-run"]) == 0
+    assert "would" in "".join(capsys.readouterr())
+    assert main([*arguments, "--dry-run", "--json"]) == 0
+    assert said(capsys)["done"] is False
+    assert content(made) == before
+
+
+def test_a_host_application_gets_files_and_rights(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["host", "headwater-bridge", "--json"]) == 0
+    folder = made / "hosts/headwater-bridge"
+    assert said(capsys)["directory"] == str(folder)
+    assert set(content(folder)) == {"key.pem", "cert.pem", "ca.pem"}
+    assert "user headwater-bridge\n" in (made / "broker/acl").read_text()
+    assert main(["revoke", "headwater-bridge"]) == 0
+    assert "headwater-bridge" not in (made / "broker/acl").read_text()
+
+
+def test_broker_takes_over_what_was_changed_in_the_settings(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (made / "fleet.yaml").read_text()
+    (made / "fleet.yaml").write_text(
+        text.replace("port: 8884", "port: 8885").replace("names: []", "names: [b.example]")
+    )
+    before = (made / "broker/broker.pem").read_bytes()
+    capsys.readouterr()
+    assert main(["broker", "--json"]) == 0
+    told = said(capsys)
+    assert (told["renews"], told["broker_told"]) == (True, False)
+    assert "listener 8885\n" in (made / "broker/mosquitto.conf").read_text()
+    assert (made / "broker/broker.pem").read_bytes() != before
+    assert main(["broker", "--json"]) == 0
+    assert said(capsys) == {"renews": False, "done": True, "files": [], "broker_told": False}
+
+
+def test_a_directory_that_others_may_look_into_is_refused(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made.chmod(0o750)
+    assert main(["enrol", "pump-1"]) == 2
+    assert "is open to others (mode 750)" in capsys.readouterr().err
+
+
+def test_no_directory_is_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["enrol", "pump-1"]) == 2
+    assert f"{place}: is no fleet's directory; `fleet init` makes one" in capsys.readouterr().err
