@@ -129,11 +129,16 @@ def _each_source_time(sent: Iterable[_Sent], excused: Callable[[_Sent], bool]) -
             servings[metric, one.served.source_at].append((value, one))
     expected: dict[str, list[Expected]] = defaultdict(list)
     for (metric, source_at), found in servings.items():
-        at = tuple(one.served.at for _, one in found)
+        at = tuple(_noted_at(one.served) for _, one in found)
         values = tuple(dict.fromkeys(value for value, _ in found))
         is_excused, is_promised = all(excused(one) for _, one in found), any(one.served.promised for _, one in found)
         expected[metric].append(Expected(values, at, at[0], source_at, is_excused, is_promised))
     return expected
+
+
+def _noted_at(served: Served) -> int:
+    """When gaps say that it was: a fleet's nodes, whose clocks may be wrong, declare theirs by them."""
+    return served.at if served.node is None or served.source_at is None else served.source_at
 
 
 def _first_frames(sent: Iterable[_Sent], interval_ms: int) -> list[_Sent]:
