@@ -167,7 +167,7 @@ def _drive(args: Namespace, desk: Desk, number: int) -> int:
 
 def _list(args: Namespace) -> int:
     with Books.open(dsn()) as books:
-        shown.listing([books.look(rollout.rollout_id) for rollout in books.rollouts(args.limit)], args.json)
+        shown.listing(books.listed(args.limit), args.json)
     return OK
 
 
@@ -195,7 +195,11 @@ def _status(args: Namespace) -> int:
         look = books.look(args.rollout)
     shown.line(look.rollout, args.json)
     state = look.rollout.state
-    return OK if state in {"done", "paused"} or (state == "running" and shown.is_driven(look)) else FAILURE
+    return (
+        OK
+        if state in {"done", "paused"} or (state == "running" and shown.is_driven(look.rollout, look.at))
+        else FAILURE
+    )
 
 
 def _pause(args: Namespace) -> int:

@@ -13,7 +13,7 @@ from fleet.rollout.judge import OPEN
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fleet.rollout.books import Look
+    from fleet.rollout.books import Listed, Look
     from fleet.rollout.drive import Event
     from fleet.rollout.judge import Node, Rollout
     from fleet.rollout.start import Plan
@@ -81,28 +81,30 @@ def would(what: str, look: Look, as_json: bool) -> None:  # noqa: FBT001 - as ab
     _say(as_json, text, would=what, rollout_id=rollout.rollout_id, state=rollout.state)
 
 
-def listing(looks: Sequence[Look], as_json: bool) -> None:  # noqa: FBT001 - as above
+def listing(found: Sequence[Listed], as_json: bool) -> None:  # noqa: FBT001 - as above
     """Many of them."""
     if as_json:
-        _print_json([_counted(look) for look in looks])
+        _print_json([_counted(each.rollout, each.at, each.states) for each in found])
         return
-    rows = [("ID", "what", "version", "group", "state", "stage", "nodes", "confirmed", "failed", "begun", "driven")]
-    for look in looks:
-        rollout, states = look.rollout, _states(look)
+    heading = ("ID", "what", "version", "group", "state", "stage", "nodes", "confirmed", "failed", "begun", "driven")
+    rows: list[tuple[str, ...]] = [heading]
+    for each in found:
+        rollout = each.rollout
         named = (str(rollout.rollout_id), f"{rollout.kind} {rollout.name}", rollout.version, rollout.group)
-        counts = (str(len(look.nodes)), str(states["confirmed"]), str(states["failed"]))
+        counts = (sum(each.states.values()), each.states.get("confirmed", 0), each.states.get("failed", 0))
         how = (rollout.state, rollout.stages[rollout.stage - 1])
-        rows.append((*named, *how, *counts, _time(rollout.started_at), _driven(look)))
+        rows.append((*named, *how, *map(str, counts), _time(rollout.started_at), _driven(rollout, each.at)))
     _print_table(rows)
 
 
 def whole(look: Look, as_json: bool) -> None:  # noqa: FBT001 - as above
     """One with its stages and nodes."""
     if as_json:
-        _print_json(_counted(look) | {"nodes": [_plain(asdict(node)) for node in look.nodes]})
+        states = Counter[str](node.state for node in look.nodes)
+        _print_json(_counted(look.rollout, look.at, states) | {"nodes": [_plain(asdict(node)) for node in look.nodes]})
         return
     line(look.rollout, as_json=False)
-    if look.rollout.state in OPEN and not is_driven(look):
+    if look.rollout.state in OPEN and not is_driven(look.rollout, look.at):
         print(f"nobody drives it: `rollout resume {look.rollout.rollout_id}` does")
     rows = [("node", "stage", "state", "asked", "runs", "told", "why")]
     for node in look.nodes:
@@ -112,13 +114,13 @@ def whole(look: Look, as_json: bool) -> None:  # noqa: FBT001 - as above
     _print_table(rows)
 
 
-def is_driven(look: Look) -> bool:
+def is_driven(rollout: Rollout, at: datetime) -> bool:
     """Whether somebody looks after it."""
-    return look.rollout.driven_at is not None and look.at - look.rollout.driven_at < _DRIVEN
+    return rollout.driven_at is not None and at - rollout.driven_at < _DRIVEN
 
 
-def _driven(look: Look) -> str:
-    return "-" if look.rollout.cleared_at is not None else "yes" if is_driven(look) else "no"
+def _driven(rollout: Rollout, at: datetime) -> str:
+    return "-" if rollout.cleared_at is not None else "yes" if is_driven(rollout, at) else "no"
 
 
 def _state(node: Node) -> str:
@@ -127,12 +129,8 @@ def _state(node: Node) -> str:
     return "at work" if node.is_at_work else node.state
 
 
-def _states(look: Look) -> Counter[str]:
-    return Counter(node.state for node in look.nodes)
-
-
-def _counted(look: Look) -> dict[str, Any]:
-    return _plain(asdict(look.rollout)) | {"is_driven": is_driven(look), "counts": dict(_states(look))}
+def _counted(rollout: Rollout, at: datetime, states: Mapping[str, int]) -> dict[str, Any]:
+    return _plain(asdict(rollout)) | {"is_driven": is_driven(rollout, at), "counts": dict(states)}
 
 
 def _title(rollout: Rollout) -> str:

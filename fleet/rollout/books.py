@@ -16,7 +16,7 @@ from fleet.errors import FleetError
 from fleet.rollout.judge import OPEN, Node, Rollout, Told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
     from psycopg2.extensions import connection, cursor
@@ -36,16 +36,20 @@ _GIVEN: Final = (
     *("group", "kind", "name", "version", "counter", "sha256", "size_bytes", "unpacked_bytes", "url"),
     *("max_failed", "soak", "within", "started_by", "started_at", "expires_at"),
 )
-_NODES: Final = """
-select n.node_id, n.stage, n.state, n.asked_at, n.reached_at, n.settled_at, n.reason, coalesce(w.online, false),
-       w.last_death_at, u.node_id is not null, u.counter, u.state, u.running, u.reason
+# As on the dashboards: a node tells its health every ten seconds, whatever else it does.
+_SILENT: Final = "interval '2 minutes'"
+_NODES: Final = f"""
+select n.node_id, n.stage, n.state, n.asked_at, n.reached_at, n.settled_at, n.reason,
+       coalesce(w.online and w.last_seen_at > now() - {_SILENT}, false),
+       case when w.online then w.last_seen_at else w.last_death_at end,
+       u.node_id is not null, u.counter, u.state, u.running, u.reason
 from rollout o join rollout_node n using (rollout_id)
 left join node w on (w.group_id, w.node_id) = (o.group_id, n.node_id)
 left join node_update u
   on u.group_id = %(group)s and u.kind = %(kind)s and u.name = %(name)s and u.node_id = n.node_id
 where o.rollout_id = %(rollout)s
 order by n.stage, n.node_id
-"""
+"""  # noqa: S608 - a constant
 # Whoever looks on sees that somebody drives it; the table is not written at every look.
 _CONTINUE: Final = """
 update rollout set stage = %(stage)s, state = %(state)s, reason = %(reason)s, driven_at = now(),
@@ -73,6 +77,15 @@ class Look:
     rollout: Rollout
     nodes: tuple[Node, ...]
     at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A roll-out at one moment, and how many of its nodes are in which state."""
+
+    rollout: Rollout
+    at: datetime
+    states: Mapping[str, int]
 
 
 def dsn() -> str:
@@ -136,16 +149,24 @@ class Books:
             at.execute("select now()")
             return Look(rollout, nodes, _one(at)[0])
 
-    def rollouts(self, limit: int) -> list[Rollout]:
+    def listed(self, limit: int) -> list[Listed]:
         """The newest ones."""
         with self._transaction() as at:
-            at.execute(f"select {_COLUMNS} from rollout order by rollout_id desc limit %s", (limit,))  # noqa: S608 - constants
-            return [_rollout(row) for row in at.fetchall()]
+            at.execute(
+                f"select {_COLUMNS}, now(), (select jsonb_object_agg(n.state, n.nodes) from (select state, "  # noqa: S608 - constants
+                "count(*) as nodes from rollout_node r where r.rollout_id = o.rollout_id group by state) n) "
+                "from rollout o order by rollout_id desc limit %s",
+                (limit,),
+            )
+            return [Listed(_rollout(row), now, states) for *row, now, states in at.fetchall()]
 
     def present(self, group: str) -> frozenset[str]:
         """The nodes of a group that are connected."""
         with self._transaction() as at:
-            at.execute("select node_id from node where group_id = %s and online", (group,))
+            at.execute(
+                f"select node_id from node where group_id = %s and online and last_seen_at > now() - {_SILENT}",  # noqa: S608 - a constant
+                (group,),
+            )
             return frozenset(node for (node,) in at.fetchall())
 
     def clock(self) -> datetime:

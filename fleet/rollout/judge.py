@@ -166,13 +166,18 @@ def _with(node: Node, state: NodeState, reason: str | None, now: datetime) -> No
 def _silence(rollout: Rollout, node: Node, now: datetime) -> str | None:
     """Why a node that says nothing has failed."""
     if node.is_at_work and node.reached_at is not None and now > node.reached_at + rollout.within:
-        last = node.told.state if node.told is not None and _is_of(rollout, node.told) else "nothing"
-        return f"it has not confirmed in {rollout.within}, and told last: {last}"
+        return f"it has not confirmed in {rollout.within}, and told last: {_last_word(rollout, node.told)}"
     if node.state == "confirmed" and node.stage == rollout.stage and not node.online:
         since = node.gone_at or node.settled_at
         if since is not None and now > since + rollout.within:
             return f"it confirmed, and has been away for {rollout.within}"
     return None
+
+
+def _last_word(rollout: Rollout, told: Told | None) -> str:
+    if told is None or not _is_of(rollout, told) or told.state is None:
+        return "nothing"
+    return told.state if told.reason is None else f"{told.state}: {told.reason}"
 
 
 def _too_bad(rollout: Rollout, nodes: Sequence[Node]) -> str | None:

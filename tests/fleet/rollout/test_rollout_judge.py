@@ -156,12 +156,12 @@ def test_one_failure_more_than_may_be_stops_it_and_asks_nobody() -> None:
 def test_a_node_that_an_update_kills_has_failed_when_its_time_is_over() -> None:
     world = World(1)
     world.go(times=2)
-    world.tell(Told(5, "trying", "1", None), "s1-0")
+    world.tell(Told(5, "waiting", "1", "no room"), "s1-0")
     world.present("s1-0", online=False)
     assert world.go(29).state == "running"
     verdict = world.go(2)
     assert verdict.state == "stopped"
-    assert verdict.nodes[0].reason == "it has not confirmed in 0:30:00, and told last: trying"
+    assert verdict.nodes[0].reason == "it has not confirmed in 0:30:00, and told last: waiting: no room"
 
 
 def test_a_node_that_is_late_may_still_confirm() -> None:
