@@ -78,7 +78,10 @@ class Image:
         return bytes(taken)
 
     def _read_file(self) -> bytes:
-        piece = self._file.read(PIECE_BYTES)
+        try:
+            piece = self._file.read(PIECE_BYTES)
+        except OSError as exc:
+            raise FleetError(f"the image cannot be read on: {exc.strerror}") from exc
         self._digest.update(piece)
         self.file_bytes_read += len(piece)
         return piece

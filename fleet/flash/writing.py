@@ -119,17 +119,24 @@ def staged_boot(image: Image, prepare: Callable[[BinaryIO, FatVolume], None]) ->
     if boot.size_bytes > _MAX_BOOT_BYTES:
         raise FleetError(f"the image's boot partition has {boot.size_bytes} bytes; {_MAX_BOOT_BYTES} are allowed")
     with tempfile.TemporaryFile() as stage:
-        for piece in image.read(boot.end):
-            # What holds nothing takes no place.
-            if _NOTHING.startswith(piece):
-                stage.seek(len(piece), os.SEEK_CUR)
-            else:
-                stage.write(piece)
-        stage.truncate(boot.size_bytes)
-        stage.flush()
+        try:
+            _fill(stage, image)
+        except OSError as exc:
+            raise FleetError(f"{tempfile.gettempdir()}: {exc.strerror}; $TMPDIR names another place") from exc
         prepare(stage, _checked(stage, boot.size_bytes))
         _checked(stage, boot.size_bytes)
         yield stage
+
+
+def _fill(stage: BinaryIO, image: Image) -> None:
+    for piece in image.read(image.table.boot.end):
+        # What holds nothing takes no place.
+        if _NOTHING.startswith(piece):
+            stage.seek(len(piece), os.SEEK_CUR)
+        else:
+            stage.write(piece)
+    stage.truncate(image.table.boot.size_bytes)
+    stage.flush()
 
 
 def _checked(stage: BinaryIO, size_bytes: int) -> FatVolume:
