@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from contract import __version__
 from contract.delivery import Gap
-from edge.batch import batches_of_poll, gap_batch
+from edge.batch import NODE, batches_of_poll, gap_batch
 from edge.clock import AnchoredClock
 from edge.commands import Commands
 from edge.enrol import renewal_of
@@ -39,10 +39,14 @@ from edge.reload import Reloading, take_in
 from edge.roster import Roster
 from edge.spool import Spool, SpoolLimits
 from edge.supervised import supervised
+from edge.update.building import updates_of
+from edge.update.probe import Condition
+from edge.update.updates import readings_of
 from edge.uplink import Uplink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from contract.commands import CommandAnswer
     from contract.datatypes import Value
@@ -63,7 +67,7 @@ class Agent:
     """One edge node. `run` works until `stop`, which may be called from a signal handler.
 
     `reread` gives the configuration as it now stands in its file; without it there is no reload. `log` is what it can
-    tell of its log, if anything.
+    tell of its log, if anything. Without `config_file` it takes no updates. `wants_restart`: it ended to begin anew.
     """
 
     def __init__(
@@ -72,7 +76,9 @@ class Agent:
         reread: Callable[[], AgentConfig] | None = None,
         notifier: Notifier | None = None,
         log: LogRing | None = None,
+        config_file: Path | None = None,
     ) -> None:
+        self.wants_restart = False
         self._config = config
         self._notifier = notifier or Notifier(None)
         self._clock = AnchoredClock(config.clock.wait_s)
@@ -98,7 +104,10 @@ class Agent:
         self._commands = Commands(self, self._known_utc_ms, config.max_command_age_s)
         identity = identity_of(config, self._models.metrics)
         desk = LogDesk(log, (config.group, config.node), self._say, self._commands.submit)
-        self._uplink = Uplink(config.broker, identity, self._spool, self._clock.utc_ms, desk.submit)
+        updates = None if config_file is None else updates_of(config, config_file, self, self._clock, self._tell_news)
+        self._updates = None if updates is None else updates[0]
+        retained = None if updates is None else updates[1]
+        self._uplink = Uplink(config.broker, identity, self._spool, self._clock.utc_ms, desk.submit, retained)
         self._renewal = renewal_of(config, self._clock, self._uplink.reconnect)
         self._watchdog = Watchdog(
             lambda: self._roster.pollers, self._spool.extents, self._notifier, config.stuck_after_s
@@ -150,10 +159,14 @@ class Agent:
             renewal = group.create_task(supervised(self._renewal.run), name="renewal") if self._renewal else None
             watchdog = group.create_task(supervised(partial(self._watchdog.run, self._summary)), name="watchdog")
             models = group.create_task(supervised(self._models.run), name="models")
+            updates = group.create_task(supervised(self._updates.run), name="updates") if self._updates else None
             self._notifier.ready()
             await self._stop_asked.wait()
             logger.info("stopping: polls in flight may end")
             self._notifier.stopping()
+            if updates is not None:
+                updates.cancel()
+                await asyncio.wait([updates])
             self._roster.hurry(_ENDING_S)
             await self._commands.close(_ENDING_S)
             async with self._reloading.lock:
@@ -202,6 +215,8 @@ class Agent:
             self._births = self._uplink.status.births
             self._intake.forget()
             self._health.forget()
+            if self._updates is not None:
+                self._updates.forget()
         self._intake.keep(poll)
         self._models.take(poll)
 
@@ -240,14 +255,56 @@ class Agent:
 
     def answer(self, device: str, answer: CommandAnswer, read_back: Reading | None) -> None:
         """Sends an answer as an alarm, and with it the reading that a write brought."""
-        # Each has a time of its own: two answers of one ms would be one.
-        now_ms = self._answered_ms = max(self._clock.now_ms(), self._answered_ms + 1)
-        told = answer.to_metric(now_ms)
+        told = answer.to_metric(now_ms := self._next_ms())
         readings = [Reading(told.name, told.datatype, told.value, now_ms)]
         if read_back is not None:
             self._intake.note(device, read_back)
             readings.append(read_back)
         for batch in batches_of_poll(device, readings, now_ms, now_ms, Lane.ALARM):
+            self._spool.put(batch)
+
+    def _next_ms(self) -> int:
+        """A time of its own for each that is told aside of polls: two answers of one ms would be one."""
+        self._answered_ms = max(self._clock.now_ms(), self._answered_ms + 1)
+        return self._answered_ms
+
+    # What updates are carried out on, beside `reload`.
+
+    @property
+    def config(self) -> AgentConfig:
+        """What it runs by."""
+        return self._config
+
+    @property
+    def models(self) -> Models:
+        """The models that it serves."""
+        return self._models
+
+    @property
+    def condition(self) -> Condition:
+        """How it fares."""
+        status = self._uplink.status
+        states = {name: poller.status.state for name, poller in self._roster.pollers.items()}
+        return Condition(status.connected and not status.away, status.marks, states, status.error)
+
+    def restart(self) -> None:
+        """Ends in good order, to be started again."""
+        self.wants_restart = True
+        self.stop()
+
+    async def room_bytes(self) -> int:
+        """What its disk has free beside what the spool may yet need."""
+        try:
+            extents = await self._spool.extents()
+        except SpoolError:
+            return 0
+        held = sum(extent.size_bytes for extent in extents.values())
+        free_bytes = disk_room_bytes(self._config)
+        return free_bytes - max(0, self._config.spool.max_bytes - held)
+
+    def _tell_news(self, told: Sequence[tuple[str, str]]) -> None:
+        now_ms = self._next_ms()
+        for batch in batches_of_poll(NODE, readings_of(told, now_ms), now_ms, now_ms, Lane.ALARM):
             self._spool.put(batch)
 
     def _say(self, topic: str, payload: bytes) -> None:
@@ -294,6 +351,7 @@ class Agent:
             "models": self._models.report(),
             "commands": {"done": commands.done, "refused": commands.refused, "unanswered": commands.unanswered},
             "reloads": self._reloading.done,
+            "updates": None if self._updates is None else self._updates.report(),
             "process": report_process(),
         }
 

@@ -15,6 +15,7 @@ from edge.enrol.config import IdentityConfig  # noqa: TC001 - pydantic reads the
 from edge.models.config import InferenceConfig, ModelConfig
 from edge.sources import AnySource  # noqa: TC001 - pydantic reads the annotations at run time
 from edge.sources.base import Place
+from edge.update.config import UpdateConfig  # noqa: TC001 - pydantic reads the annotations at run time
 from edge.uplink import MqttConfig  # noqa: TC001 - pydantic reads the annotations at run time
 
 MIB = 1 << 20
@@ -76,6 +77,9 @@ class AgentConfig(Config):
     spool: SpoolConfig = Field(default_factory=SpoolConfig, description="the spool")
     clock: ClockConfig = Field(default_factory=ClockConfig, description="the system's clock")
     sources: tuple[AnySource, ...] = Field(min_length=1, description="what is polled")
+    update: UpdateConfig | None = Field(
+        default=None, description="what is taken from the node's fleet; none: nothing is"
+    )
     models: tuple[ModelConfig, ...] = Field(default=(), description="what is computed from their readings")
     inference: InferenceConfig = Field(default_factory=InferenceConfig, description="the process that runs the models")
     jitter_s: float = Field(
@@ -130,6 +134,12 @@ class AgentConfig(Config):
                     f"{claim} is of one source alone, found in {other} and {source.name}: join them in one"
                 )
         return sources
+
+    @model_validator(mode="after")
+    def _updates_have_their_topics(self) -> Self:
+        if self.update is not None and self.mqtt.profile == "strict":
+            raise ValueError("update is for profile durable alone: strict has no topics for it")
+        return self
 
     @model_validator(mode="after")
     def _sources_know_where_they_stand(self) -> Self:

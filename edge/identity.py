@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from edge.batch import NODE
 from edge.health.node_metrics import node_metrics
+from edge.update.updates import update_infos
 from edge.uplink import NodeIdentity
 
 if TYPE_CHECKING:
@@ -18,4 +19,6 @@ if TYPE_CHECKING:
 def identity_of(config: AgentConfig, models: Mapping[str, Sequence[MetricInfo]]) -> NodeIdentity:
     """The node, and every metric of its own, of its sources and of its models."""
     sources = {source.name: source.metrics() for source in config.sources}
-    return NodeIdentity(config.group, config.node, {NODE: node_metrics(config.sources), **sources, **models})
+    of_updates = [] if config.update is None else update_infos([model.name for model in config.models])
+    of_node = [*node_metrics(config.sources), *of_updates]
+    return NodeIdentity(config.group, config.node, {NODE: of_node, **sources, **models})

@@ -28,7 +28,7 @@ ROLLED_BACK_FILE: Final = "rolled-back.json"
 ROOT_VARIABLE: Final = "HEADWATER_ROOT"
 VERSION_VARIABLE: Final = "HEADWATER_VERSION"
 # An agent that finds itself wanting says why, and ends in good order; the alarm is for one that does not.
-GRACE_S: Final = 60.0
+_GRACE_S: Final = 60.0
 _LONGEST_S: Final = 86_400.0
 _MAX_BYTES: Final = 16 * 1024
 
@@ -81,7 +81,7 @@ def become(root: Path, version: str, arguments: list[str], left_s: float | None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
     if left_s is not None:
         # It outlives exec: whatever the new version does or does not do, the kernel ends it at its deadline.
-        signal.setitimer(signal.ITIMER_REAL, left_s + GRACE_S)
+        signal.setitimer(signal.ITIMER_REAL, left_s + min(left_s, _GRACE_S))
     sys.stderr.flush()
     os.execve(sys.executable, [sys.executable, "-P", "-s", "-m", "edge", *arguments], environment)  # noqa: S606 - it becomes the agent
 

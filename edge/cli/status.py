@@ -26,6 +26,7 @@ _TIMEOUT_S: Final = 5.0
 _MAX_PAGE_BYTES: Final = 16 << 20
 _COLOURS: Final = {"ok": "32", "starting": "33", "waiting": "33", "failing": "31;1"}
 _MODEL_FAULTS: Final = frozenset({"failing", "refused", "quarantined"})
+_UPDATE_FAULTS: Final = frozenset({"refused", "rolled_back"})
 _MS_PER_S: Final = 1000
 _SPANS: Final = (("d", 86_400), ("h", 3600), ("min", 60))
 
@@ -110,11 +111,25 @@ def _faults(report: Mapping[str, Any]) -> Iterator[str]:
     for name, model in _models(report).items():
         if model["state"] in _MODEL_FAULTS:
             yield f"model {name} is {model['state']}: {model['reason']}"
+    for news in _updates(report):
+        if news["state"] in _UPDATE_FAULTS:
+            done = news["state"].replace("_", " ")
+            yield f"update {_title(news)} to {news['wanted']} was {done}: {news['reason']}"
 
 
 def _models(report: Mapping[str, Any]) -> Mapping[str, Any]:
     models: Mapping[str, Any] = report["models"]["models"]
     return models
+
+
+def _updates(report: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """How it stands with what comes as updates; an agent of before them says nothing."""
+    news: Sequence[Mapping[str, Any]] = (report.get("updates") or {}).get("news", ())
+    return news
+
+
+def _title(news: Mapping[str, Any]) -> str:
+    return news["kind"] if news["kind"] == news["name"] else f"{news['kind']} {news['name']}"
 
 
 def _print(report: Mapping[str, Any], problems: Sequence[str]) -> None:
@@ -136,6 +151,9 @@ def _print(report: Mapping[str, Any], problems: Sequence[str]) -> None:
     if models := _models(report):
         print()
         _print_models(models, now_ms)
+    if news := _updates(report):
+        print()
+        _print_updates(news)
     if problems:
         print()
     for problem in problems:
@@ -209,6 +227,21 @@ def _print_models(models: Mapping[str, Any], now_ms: int) -> None:
         for name, model in models.items()
     ]
     print_table(rows, _paint_state)
+
+
+def _print_updates(found: Sequence[Mapping[str, Any]]) -> None:
+    rows = [("update of", "running", "wanted", "state", "because")]
+    rows += [
+        (
+            _title(news),
+            str(news["running"] or "-"),
+            str(news["wanted"] or "-"),
+            str(news["state"] or "-").replace("_", " "),
+            str(news["reason"] or "-"),
+        )
+        for news in found
+    ]
+    print_table(rows)
 
 
 def _paint_state(row: Sequence[str], cell: str) -> str:

@@ -87,6 +87,8 @@ class ConfigurationFile:
 
     def begin_trial(self, content: bytes, max_starts: int, failed_before: Collection[str]) -> Trial:
         """Puts it in the file's place; until the end of the trial what was before lies beside it."""
+        if self.trial() is not None:  # else what was confirmed last would be lost
+            raise NotNowError("another configuration is on trial")
         trial = Trial(hashlib.sha256(content).hexdigest(), max_starts, tuple(sorted(failed_before)))
         try:
             replace_file(self._before, self.path.read_bytes(), like=self.path)

@@ -107,6 +107,11 @@ class Link:
                 f"{self._where} refuses the subscription to {topic}: {_spell(PacketTypes.SUBACK, reason)}"
             )
 
+    def unsubscribe(self, topic: str) -> None:
+        """Takes a subscription back, and does not wait for the broker's answer."""
+        if not self.lost.done():
+            self._client.unsubscribe(topic)
+
     def publish(
         self, topic: str, payload: bytes, *, qos: int = 1, stamp: Sequence[tuple[str, str]] = ()
     ) -> asyncio.Future[int]:

@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import logging
 import math
+import re
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -24,11 +25,14 @@ from edge.uplink.turns import Bucket
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from contract.delivery import DurableMark
     from contract.sparkplug import Payload
     from edge.sources.base import Clock
     from edge.spool import Spool
     from edge.uplink.births import Birth, NodeIdentity
     from edge.uplink.config import MqttConfig
+    from edge.uplink.inbox import Incoming
+    from edge.uplink.retained import Retained
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +40,9 @@ _LONGEST_IDLE_S: Final = 5.0
 # A connection that is lost sooner than this counts as one more failure: two nodes of one name throw each other out.
 _STEADY_S: Final = 10.0
 _DEATH_TIMEOUT_S: Final = 2.0
+# While it fails each reason is told once, whatever numbers (a time, a socket) are in it; and no more than so many.
+_NUMBERS: Final = re.compile(r"\d+")
+_MOST_REASONS: Final = 10
 # Births are asked for by whoever missed them; asked for without end they would leave no room for data.
 _REBIRTHS_PER_S: Final = 0.2
 _REBIRTHS_AT_ONCE: Final = 2
@@ -45,6 +52,7 @@ class Uplink:
     """The way from the spool to the cloud, over as many connections as it takes. `wake` it after every commit.
 
     `on_command` gets what is not for the uplink itself: the device (or NODE) and the command, in the event loop.
+    `retained` is told of each connection, and offered what comes.
     """
 
     def __init__(
@@ -54,6 +62,7 @@ class Uplink:
         spool: Spool,
         now_ms: Clock,
         on_command: Callable[[str, Payload], None] = lambda _device, _command: None,
+        retained: Retained | None = None,
     ) -> None:
         self.status = UplinkStatus()
         self._config = config
@@ -66,7 +75,7 @@ class Uplink:
         self._seq = Seq()
         self._delivery = Delivery(config, spool, now_ms, self._seq, self._reach, self._news.set)
         self._strict = config.profile == "strict"
-        takers = Takers(self._delivery.take_mark, self._on_rebirth, self._news.set, on_command)
+        takers = Takers(self._on_mark, self._on_rebirth, self._news.set, on_command)
         self._receiver = Receiver(self._host, takers)
         self._rebirths = Bucket(_REBIRTHS_PER_S, _REBIRTHS_AT_ONCE)
         self._rebirth_wanted = self._has_changed = self._anew = False
@@ -74,8 +83,10 @@ class Uplink:
         self._draining = False
         self._bd_seq = BD_SEQ_MODULUS - 1
         self._failures = 0
+        self._reasons: set[str] = set()
         self._connected_at_s = math.inf
         self._link: Link | None = None
+        self._retained = retained
 
     def wake(self) -> None:
         """Something was committed to the spool."""
@@ -125,7 +136,7 @@ class Uplink:
             self._host.await_anew()
         self._anew = False
         client_id = self._config.client_id or f"{self._identity.group}-{self._identity.node}"
-        link = await Link.connect(self._config, client_id, will, self._receiver.inbox.offer)
+        link = await Link.connect(self._config, client_id, will, self._offer)
         try:
             link.lost.add_done_callback(lambda _: self._news.set())
             self._link = link
@@ -133,12 +144,20 @@ class Uplink:
             await self._wait_for_host(link)
             await self._give_birth(link)
             self._tell_connected()
+            if self._retained is not None:
+                self._retained.connected(link)
             self._delivery.begin(link)
             await self._deliver(link)
         finally:
             self._link, self.status.connected = None, False
+            if self._retained is not None:
+                self._retained.lost()
             self._reach.lost()
             await self._leave(link)
+
+    def _offer(self, message: Incoming) -> None:
+        if self._retained is None or not self._retained.offer(message):
+            self._receiver.inbox.offer(message)
 
     async def _subscribe(self, link: Link) -> None:
         """Commands and the host's state, before any birth: what is asked for after it must not be missed."""
@@ -249,6 +268,9 @@ class Uplink:
     def _host_away(self) -> UplinkError:
         return UplinkError(f"primary host {self._config.primary_host} is not online")
 
+    def _on_mark(self, mark: DurableMark) -> None:
+        self.status.marks += self._delivery.take_mark(mark)
+
     def _on_rebirth(self) -> None:
         self._rebirth_wanted = True
         self._news.set()
@@ -303,9 +325,14 @@ class Uplink:
     def _tell_failure(self, fault: UplinkError | SpoolError) -> None:
         if time.monotonic() - self._connected_at_s > _STEADY_S:
             self._failures = 0
+            self._reasons.clear()
         self._connected_at_s = math.inf
+        reason = _NUMBERS.sub("", str(fault))
         if self._failures == 0:
             logger.warning("%s; readings are spooled, and the connection tried again until it stands", fault)
+        elif reason not in self._reasons and len(self._reasons) < _MOST_REASONS:
+            logger.warning("now: %s", fault)
+        self._reasons.add(reason)
         self._failures += 1
         self.status.error = str(fault)
 

@@ -1,0 +1,145 @@
+"""Configurations as updates: through a real broker into a whole agent, confirmed, put back or refused."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+import pytest
+
+from contract.update import desired_topic
+from edge.update.configuration import hold_trial
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+    return port
+
+
+def test_a_good_one_is_confirmed_and_told_also_to_a_node_that_was_away(site: Any, eventually: Any) -> None:
+    wanted = site.text(sources=site.source(interval_s=0.1))
+    desired = site.operator.roll_out(wanted, version="slower", chunk_bytes=100)
+
+    async def scenario() -> None:
+        async with site.run() as node:
+            await eventually(lambda: "confirmed" in node.states(desired.counter), "it is confirmed")
+            assert node.states(desired.counter) == ["fetching", "trying", "confirmed"]
+            assert node.told()[-1].running == "slower"
+            assert node.agent.config.sources[0].interval_s == 0.1
+            # Of the same content there is nothing to try.
+            again = site.operator.roll_out(wanted, version="same", node="*")
+            await eventually(lambda: "confirmed" in node.states(again.counter), "that it runs")
+            assert node.states(again.counter) == ["fetching", "confirmed"]
+
+    asyncio.run(scenario())
+    assert site.path.read_bytes() == wanted
+    assert site.left_behind() == []
+    assert list((site.directory / "state" / "updates" / "staging").iterdir()) == []
+
+
+def test_one_with_which_a_source_fails_is_put_back(site: Any, eventually: Any, closed_port: int) -> None:
+    async def scenario() -> None:
+        async with site.run() as node:
+            await eventually(node.told, "births")
+            wanted = site.source(base_url=f"http://127.0.0.1:{closed_port}")
+            desired = site.operator.roll_out(site.text(sources=wanted))
+            await eventually(lambda: "rolled_back" in node.states(desired.counter), "it is put back")
+            news = node.told()[-1]
+            assert "source weather is failing" in news.reason
+            assert news.running is None
+            served = len(site.served)
+            await eventually(lambda: len(site.served) > served, "the source of before is polled")
+
+    before = site.path.read_bytes()
+    asyncio.run(scenario())
+    assert site.path.read_bytes() == before
+    assert site.left_behind() == []
+
+
+def test_without_room_or_chunks_it_waits_and_what_is_taken_back_is_not_gone_on_with(site: Any, eventually: Any) -> None:
+    good = site.text(sources=site.source(interval_s=0.1))
+
+    async def scenario() -> None:
+        async with site.run() as node:
+            node.agent.room_bytes = room = Room()
+            await eventually(node.told, "births")
+            desired = site.operator.roll_out(good)
+            await eventually(lambda: "waiting" in node.states(desired.counter), "it waits")
+            assert "the disk has no room for" in node.told()[-1].reason
+            site.operator.publish(desired_topic("updates", "edge-1", "config", "config"), b"")
+            await eventually(lambda: "refused" in node.states(desired.counter), "it is given up")
+            assert node.told()[-1].reason == "it was taken back"
+            later = site.operator.roll_out(good)
+            await eventually(lambda: "waiting" in node.states(later.counter), "it waits")
+            room.is_there = True
+            await eventually(lambda: "confirmed" in node.states(later.counter), "there is room at last")
+
+    asyncio.run(scenario())
+
+
+class Room:
+    is_there = False
+
+    async def __call__(self) -> int:
+        return 1 << 30 if self.is_there else 10
+
+
+def test_what_needs_a_restart_is_tried_after_it(
+    site: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch, closed_port: int
+) -> None:
+    monkeypatch.setenv("INVOCATION_ID", "as systemd sets it")
+    good = site.text(jitter_s=0.01)
+    broken = site.text(mqtt=site.document["mqtt"] | {"port": closed_port, "connect_timeout_s": 0.5})
+
+    async def until_restart(content: bytes) -> None:
+        async with site.run() as node:
+            await eventually(node.told, "births")
+            site.operator.roll_out(content)
+            await eventually(lambda: node.agent.wants_restart, "a restart")
+
+    async def until_told(state: str) -> Any:
+        async with site.run() as node:
+            await eventually(lambda: state in node.states(site.operator.counter), state)
+            return node.told()[-1]
+
+    async def until_given_up() -> None:
+        async with site.run() as node:
+            await eventually(lambda: node.agent.wants_restart, "it is given up")
+
+    asyncio.run(until_restart(good))
+    assert "start 1 of 3" in str(hold_trial(site.path))
+    asyncio.run(until_told("confirmed"))
+    assert hold_trial(site.path) is None
+
+    asyncio.run(until_restart(broken))
+    assert site.path.read_bytes() == broken
+    assert "start 1 of 3" in str(hold_trial(site.path))
+    asyncio.run(until_given_up())
+    assert "is put back: nothing is delivered" in str(hold_trial(site.path))
+    assert site.path.read_bytes() == good
+    assert "nothing is delivered" in asyncio.run(until_told("rolled_back")).reason
+    assert site.left_behind() == []
+
+
+def test_one_with_which_the_agent_does_not_even_start_is_put_back(
+    site: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INVOCATION_ID", "as systemd sets it")
+    before = site.path.read_bytes()
+
+    async def scenario() -> None:
+        async with site.run() as node:
+            await eventually(node.told, "births")
+            site.operator.roll_out(site.text(jitter_s=0.01))
+            await eventually(lambda: node.agent.wants_restart, "a restart")
+
+    asyncio.run(scenario())
+    assert site.path.read_bytes() != before
+    for start in (1, 2, 3):
+        assert f"start {start} of 3" in str(hold_trial(site.path))
+    assert "was started 3 times with it" in str(hold_trial(site.path))
+    assert site.path.read_bytes() == before
