@@ -25,6 +25,7 @@ from contract.topics import UPSTREAM, MessageType, Topic, parse_topic
 from stack import Mosquitto
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -85,6 +86,7 @@ class ScriptedBridge:
     port: int
     group: str
     answers: bool = True
+    tls: ssl.SSLContext | None = None
     received: list[Received] = field(default_factory=list)
     through: dict[tuple[str, int], int] = field(default_factory=dict)
     _kept: dict[tuple[str, int], set[int]] = field(default_factory=dict)
@@ -100,7 +102,10 @@ class ScriptedBridge:
         self._client.on_subscribe = lambda *_: subscribed.set()
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
         properties.SessionExpiryInterval = 3600
-        self._client.connect("127.0.0.1", self.port, clean_start=False, properties=properties)
+        if self.tls is not None:
+            self._client.tls_set_context(self.tls)
+        host = "127.0.0.1" if self.tls is None else "localhost"
+        self._client.connect(host, self.port, clean_start=False, properties=properties)
         self._client.loop_start()
         assert subscribed.wait(10)
 
@@ -155,8 +160,8 @@ def new_bridge() -> Iterator[Callable[..., ScriptedBridge]]:
     """Makes a scripted bridge and starts it."""
     bridges: list[ScriptedBridge] = []
 
-    def make(port: int, group: str, *, answers: bool = True) -> ScriptedBridge:
-        bridge = ScriptedBridge(port, group, answers)
+    def make(port: int, group: str, *, answers: bool = True, tls: ssl.SSLContext | None = None) -> ScriptedBridge:
+        bridge = ScriptedBridge(port, group, answers, tls)
         bridge.start()
         bridges.append(bridge)
         return bridge

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import datetime as dt
 import json
 import secrets
@@ -16,14 +18,20 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from contract.enrolment import ENROL_PATH, RENEW_PATH, BrokerAddress, Enrolment, written
-from edge.enrol.certificate import new_key
+from contract.config import parse_config
+from contract.enrolment import ENROL_PATH, RENEW_PATH, BrokerAddress, Enrolment, RenewRequest, written
+from contract.topics import MessageType
+from edge.agent import Agent
+from edge.config import AgentConfig
+from edge.enrol.certificate import certificate_request, new_key
 from edge.enrol.directory import Identity, IdentityDirectory
+from edge.enrol.endpoint import Endpoint
+from edge.errors import IdentityError
 from fleet.authority import Identity as Authority
 from fleet.authority import certify, issue, key_digest, new_authority, new_issuing, requested_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
 NODE = "pi-007"
@@ -209,3 +217,76 @@ def refused() -> Callable[..., tuple[int, bytes, dict[str, str]]]:
 @pytest.fixture
 def identity_directory(tmp_path: Path) -> IdentityDirectory:
     return IdentityDirectory(tmp_path / "var" / "identity")
+
+
+@dataclass
+class Node:
+    """An agent in this process, whose readings are numbered by the API that it polls."""
+
+    api: Any
+    url: str
+    directory: IdentityDirectory
+    state_dir: Path
+    eventually: Callable[..., Any]
+    group: str = GROUP
+
+    @contextlib.asynccontextmanager
+    async def running(self, host: str, port: int) -> AsyncIterator[Agent]:
+        """Until the context ends, and what was polled is delivered."""
+        weather = {"type": "rest", "name": "weather", "preset": "open-meteo", "limits": {}, "interval_s": 0.05}
+        place = {"base_url": self.url, "latitude": 48, "longitude": 11, "only": ["temperature_2m"]}
+        document = {
+            "group": self.group,
+            "node": NODE,
+            "state_dir": str(self.state_dir),
+            "clock": {"wait_s": 0},
+            "identity": {"directory": str(self.directory.path)},
+            "mqtt": {"host": host, "port": port, "resend_after_s": 0.5, "resend_max_s": 2},
+            "sources": [weather | place],
+        }
+        agent = Agent(parse_config(document, AgentConfig, "test"))
+        work = asyncio.create_task(agent.run())
+        try:
+            yield agent
+        finally:
+            agent.stop()
+            async with asyncio.timeout(30):
+                await work
+
+    def served(self) -> set[float]:
+        """Every reading that there was to be had."""
+        return {value for _, value in self.api.served}
+
+    @staticmethod
+    def delivered(bridge: Any) -> set[float]:
+        """Every reading that a bridge has got."""
+        data = bridge.of_type(MessageType.DDATA)
+        return {m.value for message in data for m in message.payload.metrics if m.name == "temperature_2m"}
+
+
+@pytest.fixture
+def node(
+    weather_api: tuple[Any, str],
+    identity_directory: IdentityDirectory,
+    tmp_path: Path,
+    eventually: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Node:
+    """Its uplink tries again soon."""
+    monkeypatch.setattr("edge.uplink.delivery._RETRY_CAP_S", 0.2)
+    return Node(*weather_api, identity_directory, tmp_path / "state", eventually)
+
+
+@pytest.fixture
+def renew_once(identity_directory: IdentityDirectory) -> Callable[[Identity], str]:
+    """Asks for a renewal, whatever the clock says; gives the reason why there is none."""
+
+    def renew(identity: Identity) -> str:
+        files = identity_directory.path / "cert.pem", identity_directory.path / "key.pem"
+        endpoint = Endpoint(identity.enrolment.url, identity.enrolment.ca_pem, files)
+        request = RenewRequest(csr=certificate_request(new_key(), NODE))
+        with pytest.raises(IdentityError) as raised:
+            asyncio.run(endpoint.ask(RENEW_PATH, request))
+        return str(raised.value)
+
+    return renew

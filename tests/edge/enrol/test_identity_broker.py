@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime as dt
 import socket
 from typing import TYPE_CHECKING, Any
@@ -11,15 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography import x509
 
-from contract.config import parse_config
 from contract.topics import MessageType
-from edge.agent import Agent
-from edge.config import AgentConfig
 from fleet.authority import Revoked, issue, new_authority, revocation_list
 from stack import Mosquitto
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from edge.enrol.directory import Identity, IdentityDirectory
@@ -78,51 +74,8 @@ def guarded(tmp_path: Path, scripted_fleet: Any) -> Iterator[GuardedBroker]:
     broker.server.close()
 
 
-class Node:
-    """An agent in this process, whose readings are numbered by the API that it polls."""
-
-    def __init__(self, api: tuple[Any, str], directory: IdentityDirectory, state_dir: Path, eventually: Any) -> None:
-        self.api, self._url = api
-        self._directory = directory
-        self._state_dir = state_dir
-        self.eventually = eventually
-
-    @contextlib.asynccontextmanager
-    async def running(self, port: int) -> AsyncIterator[Agent]:
-        """Until the context ends, and what was polled is delivered."""
-        weather = {"type": "rest", "name": "weather", "preset": "open-meteo", "limits": {}, "interval_s": 0.05}
-        place = {"base_url": self._url, "latitude": 48, "longitude": 11, "only": ["temperature_2m"]}
-        document = {
-            "group": "identity",
-            "node": "pi-007",
-            "state_dir": str(self._state_dir),
-            "clock": {"wait_s": 0},
-            "identity": {"directory": str(self._directory.path)},
-            "mqtt": {"host": "127.0.0.1", "port": port, "resend_after_s": 0.5, "resend_max_s": 2},
-            "sources": [weather | place],
-        }
-        agent = Agent(parse_config(document, AgentConfig, "test"))
-        work = asyncio.create_task(agent.run())
-        try:
-            yield agent
-        finally:
-            agent.stop()
-            async with asyncio.timeout(30):
-                await work
-
-
-@pytest.fixture
-def node(weather_api: tuple[Any, str], identity_directory: IdentityDirectory, tmp_path: Path, eventually: Any) -> Node:
-    return Node(weather_api, identity_directory, tmp_path / "state", eventually)
-
-
-def delivered(bridge: Any) -> set[float]:
-    data = bridge.of_type(MessageType.DDATA)
-    return {m.value for message in data for m in message.payload.metrics if m.name == "temperature_2m"}
-
-
 def test_a_renewed_certificate_is_used_at_once_and_nothing_is_lost(
-    scripted_fleet: Any, identity_directory: IdentityDirectory, guarded: GuardedBroker, node: Node, new_bridge: Any
+    scripted_fleet: Any, identity_directory: IdentityDirectory, guarded: GuardedBroker, node: Any, new_bridge: Any
 ) -> None:
     guarded.server.start()
     bridge = new_bridge(guarded.server.port, "identity")
@@ -130,19 +83,19 @@ def test_a_renewed_certificate_is_used_at_once_and_nothing_is_lost(
     scripted_fleet.stop()
 
     async def scenario() -> None:
-        async with node.running(guarded.tls_port) as agent:
-            await node.eventually(lambda: len(delivered(bridge)) > 10, "it delivers with the old certificate")
+        async with node.running("127.0.0.1", guarded.tls_port) as agent:
+            await node.eventually(lambda: len(node.delivered(bridge)) > 10, "it delivers with the old certificate")
             scripted_fleet.start()
             await node.eventually(lambda: scripted_fleet.issued, "it asks")
-            before = len(delivered(bridge))
+            before = len(node.delivered(bridge))
             await node.eventually(lambda: len(bridge.of_type(MessageType.NBIRTH)) > 1, "it is born again")
-            await node.eventually(lambda: len(delivered(bridge)) > before + 10, "it delivers with the new one")
+            await node.eventually(lambda: len(node.delivered(bridge)) > before + 10, "it delivers with the new one")
             told: Any = await agent.report()
             assert told["uplink"]["connections"] == 2
             assert (told["identity"]["renewals"], told["identity"]["error"]) == (1, None)
 
     asyncio.run(scenario())
-    assert delivered(bridge) == {value for _, value in node.api.served}
+    assert node.delivered(bridge) == node.served()
     assert len(scripted_fleet.issued) == 1
 
 
@@ -160,7 +113,7 @@ def test_a_certificate_that_is_refused_is_told_and_what_is_read_meanwhile_is_kep
     scripted_fleet: Any,
     identity_directory: IdentityDirectory,
     guarded: GuardedBroker,
-    node: Node,
+    node: Any,
     request: pytest.FixtureRequest,
 ) -> None:
     caplog: pytest.LogCaptureFixture = request.getfixturevalue("caplog")
@@ -178,16 +131,16 @@ def test_a_certificate_that_is_refused_is_told_and_what_is_read_meanwhile_is_kep
     bridge = request.getfixturevalue("new_bridge")(guarded.server.port, "identity")
 
     async def scenario() -> None:
-        async with node.running(guarded.tls_port):
+        async with node.running("127.0.0.1", guarded.tls_port):
             await node.eventually(lambda: REFUSALS[fault] in caplog.text, "the log has the reason")
-            kept = len(node.api.served)
-            assert delivered(bridge) == set()
+            kept = len(node.served())
+            assert node.delivered(bridge) == set()
             # What mends it: another certificate, as `edge enrol` puts it there, or a broker that is put right.
             if fault in {"expired", "revoked"}:
                 identity_directory.put(scripted_fleet.identity())
             else:
                 guarded.equip().server.restart()
-            await node.eventually(lambda: len(delivered(bridge)) > kept + 3, "it delivers")
+            await node.eventually(lambda: len(node.delivered(bridge)) > kept + 3, "it delivers")
 
     asyncio.run(scenario())
-    assert delivered(bridge) == {value for _, value in node.api.served}
+    assert node.delivered(bridge) == node.served()
