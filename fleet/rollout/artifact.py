@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import yaml
 
 from contract.archive import ArchiveError, pack, unpack
+from contract.card import MANIFEST_FILE, MAX_MANIFEST_BYTES, parse_document
 from contract.config import ConfigError
 from contract.update import (
     CHUNK_BYTES,
@@ -78,10 +79,10 @@ def kept_at(folder: Path, sha256: str) -> Path:
     return folder / sha256
 
 
-def take_in(source: Path, kind: Kind, directory: Path, *, by_url: bool) -> Artifact:
+def take_in(source: Path, kind: Kind, version: str, directory: Path, *, by_url: bool) -> Artifact:
     """Makes an update of a file or a directory, in a directory that is the caller's to delete.
 
-    Whatever devices would refuse for what it holds is refused here: raises ConfigError, or FleetError.
+    What devices would refuse as a whole is refused here: raises ConfigError, or FleetError.
     """
     made = directory / "artifact"
     try:
@@ -92,7 +93,8 @@ def take_in(source: Path, kind: Kind, directory: Path, *, by_url: bool) -> Artif
                 pack(source, file)
         else:
             _copy(source, made, MAX_BYTES[kind])
-        unpacked_bytes = _checked_config(made, source) if kind == "config" else _checked_archive(made, kind, directory)
+        checked = _checked_config if kind == "config" else _checked_archive
+        unpacked_bytes = checked(made, source, kind, version)
     except ArchiveError as exc:
         raise ConfigError(f"{source}: {exc}") from exc
     except OSError as exc:
@@ -110,7 +112,7 @@ def _copy(source: Path, made: Path, most: int) -> None:
         shutil.copyfileobj(file, copy)
 
 
-def _checked_config(made: Path, source: Path) -> int:
+def _checked_config(made: Path, source: Path, _kind: Kind, _version: str) -> int:
     """Its size; what is in it the device checks, which knows its own agent."""
     try:
         document = yaml.safe_load(made.read_text(encoding="utf-8"))
@@ -121,12 +123,32 @@ def _checked_config(made: Path, source: Path) -> int:
     return made.stat().st_size
 
 
-def _checked_archive(made: Path, kind: Kind, directory: Path) -> int:
+def _checked_archive(made: Path, source: Path, kind: Kind, version: str) -> int:
     """What its files take; unpacked as a device does, by the same rules."""
-    with tempfile.TemporaryDirectory(dir=directory) as place, made.open("rb") as file:
+    with tempfile.TemporaryDirectory(dir=made.parent) as place, made.open("rb") as file:
         unpack(file, Path(place), MAX_UNPACKED_BYTES[kind])
-        # Of files without a byte it is 1, as devices are told no less.
-        return max(1, sum(path.stat().st_size for path in Path(place).rglob("*") if path.is_file()))
+        if (found := _version(Path(place), source)) != version:
+            raise ConfigError(
+                f"--version: found {version!r}, allowed is that in {source}, which devices compare: {found}"
+            )
+        return sum(path.stat().st_size for path in Path(place).rglob("*") if path.is_file())
+
+
+def _version(unpacked: Path, source: Path) -> str:
+    """Of its manifest."""
+    origin = f"{source}: {MANIFEST_FILE}"
+    try:
+        with (unpacked / MANIFEST_FILE).open("rb") as file:
+            text = file.read(MAX_MANIFEST_BYTES + 1)
+    except OSError as exc:
+        raise ConfigError(f"{origin}: cannot be read: {exc.strerror}") from exc
+    if len(text) > MAX_MANIFEST_BYTES:
+        raise ConfigError(f"{origin}: allowed are {MAX_MANIFEST_BYTES} bytes")
+    document = parse_document(text, origin)
+    version = document.get("version") if isinstance(document, dict) else None
+    if not isinstance(version, str):
+        raise ConfigError(f"{origin}: has no version")
+    return version
 
 
 def _check_size(artifact: Artifact, source: Path, kind: Kind, *, by_url: bool) -> None:

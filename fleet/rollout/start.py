@@ -62,7 +62,7 @@ def planned(wish: Wish, registry: Registry, books: Books, desk: Desk, *, to_keep
     """The plan, with the file in a place of its own; raises ConfigError or FleetError for what devices would refuse."""
     nodes = _ordered(wish, registry, books)
     with tempfile.TemporaryDirectory(dir=desk.artifacts if to_keep else None) as place:
-        artifact = take_in(wish.file, wish.kind, Path(place), by_url=wish.url is not None)
+        artifact = take_in(wish.file, wish.kind, wish.version, Path(place), by_url=wish.url is not None)
         made = stages(wish.stages, nodes)
         draft = _draft(wish, artifact, books, made)
         # As for any node: what cannot be signed or taken is told now, and not at the last stage.

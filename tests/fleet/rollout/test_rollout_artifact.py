@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+MANIFEST = b'{"version": "2"}'
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     (tmp_path / "place").mkdir()
@@ -37,12 +40,12 @@ def archive(path: Path, *members: tuple[str, bytes]) -> Path:
 def test_a_directory_becomes_the_same_archive_each_time(tmp_path: Path, place: Path) -> None:
     source = tmp_path / "model"
     (source / "sub").mkdir(parents=True)
-    (source / "manifest.json").write_text("{}")
+    (source / "manifest.json").write_bytes(MANIFEST)
     (source / "sub/model.tflite").write_bytes(bytes(1000))
-    first = take_in(source, "model", place, by_url=False)
+    first = take_in(source, "model", "2", place, by_url=False)
     (tmp_path / "again").mkdir()
-    assert take_in(source, "model", tmp_path / "again", by_url=False).sha256 == first.sha256
-    assert (first.unpacked_bytes, first.chunk_bytes, len(first.chunks)) == (1002, CHUNK_BYTES, 1)
+    assert take_in(source, "model", "2", tmp_path / "again", by_url=False).sha256 == first.sha256
+    assert (first.unpacked_bytes, first.chunk_bytes, len(first.chunks)) == (1000 + len(MANIFEST), CHUNK_BYTES, 1)
     (tmp_path / "out").mkdir()
     with first.path.open("rb") as file:
         unpack(file, tmp_path / "out", first.unpacked_bytes)
@@ -50,13 +53,13 @@ def test_a_directory_becomes_the_same_archive_each_time(tmp_path: Path, place: P
 
 
 def test_an_archive_stays_as_it_is(tmp_path: Path, place: Path) -> None:
-    source = archive(tmp_path / "a.tar.gz", ("a", b"abc"), ("b/c", b"12"))
-    taken = take_in(source, "agent", place, by_url=False)
-    assert (taken.path.read_bytes(), taken.unpacked_bytes) == (source.read_bytes(), 5)
+    source = archive(tmp_path / "a.tar.gz", ("manifest.json", MANIFEST), ("b/c", b"12"))
+    taken = take_in(source, "agent", "2", place, by_url=False)
+    assert (taken.path.read_bytes(), taken.unpacked_bytes) == (source.read_bytes(), len(MANIFEST) + 2)
     kept = taken.keep(tmp_path)
     assert kept.path == tmp_path / kept.sha256
     assert b"".join(kept.content()) == source.read_bytes()
-    assert Artifact.read(kept.path, 5, by_url=False) == kept
+    assert Artifact.read(kept.path, len(MANIFEST) + 2, by_url=False) == kept
 
 
 @pytest.mark.parametrize(
@@ -64,54 +67,72 @@ def test_an_archive_stays_as_it_is(tmp_path: Path, place: Path) -> None:
 )
 def test_what_devices_refuse_is_refused_here(tmp_path: Path, place: Path, name: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
-        take_in(archive(tmp_path / "a.tar.gz", (name, b"x")), "agent", place, by_url=False)
+        take_in(archive(tmp_path / "a.tar.gz", (name, b"x")), "agent", "2", place, by_url=False)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "says"),
+    [
+        (None, "manifest.json: cannot be read: No such file"),
+        (b"{", "manifest.json"),
+        (b"[]", "manifest.json: has no version"),
+        (b'{"version": 2}', "manifest.json: has no version"),
+        (b'{"version": "3"}', "--version: found '2', allowed is that in .*, which devices compare: 3"),
+        (b'{"version": "2"}' + b" " * 65_536, "manifest.json: allowed are 65536 bytes"),
+    ],
+)
+def test_its_manifest_says_the_same_version(tmp_path: Path, place: Path, manifest: bytes | None, says: str) -> None:
+    members = [("a", b"x")] if manifest is None else [("manifest.json", manifest)]
+    with pytest.raises(ConfigError, match=says):
+        take_in(archive(tmp_path / "a.tar.gz", *members), "model", "2", place, by_url=False)
 
 
 def test_a_link_in_a_directory_is_refused(tmp_path: Path, place: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model/link").symlink_to("/etc/passwd")
     with pytest.raises(ConfigError, match="neither a directory nor a plain file"):
-        take_in(tmp_path / "model", "model", place, by_url=False)
+        take_in(tmp_path / "model", "model", "2", place, by_url=False)
 
 
 def test_what_is_no_archive_empty_or_away_is_told(tmp_path: Path, place: Path) -> None:
     (tmp_path / "text").write_text("nothing")
     with pytest.raises(ConfigError, match="is no whole gzip file"):
-        take_in(tmp_path / "text", "agent", place, by_url=False)
+        take_in(tmp_path / "text", "agent", "2", place, by_url=False)
     (tmp_path / "empty").touch()
     with pytest.raises(ConfigError, match="is 0 bytes: allowed are 1 to"):
-        take_in(tmp_path / "empty", "agent", place, by_url=False)
+        take_in(tmp_path / "empty", "agent", "2", place, by_url=False)
     with pytest.raises(FleetError, match="No such file"):
-        take_in(tmp_path / "none", "agent", place, by_url=False)
+        take_in(tmp_path / "none", "agent", "2", place, by_url=False)
 
 
 def test_a_configuration_is_one_yaml(tmp_path: Path, place: Path) -> None:
     source = tmp_path / "edge.yaml"
     source.write_text("node: a\n")
-    assert take_in(source, "config", place, by_url=False).unpacked_bytes == 8
+    assert take_in(source, "config", "2", place, by_url=False).unpacked_bytes == 8
     for number, (text, says) in enumerate([("- a\n", "is no configuration"), ("a: [", "is not YAML")]):
         source.write_text(text)
         (tmp_path / str(number)).mkdir()
         with pytest.raises(ConfigError, match=says):
-            take_in(source, "config", tmp_path / str(number), by_url=False)
+            take_in(source, "config", "2", tmp_path / str(number), by_url=False)
     with pytest.raises(ConfigError, match="a configuration is one YAML file"):
-        take_in(tmp_path, "config", place, by_url=False)
+        take_in(tmp_path, "config", "2", place, by_url=False)
     with source.open("wb") as file:
         file.truncate(MAX_BYTES["config"] + 1)
     (tmp_path / "large").mkdir()
     with pytest.raises(ConfigError, match="allowed are 1 to 262144"):
-        take_in(source, "config", tmp_path / "large", by_url=False)
+        take_in(source, "config", "2", tmp_path / "large", by_url=False)
 
 
 def test_what_is_too_much_for_messages_goes_by_url_in_larger_chunks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: Path
 ) -> None:
     monkeypatch.setattr(artifacts, "_BY_MESSAGES", 100)
-    source = archive(tmp_path / "a.tar.gz", ("a", b"".join(number.to_bytes(4, "big") for number in range(500))))
+    content = b"".join(number.to_bytes(4, "big") for number in range(500))
+    source = archive(tmp_path / "a.tar.gz", ("manifest.json", MANIFEST), ("a", content))
     with pytest.raises(ConfigError, match="put it on a web server, and name it by --url"):
-        take_in(source, "agent", place, by_url=False)
+        take_in(source, "agent", "2", place, by_url=False)
     (tmp_path / "other").mkdir()
-    taken = take_in(source, "agent", tmp_path / "other", by_url=True)
+    taken = take_in(source, "agent", "2", tmp_path / "other", by_url=True)
     assert taken.chunk_bytes == MAX_URL_CHUNK_BYTES
     assert max(MAX_BYTES.values()) <= MAX_URL_CHUNK_BYTES * MAX_CHUNKS
 

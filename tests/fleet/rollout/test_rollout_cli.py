@@ -59,7 +59,7 @@ def nodes(home: Home, fleet_database: str, group: str, site_class: Any) -> Itera
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     (tmp_path / "model").mkdir()
-    (tmp_path / "model/manifest.json").write_text("{}")
+    (tmp_path / "model/manifest.json").write_text('{"version": "2"}')
     return tmp_path / "model"
 
 

@@ -47,6 +47,7 @@ def source(tmp_path: Path) -> Path:
         number = number * 6364136223846793005 + 1442695040888963407 & (2**64 - 1)
         content += (number >> 16).to_bytes(6, "big")
     (file / "weights").write_bytes(content)
+    (file / "manifest.json").write_text('{"version": "2"}')
     return file
 
 
