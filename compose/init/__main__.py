@@ -1,4 +1,4 @@
-"""`python -m compose.init [make | device NODE]`: certificates and passwords for the compose file."""
+"""`python -m compose.init [make | device NODE | revoke NODE]`: certificates and passwords for the compose file."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ def main() -> int:
         if options.command == "device":
             sys.stdout.buffer.write(secrets.device(options.node))
             return 0
+        if options.command == "revoke":
+            return _revoke(secrets, options.node)
         done = list(secrets.make())
     except OSError as exc:
         print(f"error: {exc}", file=sys.stderr)
@@ -41,7 +43,18 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("make", help="see to everything (what is done without a command)")
     device = commands.add_parser("device", help="write a new device's certificate to standard output, as a tar")
     device.add_argument("node", type=_node, help="its Sparkplug edge node id, which is its MQTT client id too")
+    revoke = commands.add_parser("revoke", help="call back a device's certificates; the broker then wants a restart")
+    revoke.add_argument("node", type=_node, help="its Sparkplug edge node id")
     return parser
+
+
+def _revoke(secrets: Secrets, node: str) -> int:
+    count = secrets.revoke(node)
+    if count == 0:
+        print(f"error: {node} was given no certificate that is still good", file=sys.stderr)
+        return 1
+    print(f"certificates of {node} called back: {count}; after a restart of mosquitto they are refused")
+    return 0
 
 
 def _node(name: str) -> str:

@@ -8,7 +8,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from compose.init.authority import Identity, issue, new_authority, still_good
+from fleet.authority import Identity, issue, new_authority, still_good
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 # Ours to read and the service's, by its group; nobody writes to them but by a new file.
 _MODE: Final = 0o440
 _PASSWORD_BYTES: Final = 24
+_AUTHORITY_LIFE: Final = dt.timedelta(days=3650)
+LIFE: Final = dt.timedelta(days=397)
+# Renewed by the first `docker compose up` within so much time of the end.
+RENEWED_BEFORE: Final = dt.timedelta(days=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +65,15 @@ class Folder:
 
 def kept_authority(folder: Folder, name: str) -> Identity:
     """The authority NAME.pem in a folder, made where there is none."""
-    return Identity(folder.keep(f"{name}.pem", lambda: new_authority(f"Headwater {name}").pem))
+    return Identity(folder.keep(f"{name}.pem", lambda: new_authority(f"Headwater {name}", _AUTHORITY_LIFE).pem))
 
 
 def kept_identity(folder: Folder, authority: Identity, file: str, name: str, hosts: Sequence[str] = ()) -> str | None:
     """See to FILE of one who is called `name`: made where there is none, or where it will not do; what was done."""
-    found = folder.read(file)
-    if found is not None and still_good(Identity(found), authority, hosts, dt.datetime.now(dt.UTC)):
+    found, until = folder.read(file), dt.datetime.now(dt.UTC) + RENEWED_BEFORE
+    if found is not None and still_good(Identity(found), authority, hosts, until):
         return None
-    folder.write(file, issue(authority, name, hosts).pem)
+    folder.write(file, issue(authority, name, LIFE, hosts).pem)
     return f"{'issued' if found is None else 'renewed'} {folder.path.name}/{file} for {name}"
 
 

@@ -7,14 +7,15 @@ import tarfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from compose.init.authority import issue
-from compose.init.files import Folder, kept_authority, kept_identity, new_password
+from compose.init.files import LIFE, Folder, kept_authority, kept_identity, new_password
+from compose.init.issued import Issued
+from fleet.authority import issue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from compose.init.authority import Identity
+    from fleet.authority import Identity
 
 BRIDGES: Final = ("headwater-bridge", "headwater-bridge-2")
 NODES: Final = ("edge-1", "edge-2", "edge-3")
@@ -44,9 +45,11 @@ class Secrets:
         self._passwords()
 
     def device(self, node: str) -> bytes:
-        """A new device's certificate as a tar of ca.pem and identity.pem; nothing of it is kept here."""
+        """A new device's certificate as a tar of ca.pem and identity.pem; its key is kept nowhere here."""
         devices = self._devices()
-        files = {"ca.pem": devices.certificate_pem, "identity.pem": issue(devices, node).pem}
+        identity = issue(devices, node, LIFE)
+        self._issued().note(identity)
+        files = {"ca.pem": devices.certificate_pem, "identity.pem": identity.pem}
         content = io.BytesIO()
         with tarfile.open(fileobj=content, mode="w") as archive:
             for name, text in files.items():
@@ -54,6 +57,15 @@ class Secrets:
                 entry.size, entry.mode = len(text), 0o400
                 archive.addfile(entry, io.BytesIO(text))
         return content.getvalue()
+
+    def revoke(self, node: str) -> int:
+        """Calls back what `device` gave a node; how many certificates that were."""
+        count = self._issued().revoke(node)
+        self._issued().put_list(self._devices(), self._folder("mosquitto"))
+        return count
+
+    def _issued(self) -> Issued:
+        return Issued(Folder(self.root / "authority/issued"))
 
     def _devices(self) -> Identity:
         return kept_authority(self._folder("authority"), "devices")
@@ -73,6 +85,7 @@ class Secrets:
         for name in ("mosquitto", *NODES):
             self._folder(name).put("ca.pem", devices.certificate_pem)
         bridge.put("mqtt-ca.pem", devices.certificate_pem)
+        self._issued().put_list(devices, broker)
         yield from filter(None, done)
 
     def _kafka(self, core: Identity) -> Iterator[str]:

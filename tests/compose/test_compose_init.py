@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import os
+import signal
 import socket
 import ssl
 import stat
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +23,10 @@ import yaml
 from paho.mqtt.enums import CallbackAPIVersion
 from psycopg2.extensions import parse_dsn
 
-from compose.init.authority import RENEW_DAYS, Identity, issue, new_authority, still_good
-from compose.init.files import Folder
+from compose.init.files import LIFE, RENEWED_BEFORE, Folder, kept_identity
 from compose.init.issue import Secrets
 from contract.hoststate import state_topic
+from fleet.authority import Identity, issue, new_authority
 from stack import ManagedProcess, free_port, wait_until
 from stack.install import MOSQUITTO
 from stack.process import Command
@@ -91,15 +93,18 @@ def test_a_new_name_of_the_broker_renews_its_certificate_alone(tmp_path: Path) -
     assert made(tmp_path, ["broker.example", "192.0.2.7"]) == []
 
 
-def test_a_certificate_is_renewed_in_time_and_by_its_own_authority() -> None:
-    ours, other = new_authority("ours"), new_authority("ours")
-    identity = issue(ours, "edge-1")
-    ends = identity.certificate.not_valid_after_utc
-    early, late = (ends - dt.timedelta(days=RENEW_DAYS + days) for days in (1, -1))
-    assert still_good(identity, ours, (), early)
-    assert not still_good(identity, ours, (), late)
-    assert not still_good(identity, other, (), early)
-    assert not still_good(Identity(b"nonsense"), ours, (), early)
+@pytest.mark.parametrize("left", [dt.timedelta(days=1), -dt.timedelta(days=1)])
+def test_a_certificate_is_renewed_in_time(tmp_path: Path, left: dt.timedelta) -> None:
+    ours = new_authority("ours", 2 * LIFE)
+    Folder(tmp_path).write("edge.pem", issue(ours, "edge-1", RENEWED_BEFORE + left).pem)
+    done = kept_identity(Folder(tmp_path), ours, "edge.pem", "edge-1")
+    assert done == (None if left > dt.timedelta() else f"renewed {tmp_path.name}/edge.pem for edge-1")
+
+
+def test_a_certificate_of_another_authority_is_replaced(tmp_path: Path) -> None:
+    ours, other = new_authority("ours", 2 * LIFE), new_authority("ours", 2 * LIFE)
+    Folder(tmp_path).write("edge.pem", issue(other, "edge-1", LIFE).pem)
+    assert kept_identity(Folder(tmp_path), ours, "edge.pem", "edge-1") is not None
 
 
 def test_passwords_are_long_and_none_serves_twice(root: Path) -> None:
@@ -134,7 +139,7 @@ def test_connection_strings_name_the_role_that_a_service_needs(root: Path) -> No
 
 
 def test_keys_of_authorities_are_in_no_other_folder(root: Path) -> None:
-    keys = {Identity(path.read_bytes()).key.private_numbers() for path in (root / "authority").iterdir()}
+    keys = {Identity(path.read_bytes()).key.private_numbers() for path in (root / "authority").glob("*.pem")}
     assert len(keys) == 2
     for path in root.glob("*/*.pem"):
         if path.parent.name != "authority" and b"PRIVATE KEY" in path.read_bytes():
@@ -156,9 +161,15 @@ def test_a_device_is_given_a_certificate_but_nobody_elses_name(root: Path, node:
 # ------------------------------------------------------------------------------- the broker as the compose file has it
 
 
+@dataclass(frozen=True)
+class Broker:
+    port: int
+    process: ManagedProcess
+
+
 @pytest.fixture(scope="module")
-def broker(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of a Mosquitto with the compose file's own configuration and ACL."""
+def broker(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A Mosquitto with the compose file's own configuration and ACL."""
     directory, port = tmp_path_factory.mktemp("mosquitto"), free_port()
     text = (ROOT / "compose/mosquitto/mosquitto.conf").read_text()
     for old, new in (
@@ -175,7 +186,7 @@ def broker(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int
     process.start()
     try:
         process.wait_ready(lambda: "running" in process.log_tail(), timeout_s=10)
-        yield port
+        yield Broker(port, process)
     finally:
         process.stop()
 
@@ -226,12 +237,12 @@ class Client:
 
 
 @pytest.fixture
-def client(broker: int, root: Path) -> Iterator[Callable[[str], Client]]:
+def client(broker: Broker, root: Path) -> Iterator[Callable[[str], Client]]:
     """Connects with a certificate below the secrets."""
     clients = []
 
     def connect(identity: str) -> Client:
-        clients.append(Client(broker, root / identity, root / "edge-1/ca.pem"))
+        clients.append(Client(broker.port, root / identity, root / "edge-1/ca.pem"))
         return clients[-1]
 
     yield connect
@@ -295,10 +306,34 @@ def answered(port: int, ca: Path, identity: Path | None) -> bytes:
             return b""
 
 
-def test_without_a_certificate_of_ours_nobody_comes_in(broker: int, root: Path, tmp_path: Path) -> None:
+def test_without_a_certificate_of_ours_nobody_comes_in(broker: Broker, root: Path, tmp_path: Path) -> None:
     forged = tmp_path / "forged.pem"
-    forged.write_bytes(issue(new_authority("Headwater devices"), "edge-1").pem)
+    forged.write_bytes(issue(new_authority("Headwater devices", LIFE), "edge-1", LIFE).pem)
     ca = root / "edge-1/ca.pem"
-    assert answered(broker, ca, root / "edge-1/identity.pem") == b"\x20\x02\x00\x00"
+    assert answered(broker.port, ca, root / "edge-1/identity.pem") == b"\x20\x02\x00\x00"
     for identity in (None, forged, root / "bridge/kafka.pem"):
-        assert answered(broker, ca, identity) == b""
+        assert answered(broker.port, ca, identity) == b""
+
+
+def given(root: Path, node: str) -> Path:
+    """A device's certificate, as the command gives it away."""
+    with tarfile.open(fileobj=io.BytesIO(Secrets(root).device(node))) as archive:
+        file = archive.extractfile("identity.pem")
+        assert file is not None
+        path = root.parent / f"{node}.pem"
+        path.write_bytes(file.read())
+    return path
+
+
+def test_a_device_that_was_called_back_is_refused(broker: Broker, root: Path) -> None:
+    ca, one, two = root / "edge-1/ca.pem", given(root, "pump-1"), given(root, "pump-2")
+    assert answered(broker.port, ca, one) == answered(broker.port, ca, two) == b"\x20\x02\x00\x00"
+    command = [sys.executable, "-m", "compose.init", "--secrets", str(root), "revoke", "pump-1"]
+    done = [subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False) for _ in range(2)]
+    assert [each.returncode for each in done] == [0, 1]
+    assert "pump-1 was given no certificate that is still good" in done[1].stderr
+    assert broker.process.pid is not None
+    os.kill(broker.process.pid, signal.SIGHUP)
+    assert wait_until(lambda: answered(broker.port, ca, one) == b"", timeout_s=10)
+    assert answered(broker.port, ca, two) == b"\x20\x02\x00\x00"
+    assert made(root) == []
