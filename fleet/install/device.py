@@ -26,7 +26,7 @@ printf 'python=%s\\n' "$(/usr/bin/python3 -I -c 'import sys; print("%d.%d" % sys
 printf 'uid=%s\\n' "$(id -u)"
 """
 _FOLDER: Final = re.compile(r"^/[A-Za-z0-9._/-]+$")
-_MAX_LINE: Final = 1 << 20
+_MAX_CHARACTERS: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +74,8 @@ def install(remote: Remote, device: Device, bundle: Path, choices: Choices, told
                 script = Path(here) / name
                 script.write_bytes(device_file(name))
                 remote.send(script, f"{folder}/{name}", lambda _: None)
-        health = None
-        for line in remote.follow(_command(folder, device, choices), terminal=_asks(device)):
-            health = _health(line) or health
-            if _health(line) is None and line:
-                told(_plain(line))
-    return Installed(health)
+        remote.run(_command(folder, device, choices), terminal=_asks(device))
+        return Installed(_health(remote.ask(f"cat {folder}/health.json")))
 
 
 @contextmanager
@@ -108,7 +104,10 @@ def _send(remote: Remote, bundle: Path, place: str, told: Callable[[str], None])
 
 def _command(folder: str, device: Device, choices: Choices) -> str:
     data = "" if choices.data is None else f"--data {choices.data} "
-    script = f"sh {folder}/first-boot.sh --again {data}{folder} && sh {folder}/first-health.sh {choices.health_s}"
+    script = (
+        f"sh {folder}/first-boot.sh --again {data}{folder} && "
+        f"sh {folder}/first-health.sh {choices.health_s} >{folder}/health.json"
+    )
     if device.is_root:
         return script
     # One sudo for all: it asks for a password once, on the terminal, or not at all.
@@ -119,16 +118,9 @@ def _asks(device: Device) -> bool:
     return not device.is_root and sys.stdin.isatty()
 
 
-def _health(line: str) -> dict[str, Any] | None:
-    if not line.startswith("{") or len(line) > _MAX_LINE:
-        return None
+def _health(text: str) -> dict[str, Any] | None:
     try:
-        found = json.loads(line)
+        found = json.loads(text[:_MAX_CHARACTERS])
     except ValueError:
         return None
     return found if isinstance(found, dict) else None
-
-
-def _plain(text: str) -> str:
-    """A stranger's words, without what would command a terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text)

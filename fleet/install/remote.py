@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _DESTINATION: Final = re.compile(r"^([A-Za-z0-9_][A-Za-z0-9_.-]*@)?[A-Za-z0-9\[][A-Za-z0-9.:%\[\]_-]*$")
 _CONNECT_S: Final = 15
 _PIECE_BYTES: Final = 1 << 16
+_STANDARD_ERROR: Final = 2
 # What ssh itself exits with where it cannot connect.
 _NO_CONNECTION: Final = 255
 
@@ -70,16 +71,16 @@ class Remote:
                 raise FleetError(f"{self.destination}: the connection ended after {sent} bytes") from exc
         self._check(process.returncode, "copying")
 
-    def follow(self, command: str, *, terminal: bool) -> Iterator[str]:
-        """A command's lines as they come; with a terminal sudo may ask for a password. Raises FleetError."""
+    def run(self, command: str, *, terminal: bool) -> None:
+        """Runs a command, which is seen on our standard error; on a terminal sudo may ask for a password there.
+
+        Raises FleetError where it fails.
+        """
         stdin = None if terminal else subprocess.DEVNULL
-        with subprocess.Popen(  # noqa: S603 - as above
-            self._ssh(command, *(("-t",) if terminal else ())), stdin=stdin, stdout=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stdout is not None
-            for line in process.stdout:
-                yield line.rstrip("\r\n")
-        self._check(process.returncode, "installing")
+        done = subprocess.run(  # noqa: S603 - as above
+            self._ssh(command, *(("-t",) if terminal else ())), stdin=stdin, stdout=_STANDARD_ERROR, check=False
+        )
+        self._check(done.returncode, "installing")
 
     def end(self) -> None:
         """Ends the connection."""

@@ -96,12 +96,14 @@ def test_the_card_is_wiped_when_all_is_in_place(machine: Machine, card: Path) ->
     assert (card / "wiped").exists()
 
 
-def test_a_device_with_an_identity_takes_no_token(machine: Machine, card: Path) -> None:
+def test_a_device_with_an_identity_takes_a_new_token(machine: Machine, card: Path) -> None:
+    """Its certificate may have expired, or been revoked."""
     identity = machine.root / "var/lib/headwater/identity"
     identity.mkdir(parents=True)
     (identity / "cert.pem").write_text("a certificate")
     assert machine.run("sh", card / "first-boot.sh", card).returncode == 0
-    assert not (machine.root / "etc/headwater/enrol.json").exists()
+    assert (machine.root / "etc/headwater/enrol.json").exists()
+    assert (identity / "cert.pem").read_text() == "a certificate"
 
 
 def test_what_is_on_the_card_counts_more_than_what_is_in_the_bundle(machine: Machine, card: Path) -> None:
