@@ -17,6 +17,8 @@ from fleet.cli.host import HOST
 from fleet.cli.init import INIT
 from fleet.cli.install import INSTALL
 from fleet.cli.list import LIST
+from fleet.cli.logs import LOGS
+from fleet.cli.order import COMMAND
 from fleet.cli.revoke import REVOKE
 from fleet.cli.rollout import ROLLOUT
 from fleet.cli.serve import SERVE
@@ -45,6 +47,8 @@ COMMANDS: Final[tuple[Command, ...]] = (
     LIST,
     SHOW,
     WATCH,
+    COMMAND,
+    LOGS,
 )
 
 

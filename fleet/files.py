@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fleet.errors import FleetError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 PRIVATE: Final = 0o600
 PUBLIC: Final = 0o644
@@ -16,18 +20,30 @@ PUBLIC: Final = 0o644
 
 def write_file(path: Path, content: bytes, mode: int = PRIVATE) -> None:
     """Puts a file there in one step, and durably; raises FleetError."""
-    half = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        half.unlink(missing_ok=True)
-        with os.fdopen(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE), "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        half.replace(path)
+        # Others may not read it, whatever it becomes.
+        descriptor, half = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                os.fchmod(descriptor, mode)
+                file.write(content)
+                file.flush()
+                os.fsync(descriptor)
+            Path(half).replace(path)
+        except OSError:
+            Path(half).unlink(missing_ok=True)
+            raise
         _settle(path.parent)
     except OSError as exc:
         raise FleetError(f"{path}: cannot be written: {exc.strerror}") from exc
+
+
+@contextmanager
+def only_one(file: Path) -> Iterator[None]:
+    """Keeps other threads and processes that ask for the same out until it ends; they wait."""
+    with file.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def read_file(path: Path) -> bytes:

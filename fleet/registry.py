@@ -163,9 +163,12 @@ class Registry:
             database.execute("DELETE FROM token WHERE node = ?", [node])
 
     def put_certificate(self, certificate: Certificate) -> None:
-        """Notes what was issued."""
+        """Notes what was issued; raises FleetError where its node was revoked meanwhile."""
         values = [f"{certificate.serial:x}", certificate.name, certificate.key_sha256, certificate.chain]
         with self._transaction() as database:
+            revoked = "SELECT 1 FROM node WHERE name = ? AND revoked_at NOTNULL"
+            if database.execute(revoked, [certificate.name]).fetchone():
+                raise FleetError(f"{certificate.name} was revoked: it gets no certificate")
             database.execute(
                 "INSERT INTO certificate (serial, name, key_sha256, chain, ends_at) VALUES (?, ?, ?, ?, ?)",
                 [*values, _seconds(certificate.ends_at)],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from fleet.authority import Identity, is_list_of, revocation_list, still_good
 from fleet.broker import files
-from fleet.files import PRIVATE, PUBLIC, write_file
+from fleet.files import PRIVATE, PUBLIC, only_one, write_file
 from fleet.operators import OPERATORS
 
 if TYPE_CHECKING:
@@ -22,8 +22,13 @@ _RENEWED_BEFORE: Final = dt.timedelta(days=60)
 
 def keep_files(home: Home) -> list[Path]:
     """Writes what has changed of the files that the broker reads again on SIGHUP, and its configuration; which."""
-    written = [path for path, content, mode in _files(home) if _put(path, content, mode)]
-    return [*written, *_keep_list(home)]
+    folder = home.path / "broker"
+    for each in (folder, folder / "data"):
+        each.mkdir(mode=0o700, exist_ok=True)
+    # What was read of the registry first shall not be written last.
+    with only_one(folder / ".lock"):
+        written = [path for path, content, mode in _files(home) if _put(path, content, mode)]
+        return [*written, *_keep_list(home)]
 
 
 def certificate_is_good(home: Home) -> bool:
@@ -43,8 +48,6 @@ def renew_certificate(home: Home) -> Path:
 
 def _files(home: Home) -> Iterator[tuple[Path, bytes, int]]:
     folder, settings = home.path / "broker", home.settings.broker
-    for each in (folder, folder / "data"):
-        each.mkdir(mode=0o700, exist_ok=True)
     there = settings.directory or folder.absolute()
     yield folder / files.CONFIG_FILE, files.mosquitto_conf(settings, there).encode(), PUBLIC
     # Mosquitto warns of an ACL that others can read.

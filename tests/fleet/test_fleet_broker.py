@@ -250,6 +250,30 @@ def test_revoke_ends_the_live_session_and_lets_nobody_back(home: Home, client: C
         live.close()
 
 
+def test_a_session_of_tls_is_not_gone_on_with_after_a_revocation(home: Home) -> None:
+    """Who resumes one shows no certificate again. Of TLS 1.3 Mosquitto resumes none."""
+    home.add_node("pump-1", "plant")
+    tls = context(home, home.issue("pump-1"))
+    tls.maximum_version = ssl.TLSVersion.TLSv1_2
+    is_resumed, session = shaken(home, tls)
+    assert (is_resumed, shaken(home, tls, session)[0]) == (False, True)
+    revoke(home, "pump-1")
+    with pytest.raises(ssl.SSLError, match="certificate revoked"):
+        shaken(home, tls, session)
+
+
+def shaken(
+    home: Home, tls: ssl.SSLContext, session: ssl.SSLSession | None = None
+) -> tuple[bool | None, ssl.SSLSession | None]:
+    """Whether a handshake has resumed that session, and its own."""
+    host, port = home.settings.broker.host, home.settings.broker.port
+    with (
+        socket.create_connection((host, port), timeout=PATIENCE_S) as plain,
+        tls.wrap_socket(plain, server_hostname=host, session=session) as connection,
+    ):
+        return connection.session_reused, connection.session
+
+
 def test_revoke_ends_a_session_that_is_kept_for_who_is_away(home: Home, client: Callable[[str], Client]) -> None:
     """A device that comes back as another one with its name hears nothing of what was meant for the first."""
     home.add_node("pump-1", "plant")

@@ -8,8 +8,11 @@ import json
 import logging
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -319,6 +322,19 @@ def test_a_fault_of_the_fleets_is_no_refusal(
     assert "issuing/ca.key: cannot be read" in caplog.text
     (home.path / "away").rename(home.path / "issuing/ca.key")
     assert device().enrol("pump-1", token, key).status == 200
+
+
+def test_the_command_serves_until_it_is_told_to_end(home: Home) -> None:
+    words = [sys.executable, "-m", "fleet", "serve", "--home", str(home.path), "--bind", "127.0.0.1"]
+    with subprocess.Popen(words, cwd=Path(__file__).parents[2], stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            assert "enrolment on 127.0.0.1" in process.stderr.readline()
+            assert Device(home, home.settings.endpoint[1]).enrol("pump-1", token_of(home, "pump-1")).status == 200
+        finally:
+            process.terminate()
+        assert process.wait(PATIENCE_S) == 0
+        assert "pump-1: enrolled, a certificate for 60 days" in process.stderr.read()
 
 
 def test_no_token_is_in_the_log_or_in_the_registry(

@@ -51,6 +51,8 @@ def test_who_was_revoked_comes_back_in_any_group(registry: Registry) -> None:
     assert [each.serial for each in registry.revoked()] == [2**159]
     assert registry.node("pump-1").revoked_at is not None
     assert registry.node("pump-1").certificate_ends_at is None
+    with pytest.raises(FleetError, match="was revoked"):
+        registry.put_certificate(certificate(3, "pump-1"))
     with pytest.raises(TokenError):
         registry.use_token("pump-1", "hash", "key")
     registry.add_node("pump-1", "annex")
