@@ -139,6 +139,8 @@ class AgentConfig(Config):
     def _updates_have_their_topics(self) -> Self:
         if self.update is not None and self.mqtt.profile == "strict":
             raise ValueError("update is for profile durable alone: strict has no topics for it")
+        if self.update is not None and not self.update.key_files and self.identity is None:
+            raise ValueError("update needs key_files, or an identity, with which the fleet's key comes")
         return self
 
     @model_validator(mode="after")

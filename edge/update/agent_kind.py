@@ -54,7 +54,7 @@ class AgentKind:
             return CONFIRMED
         if versions.room_bytes() < desired.unpacked_bytes:
             raise NotNowError(f"{versions.root}: no room for {desired.unpacked_bytes} bytes more")
-        await asyncio.to_thread(versions.install, desired, content, self._config_file)
+        await versions.install(desired, content, self._config_file)
         trying()
         failing = self._host.condition.failing
         config = self._config
@@ -91,7 +91,9 @@ class AgentKind:
         """What the launcher had to say is told; a trial that it could not begin is over."""
         if self._versions is None:
             return
-        self._versions.forget_rolled_back()
+        if (back := self._versions.rolled_back()) is not None:
+            await asyncio.to_thread(self._versions.discard, back[0])
+            self._versions.forget_rolled_back()
         trial = self._versions.trial()
         if trial is not None and trial.get("version") != self._versions.mine:
             self._versions.drop_trial()

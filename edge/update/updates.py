@@ -160,7 +160,7 @@ class Updates:
             try:
                 accepted = accept(payload, self._keys(), node, self._ledger.standings)
             except UpdateError as exc:
-                self._refuse(f"{topic}: {exc}")
+                self._refuse(f"{topic!r}: {exc}")
                 continue
             if accepted is None:
                 continue
@@ -226,10 +226,8 @@ class Updates:
 
     async def _check_room(self, size_bytes: int) -> None:
         """The readings' spool comes first: what it may yet need is not ours."""
-        if (room_bytes := await self._host.room_bytes()) < size_bytes:
-            raise NotNowError(
-                f"the disk has no room for {size_bytes} bytes: {room_bytes} beside what the spool may need"
-            )
+        if await self._host.room_bytes() < size_bytes:
+            raise NotNowError(f"the disk has no room for {size_bytes} bytes beside what the spool may yet need")
 
     def _is_wanted(self, accepted: Accepted) -> bool:
         if self._inbox:

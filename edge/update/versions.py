@@ -5,12 +5,12 @@ What the launcher reads and writes is described in `edge.launcher`, which may be
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 import re
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -31,6 +31,7 @@ from edge.launcher import (
     seconds_left,
     write_json,
 )
+from edge.update.ledger import replace_file
 from edge.update.staging import free_bytes
 
 if TYPE_CHECKING:
@@ -92,28 +93,34 @@ class Versions:
             raise UpdateError(f"{desired.version} runs already, and is something else: give it a version of its own")
         return True
 
-    def install(self, desired: Desired, archive: Path, config_file: Path) -> None:
+    async def install(self, desired: Desired, archive: Path, config_file: Path) -> None:
         """Unpacks a version and looks whether it could run here; raises UpdateError, and leaves nothing then."""
         scratch = self._versions / _SCRATCH
-        shutil.rmtree(scratch, ignore_errors=True)
         try:
-            scratch.mkdir(parents=True)
-            with archive.open("rb") as file:
-                unpack(file, scratch, desired.unpacked_bytes)
-            self._check(desired, scratch)
-            _try_to_check(self._paths(scratch), config_file)
-            (scratch / _DIGEST).write_text(desired.sha256, encoding="ascii")
-            place = self._versions / desired.version
-            if place.exists():  # left by an update that was cut off, or put back
-                shutil.rmtree(place)
-            scratch.rename(place)
-            flush_directory(self._versions)
+            await asyncio.to_thread(self._unpack, desired, archive, scratch)
+            await _try_to_check(self._paths(scratch), config_file)
+            await asyncio.to_thread(self._take_its_place, desired, scratch)
         except ArchiveError as exc:
             raise UpdateError(f"its archive: {exc}") from exc
         except OSError as exc:
             raise NotNowError(f"{self._versions}: cannot be unpacked: {exc.strerror}") from exc
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+    def _unpack(self, desired: Desired, archive: Path, scratch: Path) -> None:
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        with archive.open("rb") as file:
+            unpack(file, scratch, desired.unpacked_bytes)
+        self._check(desired, scratch)
+
+    def _take_its_place(self, desired: Desired, scratch: Path) -> None:
+        replace_file(scratch / _DIGEST, desired.sha256.encode())
+        place = self._versions / desired.version
+        if place.exists():  # left by an update that was cut off, or put back
+            shutil.rmtree(place)
+        scratch.rename(place)
+        flush_directory(self._versions)
 
     def room_bytes(self) -> int:
         """What its disk has free."""
@@ -161,6 +168,11 @@ class Versions:
     def drop_trial(self) -> None:
         """A trial that the launcher could not begin; raises UpdateError."""
         self._remove(TRIAL_FILE)
+
+    def discard(self, version: str) -> None:
+        """It was put back, and will not run again."""
+        if _NAME.fullmatch(version) and version not in {self.mine, self.current}:
+            shutil.rmtree(self._versions / version, ignore_errors=True)
 
     def prune(self, *wanted: str) -> None:
         """Deletes all versions but these."""
@@ -220,18 +232,27 @@ class Versions:
             raise UpdateError(f"{self.root / name}: cannot be deleted: {exc.strerror}") from exc
 
 
-def _try_to_check(paths: list[Path], config_file: Path) -> None:
+async def _try_to_check(paths: list[Path], config_file: Path) -> None:
     """Has the new agent read the present configuration; raises UpdateError where it cannot."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
     # Systemd's channel is ours.
     environment.pop("NOTIFY_SOCKET", None)
-    command = [sys.executable, "-P", "-s", "-m", "edge", "check", "--elsewhere", str(config_file)]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-s", "-m", "edge", "check", "--elsewhere", str(config_file)),
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
     try:
-        done = subprocess.run(  # noqa: S603 - what is signed
-            command, env=environment, capture_output=True, timeout=_CHECK_S, check=False
-        )
-    except subprocess.TimeoutExpired:
+        async with asyncio.timeout(_CHECK_S):
+            _, stderr = await process.communicate()
+    except TimeoutError:
         raise UpdateError(f"it does not check the present configuration within {_CHECK_S:g} s") from None
-    if done.returncode:
-        said = " ".join(done.stderr.decode(errors="replace").split())
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        said = " ".join(stderr.decode(errors="replace").split())
         raise UpdateError(f"it cannot use the present configuration: {said[-_SHOWN_CHARACTERS:]}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import os
@@ -85,7 +86,7 @@ def put_version(root: Path, version: str) -> None:
 
 
 def test_of_the_agent(tmp_path: Path, pack_files: Any, operator_key: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge.update.versions._try_to_check", lambda *_: None)
+    monkeypatch.setattr("edge.update.versions._try_to_check", checked)
     archive, unpacked = pack_files(agent_files("2"))
     path = tmp_path / "archive"
     path.write_bytes(archive)
@@ -97,7 +98,7 @@ def test_of_the_agent(tmp_path: Path, pack_files: Any, operator_key: Any, monkey
         return Versions(root, "1")
 
     def switch(versions: Versions) -> None:
-        versions.install(desired, path, tmp_path / "edge.yaml")
+        asyncio.run(versions.install(desired, path, tmp_path / "edge.yaml"))
         versions.begin_trial(desired, 60, 3, [])
         version, _ = choose(versions.root)
         assert version == "2"
@@ -118,6 +119,10 @@ def test_of_the_agent(tmp_path: Path, pack_files: Any, operator_key: Any, monkey
         assert choose(versions.root) == ("2", None)
 
     assert cut_everywhere(prepare, switch, check, tmp_path, monkeypatch) > 15
+
+
+async def checked(*_: object) -> None:
+    """It would run."""
 
 
 def agent_files(version: str) -> dict[str, bytes | str]:
@@ -247,6 +252,9 @@ def test_of_a_configuration_that_is_a_link(tmp_path: Path) -> None:
 
 def test_updates_are_for_the_durable_profile(document: dict[str, Any]) -> None:
     parse_config(document, AgentConfig, "edge.yaml")
+    without = document | {"update": {}}
+    with pytest.raises(ValueError, match="update needs key_files, or an identity"):
+        parse_config(without, AgentConfig, "edge.yaml")
     strict = document | {"mqtt": document["mqtt"] | {"profile": "strict"}}
     with pytest.raises(ValueError, match="strict has no topics for it"):
         parse_config(strict, AgentConfig, "edge.yaml")

@@ -1,0 +1,200 @@
+"""Updates of the agent itself: whole agents under the launcher, started again as systemd does it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import contract
+import edge.launcher
+from contract.topics import MessageType
+from contract.update import UpdateNews
+from edge.errors import UpdateError
+from edge.update.versions import Versions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT_OF_CODE = Path(contract.__file__).parents[1]
+MACHINE = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
+PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
+
+
+def manifest(version: str, **more: str) -> str:
+    told = {"version": version, "arch": MACHINE, "python": PYTHON} | more
+    return "{" + ", ".join([*(f'"{key}": "{value}"' for key, value in told.items()), '"format": 1']) + "}"
+
+
+def agent_files(version: str, **changed: tuple[str, str]) -> dict[str, bytes | str]:
+    """This very agent as a version; `changed`: in a file of edge, by its stem, what is replaced by what."""
+    found: dict[str, bytes | str] = {"manifest.json": manifest(version)}
+    for package in ("edge", "contract"):
+        for path in (ROOT_OF_CODE / package).rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                found[f"lib/{path.relative_to(ROOT_OF_CODE)}"] = path.read_bytes()
+    for stem, (before, after) in changed.items():
+        name = f"lib/edge/{stem.replace('__', '/')}.py"
+        content = found[name]
+        assert isinstance(content, bytes)
+        assert before.encode() in content
+        found[name] = content.replace(before.encode(), after.encode(), 1)
+    return found
+
+
+class Supervisor:
+    """Starts it again whenever it ends, as `Restart=always` has it."""
+
+    def __init__(self, command: list[str], log: Path) -> None:
+        self.codes: list[int] = []
+        self._command = command
+        self._log = log
+        self._stopped = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            with self._log.open("ab") as log:
+                self._process = subprocess.Popen(self._command, stderr=log, env=os.environ | {"PYTHONHASHSEED": "0"})
+            self.codes.append(self._process.wait())
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+        self._thread.join()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    for name, content in agent_files("1").items():
+        path = root / "versions" / "1" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    (root / "current").symlink_to("versions/1")
+    return root
+
+
+@pytest.fixture
+def supervised(site: Any, root: Path) -> Iterator[Supervisor]:
+    site.document["update"] |= {"confirm_s": 8, "max_starts": 2}
+    site.path.write_bytes(site.text())
+    command = [sys.executable, "-I", edge.launcher.__file__, "--root", str(root), "--", "run", str(site.path)]
+    supervisor = Supervisor(command, site.directory / "log")
+    yield supervisor
+    supervisor.stop()
+
+
+def test_a_good_version_confirms_itself_and_broken_ones_are_put_back(
+    site: Any, root: Path, supervised: Supervisor, pack_files: Any, wait_for: Any
+) -> None:
+    def told() -> list[UpdateNews]:
+        messages = site.bridge.of_type(MessageType.NDATA)
+        metrics = [metric for message in messages for metric in message.payload.metrics]
+        return [UpdateNews.from_metric(metric) for metric in metrics if metric.name == "Update/agent/agent"]
+
+    def roll_out(version: str, **changed: tuple[str, str]) -> Any:
+        content, unpacked = pack_files(agent_files(version, **changed))
+        return site.operator.roll_out(content, kind="agent", version=version, unpacked_bytes=unpacked)
+
+    def comes_to(desired: Any, state: str, running: str) -> UpdateNews:
+        def found() -> list[UpdateNews]:
+            return [news for news in told() if (news.counter, news.state) == (desired.counter, state)]
+
+        wait_for(found, f"{desired.version} is {state}")
+        assert found()[-1].running == running
+        return found()[-1]
+
+    def current() -> str:
+        return (root / "current").readlink().name
+
+    comes_to(roll_out("2"), "confirmed", "2")
+    assert (current(), supervised.codes) == ("2", [75])
+
+    # Its imports and its check of the configuration are well; it just does not run.
+    crashes = roll_out("3", agent=("beginning = await self._spool.start()", "raise SystemExit(9)"))
+    assert "was started 2 times" in str(comes_to(crashes, "rolled_back", "2").reason)
+    assert (current(), supervised.codes) == ("2", [75, 75, 9, 9])
+
+    # It runs, polls and never delivers: it finds that out by itself.
+    silent = roll_out(
+        "4",
+        uplink__uplink=(
+            "            while not await self._is_done():",
+            "            while await asyncio.sleep(60) or True:",
+        ),
+    )
+    assert "nothing is delivered" in str(comes_to(silent, "rolled_back", "2").reason)
+    assert current() == "2"
+    assert supervised.codes[4:] == [75, 75]
+    wait_for(lambda: sorted(path.name for path in (root / "versions").iterdir()) == ["1", "2"], "those are deleted")
+
+
+def version_of(files: dict[str, bytes | str], drop: str) -> dict[str, bytes | str]:
+    return {name: content for name, content in files.items() if not name.startswith(drop)}
+
+
+SMALL: dict[str, bytes | str] = {
+    "lib/edge/__init__.py": "",
+    "lib/edge/__main__.py": "",
+    "lib/contract/__init__.py": "",
+    "manifest.json": manifest("2"),
+}
+
+
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        (SMALL | {"lib/edge/__main__.py": "import sys; sys.exit('state_dir: is not a known key')"}, "not a known key"),
+        (SMALL | {"lib/edge/__main__.py": "import nothing_such"}, "No module named 'nothing_such'"),
+        (SMALL | {"manifest.json": manifest("3")}, "its archive is of version 3"),
+        (SMALL | {"manifest.json": manifest("2", arch="riscv")}, "it is for riscv and Python"),
+        (SMALL | {"manifest.json": manifest("2", python="2.7")}, "and Python 2.7, and this is"),
+        (SMALL | {"manifest.json": "{"}, "is not JSON"),
+        (version_of(SMALL, "manifest"), "has no manifest.json"),
+        (version_of(SMALL, "lib/contract"), "has no lib/contract"),
+        (SMALL | {"deps": "libs-9\n"}, "it wants the libraries 'libs-9', which are not here"),
+        (SMALL | {"deps": "../versions\n"}, "which are not here"),
+    ],
+)
+def test_what_could_not_run_here_is_refused_before_anything_is_switched(
+    files: dict[str, bytes | str], why: str, tmp_path: Path, pack_files: Any, operator_key: Any
+) -> None:
+    (tmp_path / "versions" / "1").mkdir(parents=True)
+    (tmp_path / "current").symlink_to("versions/1")
+    content, unpacked = pack_files(files)
+    desired = operator_key.desire(content, kind="agent", version="2", unpacked_bytes=unpacked or 1)
+    archive = tmp_path / "archive"
+    archive.write_bytes(content)
+    versions = Versions(tmp_path, "1")
+    with pytest.raises(UpdateError, match=why):
+        asyncio.run(versions.install(desired, archive, tmp_path / "edge.yaml"))
+    assert [path.name for path in (tmp_path / "versions").iterdir()] == ["1"]
+
+
+def test_what_runs_already_is_known_by_its_content(tmp_path: Path, pack_files: Any, operator_key: Any) -> None:
+    (tmp_path / "versions").mkdir()
+    content, unpacked = pack_files(SMALL)
+    desired = operator_key.desire(content, kind="agent", version="2", unpacked_bytes=unpacked)
+    archive = tmp_path / "archive"
+    archive.write_bytes(content)
+    asyncio.run(Versions(tmp_path, "1").install(desired, archive, tmp_path / "edge.yaml"))
+    (tmp_path / "current").symlink_to("versions/2")
+    versions = Versions(tmp_path, "2")
+    assert versions.is_running(desired)
+    with pytest.raises(UpdateError, match="give it a version of its own"):
+        versions.is_running(desired.model_copy(update={"sha256": "0" * 64}))
+    shutil.rmtree(tmp_path / "versions" / "2")
+    versions.prune("2")

@@ -1,0 +1,184 @@
+"""Chunks on their way to the disk: resumed where they were, refused where they are not what was signed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edge.errors import NotNowError, UpdateError, UplinkError
+from edge.update.fetching import Fetcher
+from edge.update.staging import Staging
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONTENT = bytes(range(250))
+CHUNK = 30
+
+
+class Shelf:
+    """Retained messages; there is none from `fails_at` on."""
+
+    def __init__(self, fails_at: int = 1000) -> None:
+        self.asked: list[int] = []
+        self._fails_at = fails_at
+
+    async def fetch(self, topic: str, _timeout_s: float) -> bytes:
+        number = int(topic.rpartition("/")[2])
+        self.asked.append(number)
+        if number >= self._fails_at:
+            raise UplinkError("the connection was lost")
+        return CONTENT[number * CHUNK :][:CHUNK]
+
+
+async def room(_size: int) -> None:
+    """There is enough."""
+
+
+def fetch(shelf: Any, directory: Path, desired: Any) -> bytes:
+    fetcher = Fetcher(shelf, Staging(directory), 1e9, None)
+    return asyncio.run(fetcher.fetch(desired, lambda: True, room)).read_bytes()
+
+
+# What an example leaves on the disk it also takes away.
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, len(CONTENT)), st.integers(0, len(CONTENT)), st.binary(max_size=40))
+def test_it_goes_on_with_what_is_there_and_good(
+    tmp_path: Path, operator_key: Any, kept: int, spoilt_at: int, garbage: bytes
+) -> None:
+    desired = operator_key.desire(CONTENT, chunk_bytes=CHUNK)
+    path = Staging(tmp_path).path(desired)
+    # A power cut leaves the beginning, some of it perhaps never written, and garbage behind it.
+    left = bytearray(CONTENT[:kept] + garbage)
+    if spoilt_at < len(left):
+        left[spoilt_at] ^= 1
+    path.write_bytes(left)
+    good = 0
+    while (
+        good < len(desired.chunks)
+        and left[good * CHUNK :][: desired.chunk_size(good)] == CONTENT[good * CHUNK :][:CHUNK]
+    ):
+        good += 1
+    shelf = Shelf()
+    assert fetch(shelf, tmp_path, desired) == CONTENT
+    assert shelf.asked == list(range(good, len(desired.chunks)))
+    path.unlink()
+
+
+def test_what_was_fetched_before_a_lost_connection_stays(tmp_path: Path, operator_key: Any) -> None:
+    desired = operator_key.desire(CONTENT, chunk_bytes=CHUNK)
+    with pytest.raises(NotNowError, match="chunk 5 of 9: the connection was lost"):
+        fetch(Shelf(fails_at=5), tmp_path, desired)
+    shelf = Shelf()
+    assert fetch(shelf, tmp_path, desired) == CONTENT
+    assert shelf.asked == [5, 6, 7, 8]
+
+
+def test_a_full_disk_is_waited_for(tmp_path: Path, operator_key: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    desired = operator_key.desire(CONTENT, chunk_bytes=CHUNK)
+    staging = Staging(tmp_path)
+    assert staging.resume(desired) == 0
+    monkeypatch.setattr(staging, "path", lambda _desired: Path("/dev/full"))
+    monkeypatch.setattr(staging, "resume", lambda _desired: 0)
+    fetcher = Fetcher(Shelf(), staging, 1e9, None)
+    with pytest.raises(NotNowError, match="the disk does not take it: No space left on device"):
+        asyncio.run(fetcher.fetch(desired, lambda: True, room))
+
+
+def test_what_is_wanted_no_more_is_not_fetched_on(tmp_path: Path, operator_key: Any) -> None:
+    shelf = Shelf()
+    fetcher = Fetcher(shelf, Staging(tmp_path), 1e9, None)
+    with pytest.raises(NotNowError, match="another is wanted"):
+        asyncio.run(fetcher.fetch(operator_key.desire(CONTENT, chunk_bytes=CHUNK), lambda: len(shelf.asked) < 2, room))
+    assert shelf.asked == [0, 1]
+
+
+def test_it_is_fetched_at_its_rate(tmp_path: Path, operator_key: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+
+    async def wait(seconds: float) -> None:
+        waited.append(seconds)
+
+    fetcher = Fetcher(Shelf(), Staging(tmp_path), 100.0, None)
+    monkeypatch.setattr("edge.update.fetching.asyncio.sleep", wait)
+    asyncio.run(fetcher.fetch(operator_key.desire(CONTENT, chunk_bytes=CHUNK), lambda: True, room))
+    # The first second's worth is there at once; waited for is what the clock, which does not go on here, owes.
+    assert waited[:4] == [0, 0, 0, 0]
+    assert waited[-1] == pytest.approx((8 * CHUNK - 100) / 100, abs=0.3)
+
+
+@contextlib.contextmanager
+def web_server(answer: Any) -> Iterator[str]:
+    """Answers with what `answer` makes of a Range's first and last byte: a status and a body."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            first, last = map(int, self.headers["Range"].removeprefix("bytes=").split("-"))
+            status, body = answer(first, last)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            with contextlib.suppress(OSError):  # who has enough hangs up
+                self.wfile.write(body)
+
+        def log_message(self, *_args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/blob"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def part(first: int, last: int) -> tuple[int, bytes]:
+    return 206, CONTENT[first : last + 1]
+
+
+def test_from_a_url_it_comes_in_parts(tmp_path: Path, operator_key: Any) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def answer(first: int, last: int) -> tuple[int, bytes]:
+        asked.append((first, last))
+        return part(first, last)
+
+    with web_server(answer) as url:
+        assert fetch(None, tmp_path, operator_key.desire(CONTENT, chunk_bytes=100, url=url)) == CONTENT
+    assert asked == [(0, 99), (100, 199), (200, 249)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "fault", "why"),
+    [
+        (lambda first, last: (206, part(first, last)[1] + b"x"), UpdateError, "gives more than the 100 bytes"),
+        (lambda first, last: (206, part(first, last)[1][:-1]), UpdateError, "chunk 0 is not what was signed"),
+        (lambda first, last: (206, part(first, last)[1][::-1]), UpdateError, "chunk 0 is not what was signed"),
+        (lambda _first, _last: (200, CONTENT), NotNowError, "answers 200, wanted is 206"),
+        (lambda _first, _last: (404, b""), NotNowError, "answers 404"),
+        (lambda _first, _last: (302, b""), NotNowError, "answers 302"),
+    ],
+)
+def test_what_a_web_server_gives_is_not_believed(
+    tmp_path: Path, operator_key: Any, answer: Any, fault: type[Exception], why: str
+) -> None:
+    with web_server(answer) as url, pytest.raises(fault, match=why):
+        fetch(None, tmp_path, operator_key.desire(CONTENT, chunk_bytes=100, url=url))
+
+
+def test_a_server_that_is_away_is_waited_for(tmp_path: Path, operator_key: Any) -> None:
+    with web_server(part) as url:
+        pass
+    with pytest.raises(NotNowError, match="/blob: "):
+        fetch(None, tmp_path, operator_key.desire(CONTENT, chunk_bytes=100, url=url))
