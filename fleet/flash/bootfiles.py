@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from threading import Timer
 from typing import BinaryIO, Final
 
@@ -38,9 +37,9 @@ class BootFiles:
     volume: BinaryIO
 
     def names(self) -> frozenset[str]:
-        """What is in the root folder, in lower case: FAT does not tell the cases apart."""
+        """What is in the root folder, in lower case as FAT does not tell the cases apart; a folder ends in a slash."""
         listing = self._run("mdir", "-a", "-b", "::", max_bytes=_MAX_LISTING_BYTES)
-        return frozenset(PurePosixPath(line).name.lower() for line in listing.decode(errors="replace").splitlines())
+        return frozenset(line.removeprefix("::/").lower() for line in listing.decode(errors="replace").splitlines())
 
     def read(self, name: str, max_bytes: int) -> bytes:
         """A file's content; raises FleetError for one that is not there or is longer."""
@@ -48,7 +47,7 @@ class BootFiles:
 
     def remove_folder(self, name: str) -> None:
         """Removes a folder of the root folder with all that is in it, where there is one."""
-        if name.lower() in self.names():
+        if f"{name.lower()}/" in self.names():
             self._run("mdeltree", f"::{name}")
 
     def make_folder(self, path: str) -> None:
@@ -92,7 +91,8 @@ class BootFiles:
                 impatience.cancel()
             errors.seek(0)
             said = errors.read(_MAX_ERROR_BYTES).decode(errors="replace").partition("\n")[0]
+        if len(output) > max_bytes:
+            raise FleetError(f"{tool} {' '.join(arguments)}: more than {max_bytes} bytes, which is not right")
         if code:
-            what = "it gives more than is right" if len(output) > max_bytes else said or "it took too long"
-            raise FleetError(f"{tool} {' '.join(arguments)}: {what}")
+            raise FleetError(f"{tool} {' '.join(arguments)}: {said or 'it took too long'}")
         return output

@@ -31,6 +31,7 @@ class Spec:
     first_sector: int = 2048
     root_bytes: int = 64 * SECTOR
     files: Mapping[str, bytes] = field(default_factory=lambda: {"cmdline.txt": CMDLINE})
+    folders: tuple[str, ...] = ()
     seed: int = 1
 
     @property
@@ -78,7 +79,7 @@ def build(spec: Spec, path: Path) -> CardImage:
         "mkfs.vfat", "-F", spec.bits, "-s", 1, "-S", SECTOR, "--offset", spec.first_sector, path, spec.boot_sectors // 2
     )
     volume = f"{path}@@{spec.first_sector * SECTOR}"
-    run("mmd", "-i", volume, "::overlays")
+    run("mmd", "-i", volume, *(f"::{name}" for name in ("overlays", *spec.folders)))
     for name, content in spec.files.items():
         run("mcopy", "-i", volume, "-", f"::{name}", text=content)
     return CardImage(path, spec.first_sector * SECTOR, root_at * SECTOR)

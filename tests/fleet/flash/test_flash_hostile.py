@@ -174,13 +174,24 @@ def test_fat32s_root_folder_is_looked_at(make_card: Callable[..., Any], load: Lo
 
 def test_a_file_that_says_it_is_huge_is_not_read(make_card: Callable[..., Any], load: Load) -> None:
     card = make_card(files={"cmdline.txt": b"root=/dev/x " * 1000})
-    with pytest.raises(FleetError, match="more than is right"):
+    with pytest.raises(FleetError, match="more than 4096 bytes"):
         rehearse(card.path, load)
 
 
 def test_an_image_that_is_no_raspberry_pi_os_is_told(make_card: Callable[..., Any], load: Load) -> None:
     with pytest.raises(FleetError, match="is it Raspberry Pi OS"):
         rehearse(make_card(files={"kernel.img": b"x"}).path, load)
+
+
+def test_what_is_a_file_where_a_folder_is_wanted_is_told(make_card: Callable[..., Any], load: Load) -> None:
+    with pytest.raises(FleetError, match="mmd ::headwater"):
+        rehearse(make_card(files={"cmdline.txt": b"root=/dev/x\n", "headwater": b"x"}).path, load)
+
+
+def test_a_folder_is_no_seed(make_card: Callable[..., Any], load: Load) -> None:
+    card = make_card(files={"meta-data": b"x"}, folders=("user-data",))
+    with pytest.raises(FleetError, match="is it Raspberry Pi OS"):
+        rehearse(card.path, load)
 
 
 @settings(max_examples=25, deadline=None)
