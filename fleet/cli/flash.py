@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from contract.config import ConfigError, read_secret
-from fleet.bundle import first_boot_script, node_files
+from fleet.bundle import first_boot_script, node_files, read_about
 from fleet.cli.arguments import open_home, takes_dry_run, takes_home, takes_json
 from fleet.cli.bundle import BUNDLES, takes_node_files
 from fleet.cli.command import OK, Command
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from fleet.home import Home
 
 FIRST_BOOT_FILE: Final = "first-boot.sh"
-_BUNDLES: Final = ("*.deb", "*.tar.gz")
-_NO_BUNDLES: Final = "*.update.tar.gz"
+_UPDATES: Final = "*.update.tar.gz"
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -42,7 +41,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--group", help="the node's group (default: the one it is in, else the fleet's first)")
     takes_node_files(parser)
     parser.add_argument(
-        "--bundle", type=Path, metavar="FILE", help="what `fleet bundle` made (default: the newest in the home)"
+        "--bundle", type=Path, metavar="FILE", help="of `fleet bundle --tar` (default: the newest in the home)"
     )
     parser.add_argument("--wifi", metavar="SSID", help="a wireless network; its password is asked for")
     parser.add_argument(
@@ -61,7 +60,7 @@ def _flash(args: Namespace) -> int:
     home = open_home(args)
     network = _wifi(args)
     files = _node_files(args, home)
-    bundle = args.bundle or _newest_bundle(home)
+    bundle = _bundle(args, home)
     device = look_at(args.target, Machine()) if is_block_device(args.target) else None
     if device and (refusals := list(device.refusals(force=args.force))):
         raise FleetError("; ".join(f"{device.path}: {refusal}" for refusal in refusals))
@@ -160,12 +159,19 @@ def _with_identity(files: NodeFiles, args: Namespace, home: Home) -> NodeFiles:
     return files.with_card(home.enrolment_for(args.node, baked=args.baked))
 
 
-def _newest_bundle(home: Home) -> Path:
+def _bundle(args: Namespace, home: Home) -> Path:
+    """The bundle that was named, or the newest for any node or this one; raises FleetError for another node's."""
+    if args.bundle is not None:
+        given: Path = args.bundle
+        if (owner := read_about(given).node) not in (None, args.node):
+            raise FleetError(f"{given}: holds the enrolment of {owner}, and the card is for {args.node}")
+        return given
     folder = home.path / BUNDLES
-    found = [path for pattern in _BUNDLES for path in folder.glob(pattern) if not path.match(_NO_BUNDLES)]
-    if not found:
-        raise FleetError(f"there is no bundle in {folder}: `fleet bundle` makes one, --bundle names another")
-    return max(found, key=lambda path: path.stat().st_mtime)
+    found = sorted(folder.glob("*.tar.gz"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in found:
+        if not path.match(_UPDATES) and read_about(path).node in (None, args.node):
+            return path
+    raise FleetError(f"there is no bundle in {folder}: `fleet bundle --tar` makes one, --bundle names another")
 
 
 def _wifi(args: Namespace) -> Wifi | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
-import random
 import sys
+import tarfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,10 +33,21 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("operator") / "home"
     made = ["--name", "Test", "--group", "north", "--group", "south", "--broker", "broker.example"]
     assert main(["init", "--home", str(path), *made]) == 0
-    (path / "bundles").mkdir(exist_ok=True)
-    (path / "bundles" / "headwater-1-arm64-py311.tar.gz").write_bytes(random.Random(1).randbytes(5000))
-    (path / "bundles" / "headwater-2-arm64-py311.update.tar.gz").write_bytes(b"newer")
+    bundles = path / "bundles"
+    bundles.mkdir(exist_ok=True)
+    put_bundle(bundles / "headwater-1-arm64-py311.tar.gz", "")
+    put_bundle(bundles / "headwater-2-arm64-py311-pi-008.tar.gz", "NODE=pi-008\n")
+    (bundles / "headwater-2-arm64-py311.update.tar.gz").write_bytes(b"newer")
     return path
+
+
+def put_bundle(path: Path, more: str) -> None:
+    """One that says for which devices it is, and holds no agent."""
+    about = f"VERSION=1\nARCH=arm64\nPYTHON=3.11\n{more}".encode()
+    with tarfile.open(path, "w:gz") as tar:
+        member = tarfile.TarInfo("about")
+        member.size = len(about)
+        tar.addfile(member, io.BytesIO(about))
 
 
 @pytest.fixture
@@ -112,7 +124,8 @@ def test_a_dry_run_says_what_would_be_there_and_writes_nothing(
         (("--wifi", "Hall 3", "--wifi-country", "DE", "--wifi-password-file", "{short}"), (2, "8 to 63 ASCII")),
         (("--wifi", "Hall 3", "--wifi-country", "DE"), (2, "nobody is there to be asked")),
         (("--config", "{config}"), (2, "node is 'pi-008'")),
-        (("--bundle", "/nowhere.tar.gz"), (1, "/nowhere.tar.gz: cannot be read")),
+        (("--bundle", "/nowhere.tar.gz"), (1, "/nowhere.tar.gz: is no bundle")),
+        (("--bundle", "{bundle}"), (1, "holds the enrolment of pi-008, and the card is for pi-007")),
         (("--group", "west"), (1, "no group west")),
         (("--sha256", "0" * 64), (1, "nothing was left at")),
     ],
@@ -125,16 +138,18 @@ def test_wrong_use_is_told_in_one_line_and_leaves_nothing(
     words: tuple[str, ...],
     told: tuple[int, str],
 ) -> None:
+    put_bundle(tmp_path / "bundle", "NODE=pi-008\n")
     files = {"password": "correct horse\n", "short": "short\n", "config": CONFIG.format(group="north", node="pi-008")}
     for name, content in files.items():
         (tmp_path / name).write_text(content)
-    given = [word.format(**{name: tmp_path / name for name in files}) for word in words]
+    places = {name: tmp_path / name for name in [*files, "bundle"]}
+    given = [word.format(**places) for word in words]
     code, complaint = told
     assert flash(make_card().path, *given) == code
     error = capsys.readouterr().err
     assert complaint in error
     assert error.count("\n") == 1
-    assert {path.name for path in tmp_path.iterdir()} == set(files)
+    assert {path.name for path in tmp_path.iterdir()} == places.keys()
 
 
 def test_a_file_that_is_there_is_replaced_by_force_alone(
