@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.scale.sizing import disk, needs, prices
-from bench.scale.soak import slope, soak
+from bench.scale.soak import WARM_MINUTES, slope, soak
 from bench.scale.sweep import measure, points
 from bench.scale.system import PARTS
 
@@ -55,7 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rates", type=int, nargs="*", default=[1000, 12_000], help="other rates (1000 12000)")
     parser.add_argument("--stream", type=Path, metavar="YAML", help="more of the stream's configuration")
     parser.add_argument(
-        "--soak", type=float, nargs="?", const=30.0, metavar="MINUTES", help="watch memory instead (30 minutes)"
+        "--soak",
+        type=float,
+        nargs="?",
+        const=30.0,
+        metavar="MINUTES",
+        help=f"watch memory instead (30 minutes, after {WARM_MINUTES:g} of warm-up)",
     )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it, as PNG or SVG")
     parser.add_argument("--quick", action="store_true", help="few and short points: whether it works, not how well")
@@ -135,7 +140,7 @@ def _needs(found: Sequence[Need]) -> Table:
 def _soak(options: argparse.Namespace, stream: Mapping[str, Any]) -> None:
     samples = soak(options.soak, options.rate, stream)
     table = Table(
-        title=f"Memory over {options.soak:g} minutes at {options.rate:,.0f} readings/s, without the first 30 %"
+        title=f"Memory over {options.soak:g} minutes at {options.rate:,.0f} readings/s, after {WARM_MINUTES:g} more"
     )
     for heading in ("", "PSS MiB", "MiB an hour", "RSS MiB", "MiB an hour (RSS)", ""):
         table.add_column(heading, justify="right" if heading else "left")

@@ -26,8 +26,8 @@ LIVE_HEAP: Final = "live heap"
 _WHOLE_HEAP: Final = {"JDK_JAVA_OPTIONS": "-XX:+AlwaysPreTouch"}
 _SAMPLE_EVERY_S: Final = 5.0
 _SAMPLES_A_COLLECTION: Final = 12
-# The first part of a run is caches filling: not counted.
-_WARM_SHARE: Final = 0.3
+# Before that code is still being compiled, and pools and caches filled.
+WARM_MINUTES: Final = 15.0
 # Less than this share of the memory in an hour is called flat, whatever its error.
 _FLAT_SHARE: Final = 0.01
 
@@ -49,6 +49,7 @@ class Slope:
 def soak(minutes: float, rate: float, stream: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
     """For each part an array [samples, 3]: hours, PSS and RSS in MiB; a thousand series of ten nodes.
 
+    The warm-up comes before and is in it, with hours below 0.
     Of the live heap both are the same: what is left of it after a collection.
     """
     load = Load(Fleet(10, 100, 10), rate)
@@ -56,9 +57,9 @@ def soak(minutes: float, rate: float, stream: Mapping[str, Any]) -> dict[str, ND
         tempfile.TemporaryDirectory(prefix="bench-soak-") as scratch,
         System(Path(scratch), stream, _WHOLE_HEAP) as system,
     ):
-        system.publish(load, minutes * 60 + 600)
+        system.publish(load, (WARM_MINUTES + minutes) * 60 + 600)
         system.await_stored(1)
-        began_s = time.monotonic()
+        began_s = time.monotonic() + WARM_MINUTES * 60
         samples: dict[str, list[tuple[float, float, float]]] = {part: [] for part in (*WATCHED, LIVE_HEAP)}
         while (passed_s := time.monotonic() - began_s) < minutes * 60:
             costs = system.costs()
@@ -72,12 +73,12 @@ def soak(minutes: float, rate: float, stream: Mapping[str, Any]) -> dict[str, ND
 
 
 def slope(hours: NDArray[np.float64], mib: NDArray[np.float64]) -> Slope:
-    """Least squares over what comes after the warm-up, both [samples].
+    """Least squares over what comes after the warm-up (hours from 0 on), both [samples].
 
     Neighbouring samples are alike, so the error counts fewer of them: n (1 - r) / (1 + r), r the residuals' correlation
     with their predecessors (Bayley and Hammersley 1946, for r that falls off geometrically).
     """
-    warm = hours >= hours[0] + _WARM_SHARE * (hours[-1] - hours[0])
+    warm = hours >= 0
     x, y = hours[warm], mib[warm]
     centred = x - x.mean()
     spread = float(centred @ centred)
