@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from contract.enrolment import RENEWED_AFTER
 from edge.errors import IdentityError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
 
@@ -51,6 +52,16 @@ def certificate_request(key_pem: str, node: str) -> str:
     return request.public_bytes(serialization.Encoding.PEM).decode()
 
 
+@contextmanager
+def _translated() -> Iterator[None]:
+    """A stranger's certificate may have anything in it, which is found when it is asked for."""
+    try:
+        yield
+    except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+        raise IdentityError(f"the certificate cannot be read: {exc}") from exc
+
+
+@_translated()
 def read_certificate(chain_pem: str) -> Certificate:
     """The first certificate of a chain; raises IdentityError where there is none."""
     leaf = _certificates(chain_pem)[0]
@@ -59,6 +70,7 @@ def read_certificate(chain_pem: str) -> Certificate:
     return Certificate(node, f"{leaf.serial_number:x}", leaf.not_valid_before_utc, leaf.not_valid_after_utc)
 
 
+@_translated()
 def check_identity(node: str, key_pem: str, chain_pem: str, ca_pem: str) -> Certificate:
     """The node's certificate; raises IdentityError where it is another's, another key's, or not of the fleet's root.
 

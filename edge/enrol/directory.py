@@ -12,7 +12,10 @@ certificate.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +26,7 @@ from edge.enrol.files import PUBLIC, SECRET, read_bounded, sync_directory, write
 from edge.errors import IdentityError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from edge.enrol.certificate import Certificate
@@ -55,7 +59,7 @@ class Identity:
 
 
 class IdentityDirectory:
-    """A directory with one identity, or none yet. One process writes; any may read."""
+    """A directory with one identity, or none yet. Processes write one after the other; any may read meanwhile."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -87,19 +91,17 @@ class IdentityDirectory:
         It is of one `purpose` alone, such as a token's digest: another gets another key. Raises IdentityError.
         """
         place = self.path / _ASKING
-        kept, of_purpose = read_bounded(place / KEY_FILE), read_bounded(place / _TOKEN_FILE)
-        if kept is not None and of_purpose == purpose.encode():
-            return kept.decode(errors="replace")
-        key_pem = new_key()
-        self._fill(place, {KEY_FILE: key_pem, _TOKEN_FILE: purpose})
-        return key_pem
+        with self._alone():
+            kept, of_purpose = read_bounded(place / KEY_FILE), read_bounded(place / _TOKEN_FILE)
+            if kept is not None and of_purpose == purpose.encode():
+                return kept.decode(errors="replace")
+            key_pem = new_key()
+            self._fill(place, {KEY_FILE: key_pem, _TOKEN_FILE: purpose})
+            return key_pem
 
     def put(self, identity: Identity) -> Certificate:
         """Makes it the present one, and deletes all others; raises IdentityError, and changes nothing."""
         certificate = identity.check()
-        name = f"{certificate.not_before:%Y%m%dT%H%M%SZ}-{certificate.serial[:_SERIAL_CHARACTERS]}"
-        if (self.path / _CURRENT).resolve().name == name:
-            name += "-again"  # the present one is not to be touched until there is another
         content = {
             KEY_FILE: identity.key_pem,
             CERTIFICATE_FILE: identity.chain_pem,
@@ -107,29 +109,40 @@ class IdentityDirectory:
             _ENROLMENT_FILE: written(without_token(identity.enrolment)).decode(),
             _TOKEN_FILE: identity.token_sha256 or "",
         }
-        self._fill(self.path / name, content)
-        try:
+        name = f"{certificate.not_before:%Y%m%dT%H%M%SZ}-{certificate.serial[:_SERIAL_CHARACTERS]}"
+        with self._alone():
+            if (self.path / _CURRENT).resolve().name == name:
+                name += "-again"  # the present one is not to be touched until there is another
+            self._fill(self.path / name, content)
             self._switch(name)
+        return certificate
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keeps other processes from writing meanwhile; raises IdentityError for what the disk does not take."""
+        try:
+            self.path.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(descriptor)
         except OSError as exc:
             raise IdentityError(f"{self.path} cannot be written: {exc.strerror}") from exc
-        return certificate
 
     def _fill(self, place: Path, content: dict[str, str]) -> None:
         """A directory with these files, there in one step."""
         scratch = self.path / _SCRATCH
-        try:
-            self.path.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
-            shutil.rmtree(scratch, ignore_errors=True)
-            scratch.mkdir(mode=_DIRECTORY_MODE)
-            for name, text in content.items():
-                write_file(scratch / name, text.encode(), PUBLIC if name in {CERTIFICATE_FILE, CA_FILE} else SECRET)
-            sync_directory(scratch)
-            # What is left of an attempt that was cut off: the present identity has another name.
-            shutil.rmtree(place, ignore_errors=True)
-            scratch.rename(place)
-            sync_directory(self.path)
-        except OSError as exc:
-            raise IdentityError(f"{self.path} cannot be written: {exc.strerror}") from exc
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(mode=_DIRECTORY_MODE)
+        for name, text in content.items():
+            write_file(scratch / name, text.encode(), PUBLIC if name in {CERTIFICATE_FILE, CA_FILE} else SECRET)
+        sync_directory(scratch)
+        # What is left of an attempt that was cut off: the present identity has another name.
+        shutil.rmtree(place, ignore_errors=True)
+        scratch.rename(place)
+        sync_directory(self.path)
 
     def _switch(self, name: str) -> None:
         for link in _LINKS:

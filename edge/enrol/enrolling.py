@@ -55,6 +55,8 @@ def plan(card: Card, directory: IdentityDirectory) -> Plan:
             f"there is no identity in {directory}, and no token in {card.path}: get a new one, by `fleet enrol "
             f"{card.enrolment.node}`"
         )
+    if present.node != card.enrolment.node:
+        raise IdentityError(f"the identity in {directory} is that of {present.node}, and {card.path} is another node's")
     return Plan("present", present)
 
 

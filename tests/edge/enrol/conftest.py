@@ -231,11 +231,22 @@ class Node:
     group: str = GROUP
 
     @contextlib.asynccontextmanager
-    async def running(self, host: str, port: int) -> AsyncIterator[Agent]:
+    async def running(self, host: str, port: int, **more: Any) -> AsyncIterator[Agent]:
         """Until the context ends, and what was polled is delivered."""
+        agent = Agent(parse_config(self.document(host, port) | more, AgentConfig, "test"))
+        work = asyncio.create_task(agent.run())
+        try:
+            yield agent
+        finally:
+            agent.stop()
+            async with asyncio.timeout(30):
+                await work
+
+    def document(self, host: str, port: int) -> dict[str, Any]:
+        """Its configuration."""
         weather = {"type": "rest", "name": "weather", "preset": "open-meteo", "limits": {}, "interval_s": 0.05}
         place = {"base_url": self.url, "latitude": 48, "longitude": 11, "only": ["temperature_2m"]}
-        document = {
+        return {
             "group": self.group,
             "node": NODE,
             "state_dir": str(self.state_dir),
@@ -244,14 +255,6 @@ class Node:
             "mqtt": {"host": host, "port": port, "resend_after_s": 0.5, "resend_max_s": 2},
             "sources": [weather | place],
         }
-        agent = Agent(parse_config(document, AgentConfig, "test"))
-        work = asyncio.create_task(agent.run())
-        try:
-            yield agent
-        finally:
-            agent.stop()
-            async with asyncio.timeout(30):
-                await work
 
     def served(self) -> set[float]:
         """Every reading that there was to be had."""
