@@ -43,8 +43,8 @@ def found(path: Path, settings: FleetSettings) -> Home:
     finally:
         shutil.rmtree(half, ignore_errors=True)
     made = Home(path, settings)
-    keep_files(made)
     renew_certificate(made)
+    keep_files(made)
     return made
 
 

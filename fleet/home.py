@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 SETTINGS_FILE: Final = "fleet.yaml"
 # Names of this kind are the fleet's own.
 OWN_PREFIX: Final = "headwater-"
-_OWN_NAMES: Final = frozenset({*OPERATORS, "headwater-broker", "headwater-canary", "headwater-endpoint"})
+_OWN_NAMES: Final = frozenset({*OPERATORS, "headwater-broker", "headwater-endpoint", "headwater-witness"})
 
 
 @dataclass(frozen=True, slots=True)

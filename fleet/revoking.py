@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from fleet.broker import end_session, is_let_in, keep_files, reload
+from fleet.broker import end_session, keep_files, reload
 from fleet.errors import FleetError
 
 if TYPE_CHECKING:
-    from fleet.authority import Identity
     from fleet.home import Home
-
-# One that is revoked together with whom it is about: when the broker refuses it, it has read its files.
-CANARY: Final = "headwater-canary"
-_MOMENT: Final = dt.timedelta(minutes=2)
-_READ_WITHIN_S: Final = 15.0
-_POLL_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +27,10 @@ def revoke(home: Home, name: str) -> Revocation:
     What stands in the registry and in the CRL stays there when a later step fails: call it again.
     """
     check_known(home, name)
-    canary = home.issue(CANARY, life=_MOMENT)
-    home.registry.revoke_certificates(CANARY)
     count = home.registry.revoke(name)
     keep_files(home)
-    told = reload(home)
-    if told:
-        _wait_until_refused(home, canary)
-        end_session(home, name, _MOMENT)
+    if told := reload(home):
+        end_session(home, name)
     return Revocation(name, count, told)
 
 
@@ -51,13 +38,3 @@ def check_known(home: Home, name: str) -> None:
     """Raises FleetError where nobody is called so."""
     if name not in {*home.registry.hosts(), *(node.name for node in home.registry.nodes())}:
         raise FleetError(f"there is no node and no host application {name}")
-
-
-def _wait_until_refused(home: Home, canary: Identity) -> None:
-    deadline = time.monotonic() + _READ_WITHIN_S
-    while is_let_in(home, canary):
-        if time.monotonic() > deadline:
-            raise FleetError(
-                f"the broker was told, but after {_READ_WITHIN_S:g} s it does not go by the new CRL: see its log"
-            )
-        time.sleep(_POLL_S)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from fleet.authority import Identity, is_list_of, revocation_list, still_good
 from fleet.broker import files
+from fleet.broker.witness import rights_of_witness
 from fleet.files import PRIVATE, PUBLIC, only_one, write_file
 from fleet.operators import OPERATORS
 
@@ -21,14 +22,14 @@ _RENEWED_BEFORE: Final = dt.timedelta(days=60)
 
 
 def keep_files(home: Home) -> list[Path]:
-    """Writes what has changed of the files that the broker reads again on SIGHUP, and its configuration; which."""
-    folder = home.path / "broker"
-    for each in (folder, folder / "data"):
-        each.mkdir(mode=0o700, exist_ok=True)
+    """Writes what has changed of the broker's files but its certificate; which."""
+    folder = _folder(home)
     # What was read of the registry first shall not be written last.
     with only_one(folder / ".lock"):
-        written = [path for path, content, mode in _files(home) if _put(path, content, mode)]
-        return [*written, *_keep_list(home)]
+        written = [path for path, content in _public(home, folder) if _put(path, content, PUBLIC)]
+        # The last, for it tells what the others are. Mosquitto warns of an ACL that others can read.
+        acl = folder / files.ACL_FILE
+        return [*written, acl] if _put(acl, _acl(home, folder), PRIVATE) else written
 
 
 def certificate_is_good(home: Home) -> bool:
@@ -40,38 +41,43 @@ def certificate_is_good(home: Home) -> bool:
 
 
 def renew_certificate(home: Home) -> Path:
-    """Gives the broker a new key and certificate."""
-    path = home.path / "broker" / files.IDENTITY_FILE
+    """Gives the broker a new key and certificate; `keep_files` comes after it."""
+    path = _folder(home) / files.IDENTITY_FILE
     write_file(path, home.issue(files.BROKER, home.settings.server_names).pem)
     return path
 
 
-def _files(home: Home) -> Iterator[tuple[Path, bytes, int]]:
-    folder, settings = home.path / "broker", home.settings.broker
-    there = settings.directory or folder.absolute()
-    yield folder / files.CONFIG_FILE, files.mosquitto_conf(settings, there).encode(), PUBLIC
-    # Mosquitto warns of an ACL that others can read.
-    yield folder / files.ACL_FILE, _acl(home).encode(), PRIVATE
-    yield folder / files.CA_FILE, home.root_pem + home.issuing_pem, PUBLIC
+def _folder(home: Home) -> Path:
+    folder = home.path / "broker"
+    for each in (folder, folder / "data"):
+        each.mkdir(mode=0o700, exist_ok=True)
+    return folder
 
 
-def _keep_list(home: Home) -> Iterator[Path]:
-    """The CRL has its time in it, and would be another each time."""
-    path, authority, revoked = home.path / "broker" / files.CRL_FILE, home.issuing(), home.registry.revoked()
-    if not path.exists() or not is_list_of(path.read_bytes(), authority, revoked):
-        write_file(path, revocation_list(authority, revoked), PUBLIC)
-        yield path
+def _public(home: Home, folder: Path) -> Iterator[tuple[Path, bytes]]:
+    there = home.settings.broker.directory or folder.absolute()
+    yield folder / files.CONFIG_FILE, files.mosquitto_conf(home.settings.broker, there).encode()
+    yield folder / files.CA_FILE, home.root_pem + home.issuing_pem
+    yield folder / files.CRL_FILE, _list(home, folder / files.CRL_FILE)
 
 
-def _acl(home: Home) -> str:
+def _list(home: Home, path: Path) -> bytes:
+    """The CRL: the present one where it will do, for it has its time in it, and would be another each time."""
+    authority, revoked = home.issuing(), home.registry.revoked()
+    present = path.read_bytes() if path.exists() else b""
+    return present if is_list_of(present, authority, revoked) else revocation_list(authority, revoked)
+
+
+def _acl(home: Home, folder: Path) -> bytes:
     registry = home.registry
-    return files.acl(
-        (
-            *map(files.rights_of_operator, OPERATORS),
-            *map(files.rights_of_host, registry.hosts()),
-            *(files.rights_of_node(node) for node in registry.nodes() if node.revoked_at is None),
-        )
+    rights = (
+        *map(files.rights_of_operator, OPERATORS),
+        *map(files.rights_of_host, registry.hosts()),
+        *(files.rights_of_node(node) for node in registry.nodes() if node.revoked_at is None),
     )
+    others = (files.CA_FILE, files.CRL_FILE, files.IDENTITY_FILE)
+    contents = (path.read_bytes() for name in others if (path := folder / name).exists())
+    return files.acl((*rights, rights_of_witness((files.acl(rights).encode(), *contents)))).encode()
 
 
 def _put(path: Path, content: bytes, mode: int) -> bool:

@@ -6,44 +6,83 @@ import logging
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from fleet.broker.connecting import NotLetInError
 from fleet.broker.files import PID_FILE
+from fleet.broker.witness import has_read
 from fleet.errors import FleetError
+from fleet.files import only_one
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fleet.home import Home
 
 logger = logging.getLogger(__name__)
 
-_PATIENCE_S: Final = 60.0
+_COMMAND_PATIENCE_S: Final = 60.0
+_READ_WITHIN_S: Final = 15.0
+# Mosquitto forgets a SIGHUP that comes while it reads for the one before.
+_TOLD_AGAIN_AFTER_S: Final = 1.0
+_POLL_S: Final = 0.05
 
 
 def reload(home: Home) -> bool:
-    """Whether the broker was told to read its files again; raises FleetError where its command fails."""
-    if words := home.settings.broker.reload:
-        _run(words)
-        return True
-    pid = _pid(home.path / "broker" / PID_FILE)
-    if pid is None:
+    """Whether there is a broker; it then goes by its files as they are. Raises FleetError where it does not."""
+    tell = _teller(home)
+    if tell is None:
         logger.warning("the broker does not run here: it reads its files when it starts (broker.reload in fleet.yaml?)")
         return False
-    try:
-        os.kill(pid, signal.SIGHUP)
-    except OSError as exc:
-        raise FleetError(f"the broker, process {pid}, cannot be told to read its files: {exc.strerror}") from exc
+    with only_one(home.path / "broker/.reload"):
+        deadline = time.monotonic() + _READ_WITHIN_S
+        while not _has_read(home):
+            if time.monotonic() > deadline:
+                raise FleetError(
+                    f"the broker was told, but for {_READ_WITHIN_S:g} s does not go by its files: see its log"
+                )
+            tell()
+            _wait(home, min(deadline, time.monotonic() + _TOLD_AGAIN_AFTER_S))
     return True
+
+
+def _wait(home: Home, until_s: float) -> None:
+    while time.monotonic() < until_s and not _has_read(home):
+        time.sleep(_POLL_S)
+
+
+def _has_read(home: Home) -> bool:
+    try:
+        return has_read(home)
+    except NotLetInError:
+        # It ends, or somebody else of the fleet's tools asks as well.
+        return False
+
+
+def _teller(home: Home) -> Callable[[], None] | None:
+    if words := home.settings.broker.reload:
+        return lambda: _run(words)
+    pid = _pid(home.path / "broker" / PID_FILE)
+    return None if pid is None else lambda: _signal(pid)
 
 
 def _run(words: tuple[str, ...]) -> None:
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)  # noqa: S603 - the operator's own command
+        done = subprocess.run(words, capture_output=True, text=True, timeout=_COMMAND_PATIENCE_S, check=False)  # noqa: S603 - the operator's own command
     except (OSError, subprocess.TimeoutExpired) as exc:
         raise FleetError(f"broker.reload: {words[0]}: {exc}") from exc
     if done.returncode != 0:
         said = " ".join(done.stderr.split())[-300:]
         raise FleetError(f"broker.reload: {words[0]} ended with {done.returncode}: {said}")
+
+
+def _signal(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGHUP)
+    except OSError as exc:
+        raise FleetError(f"the broker, process {pid}, cannot be told to read its files: {exc.strerror}") from exc
 
 
 def _pid(file: Path) -> int | None:

@@ -25,9 +25,8 @@ def _broker(args: Namespace) -> int:
     renews = args.renew or not certificate_is_good(home)
     if args.dry_run:
         return _say(args, {"renews": renews, "done": False}, _foretold(renews=renews))
-    written = keep_files(home)
-    if renews:
-        written.append(renew_certificate(home))
+    renewed = [renew_certificate(home)] if renews else []
+    written = [*renewed, *keep_files(home)]
     told = reload(home)
     files = [str(path) for path in written]
     text = "\n".join([*files, f"the broker {'reads them' if told else 'was not told'}"])
