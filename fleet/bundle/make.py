@@ -116,7 +116,7 @@ def _write(order: Order, source: Source, file: IO[bytes], scratch: Path) -> int:
     if order.files is not None:
         order.files.write(stage / "node")
     if order.kind is BundleKind.TAR:
-        put(stage / "about", source.about().encode())
+        put(stage / "about", source.about(order.node).encode())
         put(stage / "install", device_file("install"), 0o755)
         return pack(stage, file)
     put(stage / "system/usr/lib/headwater/version", f"{source.version}\n".encode())

@@ -26,6 +26,8 @@ CONFIG_FILE: Final = "edge.yaml"
 _MAX_CONFIG_BYTES: Final = 256 << 10
 _MAX_MODELS_BYTES: Final = 256 << 20
 _CHECKED_WITHIN_S: Final = 60
+# What `edge check` exits with.
+_WRONG_CONFIG: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,11 @@ def _check(config: Path, checkout: Path) -> None:
         )
     except subprocess.TimeoutExpired as exc:
         raise FleetError(f"{config}: `edge check` does not end within {_CHECKED_WITHIN_S} s") from exc
+    if done.returncode == _WRONG_CONFIG:
+        raise ConfigError(done.stderr.strip())
     if done.returncode:
-        raise ConfigError(done.stderr.strip() or f"{config}: `edge check` exits with {done.returncode}")
+        said = done.stderr.strip().splitlines() or [f"it exits with {done.returncode}"]
+        raise FleetError(f"{config}: `edge check` fails here: {said[-1]}")
 
 
 def _read_models(folder: Path) -> Iterator[tuple[str, bytes]]:

@@ -23,6 +23,8 @@ class About:
 
     version: str
     target: Target
+    # Whose it is, with that node's enrolment and configuration; None: any node's.
+    node: str | None
 
 
 def read_about(path: Path) -> About:
@@ -38,4 +40,4 @@ def read_about(path: Path) -> About:
     told = dict(_LINE.findall(text))
     if not told.keys() >= {"VERSION", "ARCH", "PYTHON"}:
         raise FleetError(f"{path}: is no bundle; `fleet bundle --tar` makes one")
-    return About(told["VERSION"], Target.parse(told["ARCH"], told["PYTHON"]))
+    return About(told["VERSION"], Target.parse(told["ARCH"], told["PYTHON"]), told.get("NODE"))

@@ -74,12 +74,12 @@ class Source:
             "lacking": sorted(self.target.lacking()),
         }
 
-    def about(self) -> str:
-        """What `install` reads, as a shell does."""
+    def about(self, node: str | None) -> str:
+        """What `install` reads, as a shell does; of a node's bundle or any's."""
         debian = " ".join(sorted(self.target.from_debian().values()))
         return (
             f"VERSION={self.version}\nARCH={self.target.arch}\nPYTHON={self.target.python}\n"
-            f"DEPS={self.deps}\nDEBIAN='{debian}'\n"
+            f"DEPS={self.deps}\nDEBIAN='{debian}'\n" + ("" if node is None else f"NODE={node}\n")
         )
 
 

@@ -46,7 +46,7 @@ class Target:
                 if (arch, python) == (known_arch, known_python):
                     return cls(known_arch, known_python)
         raise FleetError(
-            f"{arch} with Python {python}: allowed are {', '.join(ARCHITECTURES)} with {' or '.join(PYTHONS)}"
+            f"{arch!r} with Python {python!r}: allowed are {', '.join(ARCHITECTURES)} with {' or '.join(PYTHONS)}"
         )
 
     @property

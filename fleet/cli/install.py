@@ -16,10 +16,15 @@ from fleet.cli.bundle import read_node_files, takes_node_files, with_card
 from fleet.cli.command import FAILURE, OK, Command
 from fleet.errors import FleetError
 from fleet.install import Choices, Device, Remote, install, look_at
+from fleet.view.wording import plain
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
+_STATES: Final = {
+    "active": "the agent runs, and serves no health page that would say more",
+    "unconfigured": "the agent starts when /etc/headwater/edge.yaml is there",
+}
 _DATA: Final = re.compile(r"^/[A-Za-z0-9._/-]+$")
 
 
@@ -88,20 +93,29 @@ def _tell_plan(args: Namespace, device: Device) -> int:
     return OK
 
 
-def _tell(args: Namespace, device: Device, health: dict[str, Any] | None) -> int:
-    """Says how the agent is; failure where it did not say that itself."""
-    answered = health is not None and "uplink" in health
+def _tell(args: Namespace, device: Device, health: dict[str, Any]) -> int:
+    """Says how the agent is; failure where it should run and does not."""
     if args.json:
         told = {"installed": True, "arch": device.target.arch, "python": device.target.python, "health": health}
         print(json.dumps(told))
-    elif health is None or not answered:
-        print(f"installed; the agent does not say how it is: {(health or {}).get('agent', 'no answer')}")
     else:
-        uplink = health["uplink"]
-        state = "connected" if uplink.get("connected") else f"not connected: {uplink.get('error') or 'it starts'}"
-        print(f"installed: node {health.get('node')}, version {health.get('version')}, {state}")
-    has_config = args.bundle is not None or args.config is not None
-    return OK if answered or not has_config else FAILURE
+        print(f"installed: {plain(_said(health))}")
+    return OK if _answered(health) or health.get("state") in {"active", "unconfigured"} else FAILURE
+
+
+def _said(health: dict[str, Any]) -> str:
+    if not _answered(health):
+        state = health.get("state")
+        return _STATES.get(str(state), f"the agent does not say how it is; systemd calls it {state}")
+    uplink = health["uplink"]
+    link = (
+        "connected" if uplink.get("connected") else f"not connected: {uplink.get('error') or 'it is still connecting'}"
+    )
+    return f"node {health.get('node')}, version {health.get('version')}, {link}"
+
+
+def _answered(health: dict[str, Any]) -> bool:
+    return isinstance(health.get("uplink"), dict)
 
 
 def _say(text: str) -> None:

@@ -26,7 +26,6 @@ printf 'python=%s\\n' "$(/usr/bin/python3 -I -c 'import sys; print("%d.%d" % sys
 printf 'uid=%s\\n' "$(id -u)"
 """
 _FOLDER: Final = re.compile(r"^/[A-Za-z0-9._/-]+$")
-_MAX_CHARACTERS: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +38,16 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """How it went: what the agent's health page said first, None where it did not answer."""
+    """How it went: what the agent's health page said first; where it said nothing, the `state` of its unit alone."""
 
-    health: dict[str, Any] | None
+    health: dict[str, Any]
 
 
 def look_at(remote: Remote) -> Device:
     """What the device is; raises FleetError."""
     told = dict(line.partition("=")[::2] for line in remote.ask(_LOOK).splitlines())
     try:
-        return Device(Target.parse(told["arch"], told["python"]), told["uid"] == "0")
+        return Device(Target.parse(told.get("arch", ""), told.get("python", "")), told.get("uid") == "0")
     except FleetError as exc:
         raise FleetError(f"{remote.destination}: {exc}") from exc
 
@@ -118,9 +117,9 @@ def _asks(device: Device) -> bool:
     return not device.is_root and sys.stdin.isatty()
 
 
-def _health(text: str) -> dict[str, Any] | None:
+def _health(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text[:_MAX_CHARACTERS])
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    return found if isinstance(found, dict) else {"state": "unknown"}

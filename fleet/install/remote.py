@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # What cannot be taken for an option, nor for anything that a shell knows.
 _DESTINATION: Final = re.compile(r"^([A-Za-z0-9_][A-Za-z0-9_.-]*@)?[A-Za-z0-9\[][A-Za-z0-9.:%\[\]_-]*$")
 _CONNECT_S: Final = 15
+_MAX_ANSWER_BYTES: Final = 1 << 20
 _PIECE_BYTES: Final = 1 << 16
 _STANDARD_ERROR: Final = 2
 # What ssh itself exits with where it cannot connect.
@@ -49,11 +50,16 @@ class Remote:
 
     def ask(self, command: str) -> str:
         """What a command prints; raises FleetError where it fails."""
-        done = subprocess.run(  # noqa: S603 - no shell here; the words for the other one are ours
-            self._ssh(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False
-        )
-        self._check(done.returncode, command)
-        return done.stdout
+        with subprocess.Popen(  # noqa: S603 - no shell here; the words for the other one are ours
+            self._ssh(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdout is not None
+            answer = process.stdout.read(_MAX_ANSWER_BYTES + 1)
+            if len(answer) > _MAX_ANSWER_BYTES:
+                process.kill()
+                raise FleetError(f"{self.destination}: answers with more than {_MAX_ANSWER_BYTES} bytes")
+        self._check(process.returncode, command.split(maxsplit=1)[0])
+        return answer.decode("utf-8", "replace")
 
     def send(self, path: Path, place: str, told: Callable[[int], None]) -> None:
         """Puts a file there, for its owner alone; `told` hears how many bytes have gone. Raises FleetError."""

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Waits until the agent tells how it is, at most SECONDS, and prints that as one line of JSON.
+# Waits until the agent tells how it is, at most SECONDS, and prints that as one line of JSON; or the state of its unit.
 #
 #   first-health.sh SECONDS
 set -eu
 config=${HEADWATER_PREFIX-}/etc/headwater/edge.yaml
 if [ ! -f "$config" ]; then
-    echo '{"agent": "has no configuration: it starts when /etc/headwater/edge.yaml is there"}'
+    echo '{"state": "unconfigured"}'
     exit 0
 fi
 left=${1:?how many seconds?}
@@ -21,6 +21,6 @@ while :; do
 done
 case $answer in
 '{'*) printf '%s' "$answer" | tr -d '\n' ;;
-*) printf '{"agent": "%s"}' "$(systemctl is-active headwater-edge.service || :)" ;;
+*) printf '{"state": "%s"}' "$(systemctl is-active headwater-edge.service || :)" ;;
 esac
 echo

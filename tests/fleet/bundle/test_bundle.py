@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import subprocess
+import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,14 @@ import pytest
 
 from contract.archive import unpack
 from contract.config import ConfigError
+from contract.enrolment import Enrolment, read_message
 from fleet.__main__ import main
 from fleet.bundle import ARCHITECTURES, PYTHONS, BundleKind, NodeFiles, Order, Target, make_bundle, plan, read_about
 from fleet.bundle.node import node_files as read_node_files
 from fleet.bundle.wheels import Wheel
 from fleet.bundle.wheels import unpack as unpack_wheel
 from fleet.errors import FleetError
+from fleet.home import Home
 
 if TYPE_CHECKING:
     from fleet.bundle import Bundle
@@ -157,6 +160,7 @@ def test_a_package_is_one_to_dpkg(workshop: Workshop, node_files: NodeFiles, tmp
 def test_a_bundle_says_for_what_it_is(workshop: Workshop, archive: Bundle, tmp_path: Path) -> None:
     assert read_about(archive.path).version == archive.version
     assert read_about(archive.path).target == workshop.target
+    assert read_about(archive.path).node == "pi-1"
     (tmp_path / "no").write_bytes(b"no bundle")
     with pytest.raises(FleetError, match="is no bundle"):
         read_about(tmp_path / "no")
@@ -183,6 +187,35 @@ def test_models_are_taken_with_their_names_and_no_links(tmp_path: Path) -> None:
     (tmp_path / "level/key").symlink_to("/etc/passwd")
     with pytest.raises(ConfigError, match="neither a file nor a directory"):
         read_node_files("pi-1", "plant", None, tmp_path)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    words = ["--name", "Test", "--group", "plant", "--broker", "localhost"]
+    assert main(["init", "--home", str(tmp_path / "home"), *words]) == 0
+    made = Home.open(tmp_path / "home")
+    made.add_node("pi-1", "plant")
+    return made
+
+
+@pytest.mark.parametrize("baked", [False, True])
+def test_a_nodes_bundle_has_its_enrolment(baked: bool, home: Home, workshop: Workshop) -> None:  # noqa: FBT001 - parametrized
+    files = NodeFiles({}).with_card(home.enrolment_for("pi-1", baked=baked))
+    made = workshop.make(BundleKind.TAR, f"node-{baked}.tar.gz", files)
+    with tarfile.open(made.path) as tar:
+        told = {Path(name).name: tar.extractfile(name).read() for name in tar.getnames() if name.startswith("node/")}  # type: ignore[union-attr] # files alone
+    enrolment = read_message(told["enrol.json"], Enrolment, "enrol.json")
+    assert (enrolment.node, enrolment.token is None) == ("pi-1", baked)
+    assert told.keys() == {"enrol.json", *(("cert.pem", "key.pem") if baked else ())}
+
+
+def test_a_dry_run_makes_no_token(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["bundle", "--home", str(home.path), "pi-1", "--tar", "--arch", "arm64", "--python", "3.11", "--dry-run"]
+    before = (home.path / "registry.sqlite").read_bytes()
+    assert main(words) == 0
+    assert "tflite-runtime" in capsys.readouterr().out
+    assert (home.path / "registry.sqlite").read_bytes() == before
+    assert not (home.path / "bundles").exists()
 
 
 def test_secrets_are_not_in_what_is_printed_of_an_object(node_files: NodeFiles) -> None:

@@ -144,6 +144,20 @@ def test_a_bundle_is_installed_and_the_agent_says_how_it_is(
     assert reached.left() == []
 
 
+def test_an_agent_that_does_not_come_up_is_a_failure(
+    reached: Reached, archive: Bundle, capfd: pytest.CaptureFixture[str]
+) -> None:
+    reached.machine.put("systemctl", '[ "$1" != is-active ] || echo "failed\x1b[2J"')
+    reached.machine.put("headwater-edge", "exit 1")
+    assert main(["install", "pi", "--bundle", str(archive.path), *reached.options[:2], "--wait", "1"]) == 1
+    assert "systemd calls it unknown" in capfd.readouterr().out
+
+
+def test_what_a_device_answers_without_end_is_cut_off(reached: Reached) -> None:
+    with Remote.connect("pi", reached.folder / "ssh_config") as remote, pytest.raises(FleetError, match="more than"):
+        remote.ask("exec cat /dev/zero")
+
+
 def test_who_sits_there_is_asked_for_the_password_of_sudo(reached: Reached, archive: Bundle) -> None:
     """Its question ends with no line, and is seen all the same; it is answered to the device, and not to us."""
     reached.machine.put(
