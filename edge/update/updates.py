@@ -170,13 +170,13 @@ class Updates:
                 self._retry_s.pop(accepted.desired.key, None)
 
     def _take_back(self, topic: str) -> None:
-        """The operator has deleted a desired state: what is not yet tried is not gone on with."""
+        """The operator has deleted a desired state: what is not yet tried waits, and may be wanted again later."""
         key = "/".join(topic.split("/")[-2:])
         node = topic.split("/")[3] if topic.count("/") > 3 else ""  # noqa: PLR2004 - headwater/GROUP/desired/NODE/...
         accepted = self._wanted.get(key)
         if accepted is not None and accepted.desired.target.node == node:
             del self._wanted[key]
-            self._end(accepted, UpdateState.REFUSED, "it was taken back")
+            self._wait(accepted, "it was taken back")
 
     def _due(self) -> Accepted | None:
         now_s = time.monotonic()
@@ -256,6 +256,7 @@ class Updates:
         self._tell_news()
 
     def _wait(self, accepted: Accepted, reason: str) -> None:
+        """It is tried again in a while, if it is wanted then."""
         self._retry_s[accepted.desired.key] = time.monotonic() + self._config.retry_s
         try:
             self._progress(accepted, UpdateState.WAITING, reason)

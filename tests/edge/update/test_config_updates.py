@@ -71,12 +71,11 @@ def test_without_room_or_chunks_it_waits_and_what_is_taken_back_is_not_gone_on_w
             await eventually(lambda: "waiting" in node.states(desired.counter), "it waits")
             assert "the disk has no room for" in node.told()[-1].reason
             site.operator.publish(desired_topic("updates", "edge-1", "config", "config"), b"")
-            await eventually(lambda: "refused" in node.states(desired.counter), "it is given up")
-            assert node.told()[-1].reason == "it was taken back"
-            later = site.operator.roll_out(good)
-            await eventually(lambda: "waiting" in node.states(later.counter), "it waits")
+            await eventually(lambda: node.told()[-1].reason == "it was taken back", "it is not gone on with")
             room.is_there = True
+            later = site.operator.roll_out(site.text(sources=site.source(interval_s=0.2)))
             await eventually(lambda: "confirmed" in node.states(later.counter), "there is room at last")
+            assert node.states(desired.counter)[-1] == "waiting"
 
     asyncio.run(scenario())
 
