@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import itertools
 import logging
-import math
-import re
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +13,7 @@ from contract.sparkplug import with_seq
 from edge.errors import SpoolError, UplinkError
 from edge.uplink.births import BD_SEQ_MODULUS, Seq, births, death, device_death
 from edge.uplink.delivery import Delivery, retry_s
+from edge.uplink.failures import Failures
 from edge.uplink.host import PrimaryHost
 from edge.uplink.link import LOST, Link, delivered, spell_puback
 from edge.uplink.reach import Reach
@@ -37,12 +36,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _LONGEST_IDLE_S: Final = 5.0
-# A connection that is lost sooner than this counts as one more failure: two nodes of one name throw each other out.
-_STEADY_S: Final = 10.0
 _DEATH_TIMEOUT_S: Final = 2.0
-# While it fails each reason is told once, whatever numbers (a time, a socket) are in it; and no more than so many.
-_NUMBERS: Final = re.compile(r"\d+")
-_MOST_REASONS: Final = 10
 # Births are asked for by whoever missed them; asked for without end they would leave no room for data.
 _REBIRTHS_PER_S: Final = 0.2
 _REBIRTHS_AT_ONCE: Final = 2
@@ -82,9 +76,7 @@ class Uplink:
         self._born: list[str] | None = None
         self._draining = False
         self._bd_seq = BD_SEQ_MODULUS - 1
-        self._failures = 0
-        self._reasons: set[str] = set()
-        self._connected_at_s = math.inf
+        self._failures = Failures()
         self._link: Link | None = None
         self._retained = retained
 
@@ -123,8 +115,9 @@ class Uplink:
                 try:
                     await self._live()
                 except (UplinkError, SpoolError) as exc:
-                    self._tell_failure(exc)
-                    await asyncio.sleep(retry_s(self._failures))
+                    self._failures.failed(exc)
+                    self.status.error = str(exc)
+                    await asyncio.sleep(retry_s(self._failures.in_a_row))
         finally:
             self._reach.close()
 
@@ -320,21 +313,7 @@ class Uplink:
     def _tell_connected(self) -> None:
         logger.info("delivering to %s:%d", self._config.host, self._config.port)
         self.status.connections += 1
-        self._connected_at_s = time.monotonic()
-
-    def _tell_failure(self, fault: UplinkError | SpoolError) -> None:
-        if time.monotonic() - self._connected_at_s > _STEADY_S:
-            self._failures = 0
-            self._reasons.clear()
-        self._connected_at_s = math.inf
-        reason = _NUMBERS.sub("", str(fault))
-        if self._failures == 0:
-            logger.warning("%s; readings are spooled, and the connection tried again until it stands", fault)
-        elif reason not in self._reasons and len(self._reasons) < _MOST_REASONS:
-            logger.warning("now: %s", fault)
-        self._reasons.add(reason)
-        self._failures += 1
-        self.status.error = str(fault)
+        self._failures.connected()
 
 
 def _lost(link: Link) -> UplinkError:
