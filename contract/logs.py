@@ -26,6 +26,7 @@ MAX_LINES: Final = 500
 MAX_PIECE_BYTES: Final = 32 * 1024
 MAX_PIECES: Final = 64
 _LAST_MS: Final = 1 << 53
+_YEAR_S: Final = 366 * 86_400.0
 
 
 class LogRequest(Config):
@@ -33,7 +34,8 @@ class LogRequest(Config):
 
     request_id: str = Field(min_length=1, max_length=MAX_ID_CHARACTERS, description="of the sender's choice, repeated")
     level: Level = Field(default="info", description="lines of this level or worse")
-    since_ms: int = Field(default=0, ge=0, le=_LAST_MS, description="told from then on (UTC ms, the node's clock)")
+    # Not from when on: a node whose clock is wrong is one whose log is asked for.
+    within_s: float = Field(default=_YEAR_S, gt=0, le=_YEAR_S, description="told no longer ago than that, in seconds")
     most: int = Field(default=MAX_LINES, ge=1, le=MAX_LINES, description="how many at most")
     run: str | None = Field(default=None, max_length=40, description="the run of the agent that `after` belongs to")
     after: int = Field(default=0, ge=0, description="the last line that is known already, if this is still that run")

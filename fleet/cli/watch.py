@@ -41,7 +41,7 @@ def _watch(args: Namespace) -> int:
     dsn, known = chosen_dsn(args.dsn), enrolled(args)
     watch = Watch(lambda: _look(args, dsn, known), args.every)
     console = terminal()
-    if sys.stdout.isatty():
+    if sys.stdout.isatty() and not console.is_dumb_terminal:
         watch_screen(watch, console, args.every)
     else:
         watch_lines(watch, console, args.every)

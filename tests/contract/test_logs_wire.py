@@ -15,7 +15,7 @@ LINE = LogLine(number=3, at_ms=5, level="warning", logger="edge.x", text="it is 
 
 
 def test_a_request_arrives_as_it_was_sent() -> None:
-    request = LogRequest(request_id="a", level="error", since_ms=7, most=9, run="r", after=4)
+    request = LogRequest(request_id="a", level="error", within_s=7, most=9, run="r", after=4)
     (metric,) = decode(encode(request.to_payload(1))).metrics
     assert LogRequest.from_metric(metric) == request
 
@@ -33,7 +33,7 @@ def test_a_request_arrives_as_it_was_sent() -> None:
         json.dumps({"request_id": "a" * 101}),
         json.dumps({"request_id": "a", "level": "all"}),
         json.dumps({"request_id": "a", "most": MAX_LINES + 1}),
-        json.dumps({"request_id": "a", "since_ms": -1}),
+        json.dumps({"request_id": "a", "within_s": 0}),
         json.dumps({"request_id": "a", "more": 1}),
         "[" * 100_000,
     ],

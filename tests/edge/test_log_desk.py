@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import sys
 from typing import Any
@@ -26,7 +27,8 @@ def record(text: str, level: int = logging.INFO, at_s: float = 1_800_000_000.0, 
 
 
 def a_ring(*records: logging.LogRecord) -> LogRing:
-    ring = LogRing()
+    ticks = itertools.count(100)
+    ring = LogRing(lambda: float(next(ticks)))  # a second from line to line
     for each in records:
         ring.add(each, each.getMessage())
     return ring
@@ -65,9 +67,10 @@ def test_lines_of_a_level_or_worse_are_told() -> None:
     assert sent.pieces[0].lines[1].level == "critical"
 
 
-def test_lines_since_a_time_and_the_newest_so_many() -> None:
-    sent = Sent(a_ring(*(record(f"line {n}", at_s=100.0 + n) for n in range(10))))
-    assert sent.ask(since_ms=107_000) == ["line 7", "line 8", "line 9"]
+def test_lines_of_the_last_while_and_the_newest_so_many() -> None:
+    # Whatever the clock of the device says meanwhile.
+    sent = Sent(a_ring(*(record(f"line {n}", at_s=1e6 - 1000 * n) for n in range(10))))
+    assert sent.ask(within_s=3) == ["line 7", "line 8", "line 9"]
     assert sent.pieces[0].left_out == 0
     assert sent.ask(most=2) == ["line 8", "line 9"]
     assert sent.pieces[0].left_out == 8
@@ -89,8 +92,8 @@ def test_a_ring_is_bounded_by_lines_and_by_characters() -> None:
     assert len(sent.ask()) == MAX_LINES
     assert (sent.pieces[0].left_out, sent.pieces[0].forgotten) == (1500, 1000)
     long = a_ring(*(record("x" * 5000) for _ in range(2000)))
-    assert sum(len(line.text) for _, line in long._lines) == long._characters <= 256 * 1024
-    assert max(len(line.text) for _, line in long._lines) == 1000
+    assert sum(len(line.text) for _, _, line in long._lines) == long._characters <= 256 * 1024
+    assert max(len(line.text) for _, _, line in long._lines) == 1000
 
 
 def test_a_long_answer_comes_in_pieces_that_brokers_take() -> None:
@@ -147,7 +150,7 @@ def test_what_is_written_is_kept_without_what_commands_a_terminal() -> None:
     for _ in range(100):
         handler.handle(record("again", lineno=7))
     handler.stream.close()
-    lines = [line.text for _, line in ring._lines]
+    lines = [line.text for _, _, line in ring._lines]
     assert lines[0].startswith("told?]0;title?\nTraceback")
     assert "deep?2J" in lines[0]
     assert lines.count("again") == 30, "what is not written is not kept"
