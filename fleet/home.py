@@ -13,6 +13,7 @@ registry.sqlite          nodes, tokens, certificates
 
 from __future__ import annotations
 
+import datetime as dt
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -24,17 +25,16 @@ from pydantic import TypeAdapter, ValidationError
 
 from contract.card import Name
 from contract.config import ConfigError, read_config
-from fleet.authority import Identity, certify, issue, key_digest
+from fleet.authority import Identity, certify, issue, key_digest, still_good
 from fleet.broker import keep_files, reload
 from fleet.cards import baked_card, card_with_token
 from fleet.errors import FleetError
-from fleet.files import read_file
+from fleet.files import read_file, write_file
 from fleet.operators import OPERATORS, operator
 from fleet.registry import Certificate, Registry
 from fleet.settings import FleetSettings
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from fleet.registry import Node
 
 SETTINGS_FILE: Final = "fleet.yaml"
+# An operator looks in now and then.
+RENEWED_BEFORE: Final = dt.timedelta(days=60)
 # Names of this kind are the fleet's own.
 OWN_PREFIX: Final = "headwater-"
 _OWN_NAMES: Final = frozenset({*OPERATORS, "headwater-broker", "headwater-endpoint", "headwater-witness"})
@@ -164,6 +166,18 @@ class Home:
         made = issue(self.issuing(), name, life or self.settings.lifetimes.server, hosts)
         self._noted(name, made.key.public_key(), made.chain_pem)
         return made
+
+    def is_good(self, path: Path, hosts: Sequence[str] = ()) -> bool:
+        """Whether there is an identity that names all these hosts and lives for some time yet."""
+        until = dt.datetime.now(dt.UTC) + min(RENEWED_BEFORE, self.settings.lifetimes.server / 3)
+        return path.exists() and still_good(Identity(read_file(path)), self.issuing(), hosts, until)
+
+    def keep(self, path: Path, name: str, hosts: Sequence[str] = ()) -> Path:
+        """The file of an identity, made anew where there is none that is good."""
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        if not self.is_good(path, hosts):
+            write_file(path, self.issue(name, hosts).pem)
+        return path
 
     def _noted(self, name: str, key: ec.EllipticCurvePublicKey, chain: bytes) -> bytes:
         found = x509.load_pem_x509_certificate(chain)

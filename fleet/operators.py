@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import fcntl
 import os
 from contextlib import contextmanager
@@ -11,9 +10,7 @@ from pathlib import Path  # noqa: TC003 - dataclasses show their annotations
 from typing import TYPE_CHECKING, Final
 
 from contract.config import Tls
-from fleet.authority import Identity, still_good
 from fleet.errors import FleetError
-from fleet.files import write_file
 
 if TYPE_CHECKING:
     import ssl
@@ -22,7 +19,6 @@ if TYPE_CHECKING:
     from fleet.home import Home
 
 OPERATORS: Final = tuple(f"headwater-operator-{number}" for number in range(1, 17))
-_RENEWED_BEFORE: Final = dt.timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +62,5 @@ def _is_taken(lock: int) -> bool:
 
 
 def _operator(home: Home, name: str, folder: Path) -> Operator:
-    file = folder / f"{name}.pem"
-    until = dt.datetime.now(dt.UTC) + min(_RENEWED_BEFORE, home.settings.lifetimes.server / 3)
-    if not file.exists() or not still_good(Identity(file.read_bytes()), home.issuing(), (), until):
-        write_file(file, home.issue(name).pem)
-    ca_file = home.path / "root/ca.pem"
-    return Operator(name, home.settings.broker.operators_host, home.settings.broker.port, file, ca_file)
+    file, broker = home.keep(folder / f"{name}.pem", name), home.settings.broker
+    return Operator(name, broker.operators_host, broker.port, file, home.path / "root/ca.pem")

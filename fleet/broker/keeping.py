@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from fleet.authority import Identity, is_list_of, revocation_list, still_good
+from fleet.authority import is_list_of, revocation_list
 from fleet.broker import files
 from fleet.broker.witness import rights_of_witness
 from fleet.files import PRIVATE, PUBLIC, only_one, write_file
@@ -16,9 +15,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fleet.home import Home
-
-# An operator looks in now and then.
-_RENEWED_BEFORE: Final = dt.timedelta(days=60)
 
 
 def keep_files(home: Home) -> list[Path]:
@@ -34,10 +30,7 @@ def keep_files(home: Home) -> list[Path]:
 
 def certificate_is_good(home: Home) -> bool:
     """Whether the broker's certificate names all its hosts and lives for some time yet."""
-    path = home.path / "broker" / files.IDENTITY_FILE
-    until = dt.datetime.now(dt.UTC) + min(_RENEWED_BEFORE, home.settings.lifetimes.server / 3)
-    names = home.settings.server_names
-    return path.exists() and still_good(Identity(path.read_bytes()), home.issuing(), names, until)
+    return home.is_good(home.path / "broker" / files.IDENTITY_FILE, home.settings.server_names)
 
 
 def renew_certificate(home: Home) -> Path:

@@ -17,7 +17,7 @@ from contract.enrolment import ENROL_PATH, MAX_REQUEST_BYTES, RENEW_PATH, Refusa
 from fleet.errors import FleetError
 from fleet.serve.desk import Desk, RefusedError
 from fleet.serve.identity import keep_identity, server_context
-from fleet.serve.limits import Limit, who
+from fleet.serve.limits import Limit, Seats, who
 
 if TYPE_CHECKING:
     from contract.config import Config
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 64
+_AT_ONCE_OF_ONE: Final = 16
 # From the first byte of TLS to the last of the answer.
 _PATIENCE_S: Final = 15.0
 _LINGER_S: Final = 1.0
@@ -52,7 +53,7 @@ class Endpoint(ThreadingMixIn, TCPServer):
         self._connections = (Limit(10 / 6, 100, time.monotonic), Limit(200, 1000, time.monotonic))
         self._home = home
         self._context = server_context(home)
-        self._free = threading.BoundedSemaphore(_AT_ONCE)
+        self._seats = Seats(_AT_ONCE, _AT_ONCE_OF_ONE)
         self._looked_at_s = time.monotonic()
         self.address_family = socket.AF_INET6 if ":" in bind else socket.AF_INET
         try:
@@ -79,45 +80,50 @@ class Endpoint(ThreadingMixIn, TCPServer):
 
     def process_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override] # socketserver's stub takes datagrams' pairs too
         """Serves somebody in a thread of his own, unless too many are served."""
-        if not self._free.acquire(blocking=False):
-            logger.warning("%s: hung up on: %d are being served", _address(client_address), _AT_ONCE)
+        address = _address(client_address)
+        if not self._seats.take(who(address)):
+            logger.warning("%s: hung up on: too many are being served", address)
             self.shutdown_request(request)
             return
         try:
             super().process_request(request, client_address)
         except RuntimeError:  # no more threads
-            self._free.release()
+            self._seats.free(who(address))
             raise
 
     def process_request_thread(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override] # as above
         """Serves one connection."""
-        connection = self._context.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
-        deadline = threading.Timer(_PATIENCE_S, _hang_up, [connection])
-        deadline.daemon = True
-        deadline.start()
-        try:
-            self._serve(connection, client_address)
-            _linger(connection)
-        finally:
-            deadline.cancel()
-            self.shutdown_request(connection)
-            self._free.release()
-
-    def service_actions(self) -> None:
-        """Now and then: the endpoint's own certificate is renewed in time."""
-        if time.monotonic() - self._looked_at_s > _LOOKED_AFTER_S:
-            self._looked_at_s = time.monotonic()
-            self._context.load_cert_chain(keep_identity(self._home))
-
-    def _serve(self, connection: ssl.SSLSocket, client_address: object) -> None:
         address = _address(client_address)
         try:
-            connection.do_handshake()
-            self.finish_request(connection, client_address)
+            with self._context.wrap_socket(request, server_side=True, do_handshake_on_connect=False) as connection:
+                self._serve(connection, client_address)
         except ssl.SSLCertVerificationError as exc:
             logger.warning("%s: refused: the certificate that it shows: %s", address, exc.verify_message)
         except OSError as exc:
             logger.info("%s: no request: %s", address, exc)
+        finally:
+            self._seats.free(who(address))
+
+    def service_actions(self) -> None:
+        """Now and then: the endpoint's own certificate is renewed in time."""
+        if time.monotonic() - self._looked_at_s < _LOOKED_AFTER_S:
+            return
+        self._looked_at_s = time.monotonic()
+        try:
+            self._context.load_cert_chain(keep_identity(self._home))
+        except (FleetError, OSError):
+            logger.exception("the endpoint's own certificate cannot be looked after")
+
+    def _serve(self, connection: ssl.SSLSocket, client_address: object) -> None:
+        deadline = threading.Timer(_PATIENCE_S, _hang_up, [connection])
+        deadline.daemon = True
+        deadline.start()
+        try:
+            connection.do_handshake()
+            self.finish_request(connection, client_address)
+        finally:
+            _linger(connection)
+            deadline.cancel()
 
 
 class _Request(BaseHTTPRequestHandler):

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import ssl
 from typing import TYPE_CHECKING, Final
-
-from fleet.authority import Identity, still_good
-from fleet.files import write_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,7 +11,6 @@ if TYPE_CHECKING:
     from fleet.home import Home
 
 ENDPOINT: Final = "headwater-endpoint"
-_RENEWED_BEFORE: Final = dt.timedelta(days=60)
 
 
 def server_context(home: Home) -> ssl.SSLContext:
@@ -30,10 +25,4 @@ def server_context(home: Home) -> ssl.SSLContext:
 
 def keep_identity(home: Home) -> Path:
     """The endpoint's key and certificate, made anew where they do not name all hosts or end soon."""
-    path = home.path / "serve/identity.pem"
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    until = dt.datetime.now(dt.UTC) + min(_RENEWED_BEFORE, home.settings.lifetimes.server / 3)
-    names = home.settings.server_names
-    if not path.exists() or not still_good(Identity(path.read_bytes()), home.issuing(), names, until):
-        write_file(path, home.issue(ENDPOINT, names).pem)
-    return path
+    return home.keep(home.path / "serve/identity.pem", ENDPOINT, home.settings.server_names)

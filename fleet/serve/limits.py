@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -52,6 +52,31 @@ class Limit:
         bucket.left = min(self._burst, bucket.left + (now_s - bucket.at_s) * self._per_s)
         bucket.at_s = now_s
         return bucket
+
+
+class Seats:
+    """How many may be served at once: `most` in all, `each` of one key."""
+
+    def __init__(self, most: int, each: int) -> None:
+        self._most = most
+        self._each = each
+        self._taken: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def take(self, key: str) -> bool:
+        """Whether there was one free, which is then taken."""
+        with self._lock:
+            if self._taken.total() >= self._most or self._taken[key] >= self._each:
+                return False
+            self._taken[key] += 1
+            return True
+
+    def free(self, key: str) -> None:
+        """One is free again."""
+        with self._lock:
+            self._taken[key] -= 1
+            if not self._taken[key]:
+                del self._taken[key]
 
 
 def who(address: str) -> str:

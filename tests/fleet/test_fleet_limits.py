@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleet.serve.limits import _MAX_KNOWN, Limit, who
+from fleet.serve.limits import _MAX_KNOWN, Limit, Seats, who
 
 
 class Clock:
@@ -46,6 +48,21 @@ def test_who_waits_as_long_as_told_may_go_on(per_s: float, burst: int) -> None:
     assert limit.wait_s("another") == 0
     clock.now_s += wait_s * 1.001
     assert limit.wait_s("one") == 0
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from("abc")), max_size=60))
+@settings(deadline=None)
+def test_no_more_are_served_at_once_than_there_are_seats(steps: list[tuple[bool, str]]) -> None:
+    seats, served = Seats(most=4, each=2), Counter[str]()
+    for comes, key in steps:
+        if comes:
+            is_room = served.total() < 4 and served[key] < 2
+            assert seats.take(key) == is_room
+            served[key] += is_room
+        elif served[key]:
+            seats.free(key)
+            served[key] -= 1
+    assert seats._taken == +served
 
 
 def test_no_more_are_kept_in_mind_than_there_is_room_for() -> None:
