@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
 
-    from simulators.fleet.node import Note
     from simulators.fleet.run import Outcome
+    from simulators.fleet.world import Note
 
 _DRAIN_S: Final = 60.0
 _SHOWN: Final = 10

@@ -22,8 +22,8 @@ from simulators.fleet.timeline import State
 if TYPE_CHECKING:
     from contract.delivery import BatchStamp, DurableMark
     from simulators.fleet.link import Link
-    from simulators.fleet.node import World
     from simulators.fleet.roster import Member
+    from simulators.fleet.world import World
 
 _LONGEST_IDLE_S: Final = 5.0
 # As agents have it: births that are asked for without end would leave no room for data.

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Final
 from simulators.errors import SimulatorError
 from simulators.fleet.durable import DurableNode
 from simulators.fleet.foreign import ForeignNode
-from simulators.fleet.node import Counts, Node, World
 from simulators.fleet.roster import roster
+from simulators.fleet.world import World
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Sequence
 
     from simulators.fleet.config import FleetConfig
-    from simulators.fleet.node import Note
+    from simulators.fleet.node import Node
+    from simulators.fleet.world import Counts, Note
 
 logger = logging.getLogger(__name__)
 
