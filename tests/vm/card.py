@@ -1,0 +1,59 @@
+"""A virtual machine for arm64 that boots from a card as a Raspberry Pi does; leaving it cuts its power."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PREPARED: Final = Path(__file__).parents[2] / ".stack" / "vm" / "arm64" / "card.img.zst"
+# From in there this machine's loopback has this address.
+HOST: Final = "10.0.2.2"
+_BOOT_AT: Final = 4 << 20
+_MEMORY_MIB: Final = 1024
+_FROM_CARD: Final = ("kernel8.img", "initramfs8", "cmdline.txt")
+
+
+@dataclass(frozen=True)
+class Card:
+    """A card that was flashed to a file."""
+
+    path: Path
+
+    def read(self, name: str) -> bytes:
+        """A file of its boot partition; empty where there is none."""
+        return self._mtools("mcopy", f"::{name}", "-")
+
+    def names(self) -> set[str]:
+        """What is on its boot partition."""
+        return {line.removeprefix("::/") for line in self._mtools("mdir", "-/", "-b", "::").decode().splitlines()}
+
+    def _mtools(self, tool: str, *words: str) -> bytes:
+        command = [tool, "-i", f"{self.path}@@{_BOOT_AT}", *words]
+        return subprocess.run(command, capture_output=True, check=False).stdout
+
+    @contextlib.contextmanager
+    def booted(self, folder: Path, console: Path) -> Iterator[subprocess.Popen[bytes]]:
+        """The machine, with kernel, initramfs and command line from the card, as the Pi's firmware reads them."""
+        for name in _FROM_CARD:
+            (folder / name).write_bytes(self.read(name))
+        command = [
+            *("qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", str(_MEMORY_MIB)),
+            *("-nodefaults", "-no-reboot", "-display", "none", "-serial", f"file:{console}"),
+            *("-kernel", str(folder / "kernel8.img"), "-initrd", str(folder / "initramfs8")),
+            *("-append", (folder / "cmdline.txt").read_text().strip()),
+            # cache=none: what the guest has not flushed is gone with its power.
+            *("-drive", f"file={self.path},format=raw,if=none,id=card,cache=none"),
+            *("-device", "virtio-blk-pci,drive=card", "-device", "virtio-rng-pci"),
+            *("-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net"),
+        ]
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL) as machine:
+            try:
+                yield machine
+            finally:
+                machine.kill()
