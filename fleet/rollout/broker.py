@@ -92,7 +92,7 @@ class _Line:
 
     def send(self, topic: str, payload: bytes) -> None:
         """Sends when there is room; raises FleetError for one before that was refused."""
-        self._wait(lambda: len(self._waiting) < _IN_FLIGHT)
+        self._wait_for_fewer_than(_IN_FLIGHT)
         info = self._client.publish(topic, payload, qos=1, retain=True)
         if info.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
             raise FleetError(f"{self._address}: {topic}: {paho.error_string(info.rc)}")
@@ -102,14 +102,20 @@ class _Line:
                 self._settle(info.mid, reason)
 
     def drain(self) -> None:
-        """Waits until the broker has answered to all."""
-        self._wait(lambda: not self._waiting)
+        """Waits until the broker has answered to all; on a slow line that takes a time for each."""
+        while left := len(self._waiting):
+            self._wait_for_fewer_than(left)
+        # The last answer may have been a refusal.
+        self._wait(lambda: True)
 
     def close(self) -> None:
         """Hangs up."""
         self._client.on_disconnect = None
         self._client.disconnect()
         self._client.loop_stop()
+
+    def _wait_for_fewer_than(self, count: int) -> None:
+        self._wait(lambda: len(self._waiting) < count)
 
     def _wait(self, until: Callable[[], bool]) -> None:
         with self._changed:
