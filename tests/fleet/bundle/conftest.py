@@ -47,6 +47,13 @@ class Workshop:
     checkout: Path
     wheels: Path
     target: Target
+    _made: dict[BundleKind, Bundle] = field(default_factory=dict)
+
+    def once(self, kind: BundleKind, files: NodeFiles | None = None) -> Bundle:
+        """One of a kind that tests share, for each takes pip a while."""
+        if kind not in self._made:
+            self._made[kind] = self.make(kind, f"once.{kind}", files)
+        return self._made[kind]
 
     def make(self, kind: BundleKind, name: str, files: NodeFiles | None = None, target: Target | None = None) -> Bundle:
         order = Order(kind, target or self.target, None if files is None else "pi-1", files)
@@ -141,7 +148,7 @@ def node_files() -> NodeFiles:
 
 @pytest.fixture(scope="session")
 def archive(workshop: Workshop, node_files: NodeFiles) -> Bundle:
-    return workshop.make(BundleKind.TAR, "bundle.tar.gz", node_files)
+    return workshop.once(BundleKind.TAR, node_files)
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def test_every_library_of_a_lock_has_a_hash() -> None:
 @pytest.mark.parametrize("kind", BundleKind)
 def test_the_same_inputs_give_the_same_bytes(kind: BundleKind, workshop: Workshop, node_files: NodeFiles) -> None:
     files = None if kind is BundleKind.UPDATE else node_files
-    first, second = workshop.make(kind, f"one.{kind}", files), workshop.make(kind, f"two.{kind}", files)
+    first, second = workshop.once(kind, files), workshop.make(kind, f"two.{kind}", files)
     assert first.path.read_bytes() == second.path.read_bytes()
     assert first.sha256 == hashlib.sha256(first.path.read_bytes()).hexdigest()
     assert first.path.stat().st_mode & 0o777 == 0o600
@@ -72,7 +72,7 @@ def test_other_code_is_another_version(workshop: Workshop, archive: Bundle, tmp_
 
 
 def test_an_update_is_the_code_and_the_name_of_its_libraries(workshop: Workshop, tmp_path: Path) -> None:
-    made = workshop.make(BundleKind.UPDATE, "update.tar.gz")
+    made = workshop.once(BundleKind.UPDATE)
     with made.path.open("rb") as file:
         unpack(file, tmp_path, 1 << 20)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
@@ -138,7 +138,7 @@ def test_what_a_wheel_keeps_for_site_packages_goes_there(workshop: Workshop, tmp
 
 
 def test_a_package_is_one_to_dpkg(workshop: Workshop, node_files: NodeFiles, tmp_path: Path) -> None:
-    made = workshop.make(BundleKind.DEB, "agent.deb", node_files)
+    made = workshop.once(BundleKind.DEB, node_files)
     fields = subprocess.run(
         ("dpkg-deb", "--field", made.path, "Version", "Architecture", "Depends"),
         capture_output=True,

@@ -115,6 +115,7 @@ def test_what_is_on_the_card_counts_more_than_what_is_in_the_bundle(machine: Mac
 def test_a_newer_bundle_takes_over_and_ends_a_trial(machine: Machine, card: Path, archive: Bundle) -> None:
     machine.run("sh", card / "first-boot.sh", card)
     (machine.root / "opt/headwater/trial.json").write_text("{}")
+    (machine.root / "opt/headwater/deps/of-old").mkdir()
     shutil.copytree(
         machine.root / f"opt/headwater/versions/{archive.version}", machine.root / "opt/headwater/versions/9"
     )
@@ -124,6 +125,8 @@ def test_a_newer_bundle_takes_over_and_ends_a_trial(machine: Machine, card: Path
     assert machine.run(setup, "9").returncode == 0
     assert (machine.root / "opt/headwater/current").readlink().name == "9"
     assert not (machine.root / "opt/headwater/trial.json").exists()
+    # What no version names is gone; what one does is not.
+    assert len(list((machine.root / "opt/headwater/deps").iterdir())) == 1
     assert machine.run(setup, "10").returncode == 1
 
 
