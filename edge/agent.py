@@ -41,7 +41,7 @@ from edge.spool import Spool, SpoolLimits
 from edge.supervised import supervised
 from edge.update.building import updates_of
 from edge.update.probe import Condition
-from edge.update.updates import readings_of
+from edge.update.telling import readings_of
 from edge.uplink import Uplink
 
 if TYPE_CHECKING:

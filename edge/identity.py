@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from edge.batch import NODE
 from edge.health.node_metrics import node_metrics
-from edge.update.updates import update_infos
+from edge.update.telling import update_infos
 from edge.uplink import NodeIdentity
 
 if TYPE_CHECKING:

@@ -67,6 +67,9 @@ def _print_node(config: AgentConfig) -> None:
     print(f"node {config.group}/{config.node}, broker {mqtt.host}:{mqtt.port} ({how}), state in {config.state_dir}")
     page = "not served" if config.health is None else f"http://127.0.0.1:{config.health.port}/healthz"
     print(f"health page {page}")
+    if config.update is not None:
+        by = ", ".join(map(str, config.update.key_files)) or "the key that came with the identity"
+        print(f"updates are taken when signed by {by}, and confirmed within {config.update.confirm_s:g} s")
     print()
 
 

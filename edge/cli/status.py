@@ -154,6 +154,8 @@ def _print(report: Mapping[str, Any], problems: Sequence[str]) -> None:
     if news := _updates(report):
         print()
         _print_updates(news)
+        if refusal := report["updates"]["refusal"]:
+            _tell(f"not taken at all: {report['updates']['refused']}, the last because {refusal}")
     if problems:
         print()
     for problem in problems:

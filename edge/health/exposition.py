@@ -62,6 +62,10 @@ def _node(report: Mapping[str, Any]) -> Iterator[_Family]:
     yield _ours("commands_done_total", "Commands that were carried out.").add(commands["done"])
     yield _ours("commands_refused_total", "Commands that were refused or failed.").add(commands["refused"])
     yield _ours("reloads_total", "Configurations that were taken in while running.").add(report["reloads"])
+    if report.get("updates"):
+        yield _ours("updates_refused_total", "Desired states that were not taken at all.").add(
+            report["updates"]["refused"]
+        )
     yield _Family("process_resident_memory_bytes", "Resident memory size in bytes.").add(process["memory_bytes"])
     yield _Family("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.").add(process["cpu_s"])
     yield _Family("process_open_fds", "Number of open file descriptors.").add(process["open_files"])

@@ -32,7 +32,10 @@ class UpdateConfig(Config):
         default=131_072, gt=0, description="bytes a second at which an update is fetched, beside the readings"
     )
     retry_s: float = Field(
-        default=60.0, ge=0.05, le=86_400, description="seconds until what cannot be fetched now is tried again"
+        default=60.0,
+        ge=0.05,
+        le=86_400,
+        description="seconds until what cannot be fetched now is tried again, doubling up to an hour",
     )
     ca_file: Path | None = Field(
         default=None, description="certificates (PEM) that an update's https URL is checked by; none: the usual ones"

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
-from contract.datatypes import DataType
 from contract.update import UpdateNews, UpdateState, update_metric
 from edge.errors import NotNowError, RolledBackError, UpdateError
-from edge.reading import MetricInfo, Reading
 from edge.update.acceptance import accept, check_expiry
 from edge.update.ledger import Standing
+from edge.update.retries import Retries
+from edge.update.telling import REFUSED_METRIC
 from edge.uplink.seldom import Seldom
 
 if TYPE_CHECKING:
@@ -31,12 +32,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-REFUSED_METRIC: Final = "Update/Refused"
 # More topics than a node has models are nobody's desired states.
 _MAX_WAITING: Final = 256
-_OF_AGENT: Final = (
-    MetricInfo(REFUSED_METRIC, DataType.STRING, None, "why the last desired state was not taken at all"),
-)
 
 
 class Updates:
@@ -71,10 +68,11 @@ class Updates:
         self._tell = tell
         self._inbox: dict[str, bytes] = {}
         self._wanted: dict[str, Accepted] = {}
-        self._retry_s: dict[str, float] = {}
+        self._retries = Retries(config.retry_s)
         self._told: dict[str, str] = {}
         self._news = asyncio.Event()
         self._seldom = Seldom()
+        self._known_refused: set[str] = set()
 
     def take(self, topic: str, payload: bytes) -> None:
         """A message on one of the node's topics; an empty one takes back what was there."""
@@ -83,8 +81,9 @@ class Updates:
         self._news.set()
 
     def forget(self) -> None:
-        """Births were sent: all is told again."""
+        """Births were sent: all is told again, and what waited for a connection is tried again."""
         self._told.clear()
+        self._retries.all_now()
         self._news.set()
 
     @property
@@ -126,7 +125,7 @@ class Updates:
                     return
                 continue
             try:
-                async with asyncio.timeout(self._until_due_s()):
+                async with asyncio.timeout(self._retries.until_due_s(self._wanted, time.monotonic())):
                     await self._news.wait()
             except TimeoutError:
                 continue
@@ -156,18 +155,30 @@ class Updates:
             if not payload:
                 self._take_back(topic)
                 continue
-            node = self._host.config.group, self._host.config.node
-            try:
-                accepted = accept(payload, self._keys(), node, self._ledger.standings)
-            except UpdateError as exc:
-                self._refuse(f"{topic!r}: {exc}")
-                continue
+            accepted = self._accepted(topic, payload)
             if accepted is None:
                 continue
             before = self._wanted.get(accepted.desired.key)
             if before is None or before.desired.counter < accepted.desired.counter:
                 self._wanted[accepted.desired.key] = accepted
-                self._retry_s.pop(accepted.desired.key, None)
+                self._retries.forget(accepted.desired.key)
+
+    def _accepted(self, topic: str, payload: bytes) -> Accepted | None:
+        """What is to be worked on; None for what is known, or refused. Retained, the same comes at each connection."""
+        digest = hashlib.sha256(payload).hexdigest()
+        if digest in self._known_refused:
+            return None
+        node = self._host.config.group, self._host.config.node
+        try:
+            keys = self._keys()
+            if len(self._known_refused) < _MAX_WAITING:
+                self._known_refused.add(digest)
+            accepted = accept(payload, keys, node, self._ledger.standings)
+        except UpdateError as exc:
+            self._refuse(f"{topic!r}: {exc}")
+            return None
+        self._known_refused.discard(digest)
+        return accepted
 
     def _take_back(self, topic: str) -> None:
         """The operator has deleted a desired state: what is not yet tried waits, and may be wanted again later."""
@@ -180,11 +191,7 @@ class Updates:
 
     def _due(self) -> Accepted | None:
         now_s = time.monotonic()
-        return next((each for key, each in self._wanted.items() if self._retry_s.get(key, 0) <= now_s), None)
-
-    def _until_due_s(self) -> float | None:
-        waits = [self._retry_s[key] - time.monotonic() for key in self._wanted if key in self._retry_s]
-        return max(0.0, min(waits)) if waits else None
+        return next((each for key, each in self._wanted.items() if self._retries.is_due(key, now_s)), None)
 
     async def _work(self, accepted: Accepted) -> bool:
         """Goes on with one as far as it goes; False when a restart is due."""
@@ -198,7 +205,7 @@ class Updates:
             if outcome.state is UpdateState.TRYING:
                 return False
             self._end(accepted, outcome.state, outcome.reason)
-        except NotNowError as exc:
+        except (NotNowError, OSError) as exc:
             if self._is_wanted(accepted):
                 self._wait(accepted, str(exc))
             return True
@@ -257,7 +264,7 @@ class Updates:
 
     def _wait(self, accepted: Accepted, reason: str) -> None:
         """It is tried again in a while, if it is wanted then."""
-        self._retry_s[accepted.desired.key] = time.monotonic() + self._config.retry_s
+        self._retries.put_off(accepted.desired.key, time.monotonic())
         try:
             self._progress(accepted, UpdateState.WAITING, reason)
         except UpdateError as exc:
@@ -265,6 +272,7 @@ class Updates:
 
     def _end(self, accepted: Accepted, state: UpdateState, reason: str | None) -> None:
         self._wanted.pop(accepted.desired.key, None)
+        self._retries.forget(accepted.desired.key)
         try:
             self._progress(accepted, state, reason)
         except UpdateError as exc:
@@ -293,17 +301,3 @@ class Updates:
         if changed := [(name, text) for name, text in told.items() if self._told.get(name) != text]:
             self._tell(changed)
         self._told = told
-
-
-def update_infos(models: Sequence[str]) -> list[MetricInfo]:
-    """What a node that takes updates may tell of them, for its birth."""
-    names = [update_metric("agent", "agent"), update_metric("config", "config")]
-    names += [update_metric("model", name) for name in models]
-    return [MetricInfo(name, DataType.STRING, None, "how it stands with what runs of it, JSON") for name in names] + [
-        *_OF_AGENT
-    ]
-
-
-def readings_of(told: Sequence[tuple[str, str]], now_ms: int) -> list[Reading]:
-    """What is told, as readings."""
-    return [Reading(name, DataType.STRING, text, now_ms) for name, text in told]

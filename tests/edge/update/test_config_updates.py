@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from typing import Any
 
 import pytest
 
+from contract.topics import MessageType
 from contract.update import desired_topic
+from edge.__main__ import main
+from edge.health.exposition import exposition
+from edge.health.page import health_page
 from edge.update.configuration import hold_trial
 
 
@@ -142,3 +147,27 @@ def test_one_with_which_the_agent_does_not_even_start_is_put_back(
         assert f"start {start} of 3" in str(hold_trial(site.path))
     assert "was started 3 times with it" in str(hold_trial(site.path))
     assert site.path.read_bytes() == before
+
+
+def test_status_and_metrics_say_how_it_went(site: Any, eventually: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    async def scenario() -> None:
+        async with site.run() as node:
+            await eventually(node.told, "births")
+            site.operator.publish(desired_topic("updates", "edge-1", "config", "config"), b"nonsense")
+            await eventually(lambda: node.agent.condition.connected, "births are taken")
+            desired = site.operator.roll_out(b"nonsense: 1", version="hall-3")
+            await eventually(lambda: "refused" in node.states(desired.counter), "it is refused")
+            births = site.bridge.of_type(MessageType.NBIRTH)[-1].payload.metrics
+            assert {"Update/agent/agent", "Update/config/config", "Update/Refused"} <= {each.name for each in births}
+            report = await node.agent.report()
+            assert "headwater_edge_updates_refused_total 1" in exposition(report)
+            async with health_page(0, node.agent.report) as port:
+                await asyncio.to_thread(main, ["status", "--url", f"http://127.0.0.1:{port}"])
+
+    asyncio.run(scenario())
+    said = capsys.readouterr().out
+    assert re.search(r"config +- +hall-3 +refused +it cannot be used: ", said)
+    assert (
+        "not taken at all: 1, the last because 'headwater/updates/desired/edge-1/config/config': desired state" in said
+    )
+    assert "! update config to hall-3 was refused: it cannot be used" in said
