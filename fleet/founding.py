@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from fleet.settings import FleetSettings
 
 _ROOT_LIFE: Final = dt.timedelta(days=20 * 365)
-_ISSUING_LIFE: Final = dt.timedelta(days=5 * 365)
+_ISSUING_LIFE: Final = dt.timedelta(days=10 * 365)
 
 
 def found(path: Path, settings: FleetSettings) -> Home:
-    """A new operator's directory, there whole or not at all; raises FleetError where there is something already."""
+    """A new operator's directory; raises FleetError where there is something already.
+
+    Its keys, settings and registry are there together or not at all; its broker's files `fleet broker` makes, too.
+    """
     check_free(path)
     half = path.with_name(f".{path.name}.new")
     shutil.rmtree(half, ignore_errors=True)

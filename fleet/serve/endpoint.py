@@ -14,6 +14,7 @@ from socketserver import TCPServer, ThreadingMixIn
 from typing import TYPE_CHECKING, Final, Self
 
 from contract.enrolment import ENROL_PATH, MAX_REQUEST_BYTES, RENEW_PATH, Refusal, written
+from fleet.broker import certificate_is_good
 from fleet.errors import FleetError
 from fleet.serve.desk import Desk, RefusedError
 from fleet.serve.identity import keep_identity, server_context
@@ -54,7 +55,7 @@ class Endpoint(ThreadingMixIn, TCPServer):
         self._home = home
         self._context = server_context(home)
         self._seats = Seats(_AT_ONCE, _AT_ONCE_OF_ONE)
-        self._looked_at_s = time.monotonic()
+        self._looked_at_s = -math.inf
         self.address_family = socket.AF_INET6 if ":" in bind else socket.AF_INET
         try:
             super().__init__((bind, port), _Request)
@@ -105,14 +106,16 @@ class Endpoint(ThreadingMixIn, TCPServer):
             self._seats.free(who(address))
 
     def service_actions(self) -> None:
-        """Now and then: the endpoint's own certificate is renewed in time."""
+        """Now and then: the endpoint's own certificate is renewed in time, and the broker's is looked at."""
         if time.monotonic() - self._looked_at_s < _LOOKED_AFTER_S:
             return
         self._looked_at_s = time.monotonic()
         try:
             self._context.load_cert_chain(keep_identity(self._home))
+            if not certificate_is_good(self._home):
+                logger.warning("the broker's certificate ends soon, or lacks a name: `fleet broker` renews it")
         except (FleetError, OSError):
-            logger.exception("the endpoint's own certificate cannot be looked after")
+            logger.exception("certificates cannot be looked after")
 
     def _serve(self, connection: ssl.SSLSocket, client_address: object) -> None:
         deadline = threading.Timer(_PATIENCE_S, _hang_up, [connection])

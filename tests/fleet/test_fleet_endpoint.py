@@ -6,6 +6,7 @@ import datetime as dt
 import http.client
 import json
 import logging
+import math
 import socket
 import ssl
 import subprocess
@@ -309,6 +310,17 @@ def test_who_is_slow_is_hung_up_on(endpoint: Endpoint, monkeypatch: pytest.Monke
     monkeypatch.setattr("fleet.serve.endpoint._PATIENCE_S", 0.2)
     with socket.create_connection(("127.0.0.1", endpoint.port), timeout=PATIENCE_S) as silent:
         assert silent.recv(1) == b""
+
+
+def test_a_brokers_certificate_that_ends_is_told(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    file = home.path / "broker/broker.pem"
+    with Endpoint(home, "127.0.0.1", 0) as endpoint:
+        endpoint.service_actions()
+        assert "`fleet broker` renews it" not in caplog.text
+        file.write_bytes(issue(home.issuing(), "broker", dt.timedelta(days=59), home.settings.server_names).pem)
+        endpoint._looked_at_s = -math.inf
+        endpoint.service_actions()
+    assert "`fleet broker` renews it" in caplog.text
 
 
 def test_a_fault_of_the_fleets_is_no_refusal(
