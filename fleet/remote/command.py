@@ -128,10 +128,10 @@ def carry_out(session: Session, order: Order, wait_s: float) -> Outcome:
     session.command(order.topic, encode(Payload(now_ms, metrics)), wait_s)
     read_since: Value = None
     while (message := session.next(began_s + wait_s)) is not None:
-        told = _metrics(message)
+        told = metrics_in(message)
         if order.name == REBIRTH and told:
             return Outcome(State.DONE, sent_id, took_s=time.monotonic() - began_s)
-        if (answer := _answer(told, sent_id)) is not None:
+        if (answer := answer_in(message, sent_id)) is not None:
             state = State.DONE if answer.done is True else State.REFUSED
             return Outcome(state, sent_id, answer.value, answer.reason, time.monotonic() - began_s)
         read_since = next((metric.value for metric in told if metric.name == order.name), read_since)
@@ -160,7 +160,7 @@ def _look(text: str) -> DataType:
     return DataType.STRING
 
 
-def _metrics(message: Message) -> tuple[Metric, ...]:
+def metrics_in(message: Message) -> tuple[Metric, ...]:
     """What a message tells; what cannot be read is somebody else's."""
     try:
         parse_topic(message.topic)
@@ -169,8 +169,9 @@ def _metrics(message: Message) -> tuple[Metric, ...]:
         return ()
 
 
-def _answer(metrics: tuple[Metric, ...], sent_id: str) -> CommandAnswer | None:
-    for metric in metrics:
+def answer_in(message: Message, sent_id: str) -> CommandAnswer | None:
+    """The answer to the command of this id, if the message has it."""
+    for metric in metrics_in(message):
         if metric.name == ANSWER:
             try:
                 answer = CommandAnswer.from_metric(metric)

@@ -7,19 +7,21 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from contract.commands import ANSWER, COMMAND_ID, CommandAnswer
+from contract.commands import COMMAND_ID
 from contract.datatypes import DataType
 from contract.errors import CodecError
 from contract.logs import LogPiece, LogRequest, log_topic
-from contract.sparkplug import Metric, Payload, decode, encode
+from contract.sparkplug import Metric, Payload, encode
 from contract.topics import MessageType, Topic
 from fleet.errors import FleetError
+from fleet.remote.command import answer_in
+from fleet.view.wording import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from contract.logs import Level, LogLine
-    from fleet.remote.session import Message, Session
+    from fleet.remote.session import Session
 
 _MS_PER_S: Final = 1000
 
@@ -62,7 +64,7 @@ class NodeLog:
         pieces: dict[int, LogPiece] = {}
         for piece in self._pieces(request.request_id, deadline_s):
             if piece.reason is not None:
-                raise FleetError(f"the node tells nothing: {piece.reason}")
+                raise FleetError(f"the node tells nothing: {plain(piece.reason)}")
             pieces[piece.piece] = piece
             if len(pieces) >= piece.pieces:
                 lines = tuple(line for number in sorted(pieces) for line in pieces[number].lines)
@@ -81,13 +83,5 @@ class NodeLog:
                     continue
                 if piece.request_id == request_id:
                     yield piece
-            elif (reason := _refusal(message, request_id)) is not None:
-                raise FleetError(f"the node's agent is too old for this: {reason}")
-
-
-def _refusal(message: Message, request_id: str) -> str | None:
-    try:
-        answers = [CommandAnswer.from_metric(each) for each in decode(message.payload).metrics if each.name == ANSWER]
-    except CodecError:
-        return None
-    return next((str(each.reason) for each in answers if each.command_id == request_id), None)
+            elif (answer := answer_in(message, request_id)) is not None:
+                raise FleetError(f"the node's agent is too old for this: {plain(answer.reason)}")

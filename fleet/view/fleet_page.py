@@ -41,7 +41,7 @@ def certificate(node: Node, now: datetime) -> str:
     return "revoked" if node.revoked_at is not None else until(node.certificate_ends_at, now)
 
 
-def _bad_if(*, bad: bool | None) -> str:
+def _bad_if(*, bad: bool) -> str:
     return BAD if bad else ""
 
 
@@ -81,7 +81,7 @@ _COLUMNS: Final[tuple[Column[Node], ...]] = (
     Column(
         "Disk",
         lambda node, _: share(node.disk_share),
-        lambda node, _: _bad_if(bad=(node.disk_share or 1) < DISK_LOW),
+        lambda node, _: _bad_if(bad=node.disk_share is not None and node.disk_share < DISK_LOW),
         "right",
         needs=_WIDE,
     ),

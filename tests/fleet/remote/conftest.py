@@ -107,7 +107,7 @@ def agent(fleet: Any, bridge: paho.Client, valve: Any, tmp_path: Path) -> Iterat
     (tmp_path / "device.pem").write_bytes(fleet.home.issue("pump-1").pem)
     point = {"name": "setpoint", "table": "holding", "address": 0, "datatype": "uint16"}
     line = {"type": "modbus", "name": "line", "interval_s": 0.5, "timeout_s": 2, "host": "127.0.0.1"}
-    units = [{"unit_id": 1, "points": [point | {"write": {"max": 100}}]}]
+    units = [{"unit_id": 1, "points": [point | {"write": {"min": 0, "max": 100}}]}]
     pem = str(tmp_path / "device.pem")
     tls = {"ca_file": str(fleet.home.path / "root/ca.pem"), "cert_file": pem, "key_file": pem}
     config = {
@@ -130,7 +130,8 @@ def agent(fleet: Any, bridge: paho.Client, valve: Any, tmp_path: Path) -> Iterat
         with log.open("wb") as file:
             command = [sys.executable, "-m", "edge", "run", str(tmp_path / "edge.yaml")]
             running.append(subprocess.Popen(command, stderr=file, cwd=ROOT, env=os.environ | {"TZ": "UTC"}))
-        wait_for(lambda: "delivering to" in log.read_text(), log)
+        wait_for(lambda: "delivering to" in log.read_text() or running[-1].poll() is not None, log)
+        assert running[-1].poll() is None, log.read_text()
 
     start()
     yield AgentAtWork(log, start)

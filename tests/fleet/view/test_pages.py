@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -140,6 +141,15 @@ def test_what_does_not_fit_is_turned_to() -> None:
     page = drawn(fleet_page(FLEET, NOW, 80, rows=2, first=2), 80)
     assert [line.split()[0] for line in page.splitlines()[3:5]] == ["pi-4", "pi-5"]
     assert page.splitlines()[-1] == "3 to 4 of 6, the worst first"
+
+
+def test_a_disk_without_any_room_is_trouble() -> None:
+    full = replace(WELL, disk_free_bytes=0.0)
+    assert full.troubles(NOW) == (("disk", "0% of its disk is free"),)
+    console = Console(width=120, file=io.StringIO(), force_terminal=True, color_system="standard")
+    console.print(fleet_page([full], NOW, 120))
+    assert isinstance(console.file, io.StringIO)
+    assert "\x1b[1;31m  0%" in console.file.getvalue()
 
 
 def test_a_node_in_a_line() -> None:
