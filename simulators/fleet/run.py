@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from simulators.fleet.config import FleetConfig
     from simulators.fleet.node import Node
+    from simulators.fleet.roster import Member
     from simulators.fleet.world import Counts, Note
 
 logger = logging.getLogger(__name__)
@@ -53,13 +54,14 @@ async def run_fleet(
 ) -> Outcome:
     """Run for so long, or until SIGTERM or SIGINT, and then until all is durable; a second signal ends it at once.
 
-    Raises SimulatorError where there cannot be so many connections, ConfigError for certificates.
+    Raises SimulatorError where there cannot be so many connections or a ledger cannot be written, ConfigError for
+    certificates.
     """
     _allow_files(config.nodes)
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="dial"))
-    world = World(config, note, _identities(config))
     members = roster(config)
+    world = World(config, note, _identities(config, members))
     nodes = [(ForeignNode if member.is_foreign else DurableNode)(member, world) for member in members]
     patience = asyncio.timeout(None)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -71,6 +73,9 @@ async def run_fleet(
                 tasks.create_task(node.run(), name=node.member.name)
     except TimeoutError:
         logger.warning("not all is durable; giving up")
+    except ExceptionGroup as group:
+        # Such as a ledger whose disk is full, which all nodes meet at once.
+        raise _first_of(group) from group
     finally:
         watching.cancel()
     left = [node for node in nodes if node.depth]
@@ -117,12 +122,18 @@ def _tell(world: World, nodes: Sequence[Node]) -> None:
     )
 
 
-def _identities(config: FleetConfig) -> Callable[[str], ssl.SSLContext | None]:
-    broker = config.broker
-    if not broker.has_one_identity:
-        return lambda node: broker.tls_of(config.group, node)
-    context = broker.tls_of(config.group, "")
-    return lambda _node: context
+def _identities(config: FleetConfig, members: Sequence[Member]) -> Callable[[str], ssl.SSLContext | None]:
+    """What each node connects with, all of it read now: a file that is missing is told at once."""
+    if config.broker.has_one_identity:
+        context = config.broker.tls_of(config.group, "")
+        return lambda _node: context
+    return {member.name: config.broker.tls_of(config.group, member.name) for member in members}.__getitem__
+
+
+def _first_of(fault: Exception) -> Exception:
+    while isinstance(fault, ExceptionGroup):
+        fault = fault.exceptions[0]
+    return fault
 
 
 def _allow_files(nodes: int) -> None:

@@ -83,6 +83,7 @@ def test_a_dry_run_says_who_would_be_there(tmp_path: Path, capsys: pytest.Captur
         (["--rate", "1e9"], "--rate: interval_s: found"),
         (["--cert", "a.pem"], "fleet: broker.tls: found"),
         (["--ca", "{tmp}/none.pem"], "none.pem: cannot be used"),
+        (["--cert", "{tmp}/{node}.pem", "--key", "{tmp}/{node}.key"], "sim-0000.pem"),
         (["--client-id", "one"], "fleet: broker: found"),
     ],
 )

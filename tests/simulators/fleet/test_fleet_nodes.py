@@ -13,6 +13,8 @@ import pytest
 from contract.delivery import GAP
 from contract.sparkplug import BD_SEQ
 from contract.topics import MessageType
+from simulators.errors import LedgerError
+from simulators.fleet.run import run_fleet
 from simulators.ledger import Header, read_ledger
 
 if TYPE_CHECKING:
@@ -199,3 +201,11 @@ def test_a_slow_node_is_slow_and_loses_nothing(host: Host, fleet: Any) -> None:
     assert outcome.kept == 0
     assert outcome.seconds > 0.25 * len(run.samples("sim-0000"))
     assert host.numbers("sim-0000") == list(range(1, len(run.samples("sim-0000")) + 1))
+
+
+def test_a_ledger_that_cannot_be_written_ends_the_fleet(fleet: Callable[..., Run]) -> None:
+    def disk_is_full(*_arguments: object, **_more: object) -> None:
+        raise LedgerError("no space left")
+
+    with pytest.raises(LedgerError, match="no space left"):
+        asyncio.run(run_fleet(fleet(nodes=3).config, disk_is_full, duration_s=5, drain_s=5))
