@@ -116,16 +116,14 @@ def _user_data(node: str) -> dict[str, Any]:
 
 
 def _network(wifi: Wifi | None) -> dict[str, Any]:
-    """Addresses by DHCP; the Wi-Fi comes last, for `setup.sh` cuts it off."""
-    network: dict[str, Any] = {
-        "version": 2,
-        "ethernets": {"eth0": {"dhcp4": True, "optional": True}},
-    }
+    """Addresses by DHCP; the Wi-Fi comes last, for `wipe.sh` cuts it off."""
+    # A boot waits two minutes for what is not optional, and as long where all is: so there is always one that is not.
+    wire = {"dhcp4": True, "optional": True} if wifi else {"dhcp4": True}
+    network: dict[str, Any] = {"version": 2, "ethernets": {"eth0": wire}}
     if wifi:
         network["wifis"] = {
             "wlan0": {
                 "dhcp4": True,
-                "optional": True,
                 "regulatory-domain": wifi.country,
                 "access-points": {wifi.ssid: {"password": wifi.key}},
             }
