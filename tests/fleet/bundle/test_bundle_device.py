@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Programs of a device that change it, between any two of which the power may fail.
 CHANGING = ("cp", "mv", "mkdir", "ln", "rm", "chmod", "touch", "tar", "chown", "systemctl")
-CUTS = 6
+CUTS = 4
 
 
 def make_card(folder: Path, bundle: Bundle) -> Path:
