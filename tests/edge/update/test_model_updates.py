@@ -176,7 +176,7 @@ def test_what_is_not_served_in_time_is_put_back(desk: Callable[[], Desk], monkey
             await at.apply(files("1.0.0"), "1.0.0")
             monkeypatch.setattr(at.kind, "_config", UpdateConfig(confirm_s=1))
             # Only what its own trial has found good is offered here, so the serving is stopped instead.
-            at.models._admission.look = _nothing  # type: ignore[method-assign]
+            at.models._admission.look = _nothing  # type: ignore[method-assign]  # in a test alone
             with pytest.raises(RolledBackError, match="it is not served within 1 s"):
                 await at.apply(files("2.0.0"))
             assert "1.0.0" in str(at.directory.resolve())
