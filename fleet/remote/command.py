@@ -144,7 +144,7 @@ def _why_unanswered(order: Order, wait_s: float, read_since: Value) -> str:
         return f"no birth within {wait_s:g} s"
     if read_since is not None:
         return f"{reason}. Nodes of others have no answers: since then {order.name} has told {read_since!r}"
-    return f"{reason}. Nodes of others have no answers: see what their metrics tell"
+    return f"{reason}. Answers come when a bridge has taken the node's births; nodes of others have none"
 
 
 def _look(text: str) -> DataType:

@@ -74,6 +74,7 @@ def test_a_node_that_says_nothing(said: Any, mosquitto: Mosquitto, stranger: Any
     node = f"{stranger.group}/pi-1"
     code, _, err = said("command", node, "rebirth", *broker(mosquitto, 0.3))
     assert (code, "no birth within 0.3 s" in err) == (1, True)
+    assert "when a bridge has taken the node's births" in said("command", node, "reload", *broker(mosquitto, 0.3))[2]
     code, out, err = said("logs", node, *broker(mosquitto, 0.3))
     assert (code, out) == (1, "")
     assert "only an agent of Headwater's tells its log, no other Sparkplug node does" in err

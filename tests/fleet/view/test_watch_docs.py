@@ -25,7 +25,7 @@ COMMANDS = (LIST, SHOW, WATCH, COMMAND, LOGS)
 
 def options(parser: argparse.ArgumentParser) -> set[str]:
     """Of a parser and of those below it."""
-    found = set()
+    found: set[str] = set()
     for action in parser._actions:
         found.update(option for option in action.option_strings if option.startswith("--"))
         if isinstance(action, argparse._SubParsersAction):
