@@ -42,7 +42,8 @@ make_root() {
         --include="$(IFS=,; printf '%s' "${PACKAGES[*]}")" \
         --dpkgopt='path-exclude=/usr/share/{doc,man,locale}/*' \
         bookworm "$HERE/root" "deb $(signed_by) $1 bookworm main" >"$HERE/log" 2>&1 || { tail -n 5 "$HERE/log"; return 1; }
-    printf 'LABEL=bootfs /boot/firmware vfat defaults 0 2\n' | as_root tee "$HERE/root/etc/fstab" >/dev/null
+    printf 'LABEL=%s\n' 'rootfs / ext4 defaults,noatime 0 1' 'bootfs /boot/firmware vfat defaults 0 2' |
+        as_root tee "$HERE/root/etc/fstab" >/dev/null
     as_root mkdir -p "$HERE/root/boot/firmware"
     printf 'datasource_list: [NoCloud]\ndatasource: {NoCloud: {fs_label: bootfs}}\n' |
         as_root tee "$HERE/root/etc/cloud/cloud.cfg.d/99_card.cfg" >/dev/null
