@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import ssl
 from datetime import UTC, datetime
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from _typeshed import ReadableBuffer
 
 # From OpenSSL's x509_vfy.h.
 _NOT_YET_VALID: Final = 9
@@ -28,6 +31,33 @@ _ALERTS: Final = {
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it wants a certificate, and we have shown none",
 }
 _REASON: Final = re.compile(r"\[SSL: (\w+)\]")
+
+
+class TellingSocket(ssl.SSLSocket):
+    """Says why it ends, as far as it was told, and is closed when its handshake fails.
+
+    Paho and http.client see to neither; a context makes such sockets as its `sslsocket_class`.
+    """
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - ssl's own
+        """Shakes hands, or hangs up."""
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+    def send(self, data: ReadableBuffer, flags: int = 0) -> int:
+        """Sends; raises what the other side has said before it hung up, rather than that it has."""
+        try:
+            return super().send(data, flags)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except OSError:
+            # Whoever hangs up on us has said why before: that is still to be read, and is raised in here.
+            with contextlib.suppress(ssl.SSLWantReadError):
+                self.recv(1)
+            raise
 
 
 def explain(fault: BaseException) -> str | None:

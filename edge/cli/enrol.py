@@ -52,7 +52,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _enrol(args: Namespace) -> int:
-    # A second and 10 MB that the other commands save.
+    # cryptography, for which the other commands need not wait.
     from edge.enrol.card import Card  # noqa: PLC0415 - as above
     from edge.enrol.directory import IdentityDirectory  # noqa: PLC0415 - as above
     from edge.enrol.endpoint import NotYetError  # noqa: PLC0415 - as above

@@ -7,10 +7,8 @@ send its old messages again before the births of the new session.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
-import ssl
 from typing import TYPE_CHECKING, Final
 
 import paho.mqtt.client as paho
@@ -21,15 +19,13 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from contract.config import ConfigError
 from edge.errors import UplinkError
-from edge.tls import explain, explain_text
+from edge.tls import TellingSocket, explain, explain_text
 from edge.uplink.inbox import Incoming
 from edge.uplink.pump import Pump
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Self
-
-    from _typeshed import ReadableBuffer
 
     from edge.uplink.config import MqttConfig
 
@@ -150,7 +146,7 @@ class Link:
             client.username_pw_set(config.username, config.password())
         if config.tls is not None:
             context = config.tls.context()
-            context.sslsocket_class = _TlsSocket
+            context.sslsocket_class = TellingSocket
             client.tls_set_context(context)
         client.enable_logger(self._paho_log())
         client.on_socket_open = _send_at_once
@@ -245,28 +241,6 @@ class Link:
 
     def _paho_message(self, _client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
         self._on_message(Incoming(message.topic, bytes(message.payload), message.retain))
-
-
-class _TlsSocket(ssl.SSLSocket):
-    """Says why it ends, as far as it was told, and is closed when its handshake fails; paho sees to neither."""
-
-    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - ssl's own
-        try:
-            super().do_handshake(block)
-        except OSError:
-            self.close()
-            raise
-
-    def send(self, data: ReadableBuffer, flags: int = 0) -> int:
-        try:
-            return super().send(data, flags)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            raise
-        except OSError:
-            # Whoever hangs up on us has said why before: that is still to be read, and is raised in here.
-            with contextlib.suppress(ssl.SSLWantReadError):
-                self.recv(1)
-            raise
 
 
 def _send_at_once(_client: paho.Client, _userdata: object, sock: object) -> None:

@@ -70,16 +70,16 @@ class ScriptedFleet:
         return token
 
     def enrolment(self, **more: Any) -> Enrolment:
-        return Enrolment(
-            fleet="test",
-            group=GROUP,
-            node=NODE,
-            broker=BrokerAddress(host="127.0.0.1", port=8883),
-            url=f"https://127.0.0.1:{self.port}",
-            ca_pem=self.ca_pem,
-            update_key=UPDATE_KEY,
-            **more,
-        )
+        usual: dict[str, Any] = {
+            "fleet": "test",
+            "group": GROUP,
+            "node": NODE,
+            "broker": BrokerAddress(host="127.0.0.1", port=8883),
+            "url": f"https://127.0.0.1:{self.port}",
+            "ca_pem": self.ca_pem,
+            "update_key": UPDATE_KEY,
+        }
+        return Enrolment(**(usual | more))
 
     def card(self, **more: Any) -> Path:
         """A card with a new token; or with another, or none."""

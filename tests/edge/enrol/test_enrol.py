@@ -239,6 +239,15 @@ def test_without_a_network_it_gives_up_with_a_code_of_its_own(
     assert token_in(card) is not None
 
 
+@pytest.mark.parametrize("url", ["https://127.0.0.1:99999", "https://[::1", "https://.", "https://" + 64 * "x"])
+def test_a_url_that_cannot_be_is_told(
+    new_fleet: Any, identity_directory: IdentityDirectory, capsys: pytest.CaptureFixture[str], url: str
+) -> None:
+    card = new_fleet(served=False).card(url=url)
+    assert enrol(card, identity_directory) == NOT_YET
+    assert capsys.readouterr().err.startswith(f"edge: not yet: {url}: ")
+
+
 def test_a_busy_endpoint_says_when_to_ask_again(
     scripted_fleet: Any, identity_directory: IdentityDirectory, refused: Any
 ) -> None:
