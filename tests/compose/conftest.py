@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 HEALTHY_S = 420.0
+ALONE, CLUSTER = "headwater-test", "headwater-cluster-test"
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Project:
     """A project of its own, so that nobody's volumes are touched."""
 
     docker: Docker
-    name: str = "headwater-test"
+    name: str = ALONE
     files: tuple[str, ...] = ("docker-compose.yml",)
     timings: list[str] = field(default_factory=list)
 
@@ -121,7 +122,7 @@ def project(docker: Docker) -> Iterator[Project]:
 def cluster(docker: Docker) -> Iterator[Project]:
     """The same with three brokers, two bridges and four workers."""
     files = ("docker-compose.yml", "docker-compose.cluster.yml")
-    with running(Project(docker, "headwater-cluster-test", files)) as project:
+    with running(Project(docker, CLUSTER, files)) as project:
         yield project
 
 
@@ -129,8 +130,9 @@ def cluster(docker: Docker) -> Iterator[Project]:
 def running(project: Project) -> Iterator[Project]:
     """Up and healthy; gone in the end, and the timings told."""
     with ExitStack() as stack:
-        # What a run that was killed has left goes first.
-        project.compose("down", "--volumes", "--timeout", "5")
+        # What a run that was killed has left, and an engine that starts again started again, goes first.
+        for name in (ALONE, CLUSTER):
+            replace(project, name=name).compose("down", "--volumes", "--remove-orphans", "--timeout", "5")
         stack.callback(project.compose, "down", "--volumes", "--timeout", "30")
         with project.timed("build of our images"):
             project.compose("build")
