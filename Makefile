@@ -105,6 +105,14 @@ cluster-test: setup  ## Three Kafka brokers and a Spark cluster, of each one kil
 compose-test: setup  ## `docker compose up` for real, with an engine of Debian's where there is none; nothing may be lost
 	@exec $(PY) -m pytest -m slow --timeout 3600 -s tests/compose $(ARGS)
 
+.PHONY: fleet-test
+fleet-test: setup  ## 500 simulated nodes for a minute through every part; every reading is accounted for
+	@exec $(PY) -m pytest -m slow --timeout 900 -s tests/simulators/fleet $(ARGS)
+
+.PHONY: bundle-test
+bundle-test: setup  ## A real bundle installed and run without a network, one for each kind of device, power cut at every change
+	@exec $(PY) -m pytest -m slow --timeout 900 -s tests/fleet/bundle $(ARGS)
+
 .PHONY: proto
 proto: setup  ## Generate the protobuf module after a change of contract/sparkplug_b.proto
 	$(PY) -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. contract/sparkplug_b.proto
@@ -117,6 +125,8 @@ lock: setup  ## Resolve the dependencies of pyproject.toml into requirements/*.l
 	$(COMPILE) $(ARGS) --extra dev --output-file requirements/dev.lock
 	for role in edge bridge stream db simulators models stack grafana compose fleet notebooks; do \
 	  $(COMPILE) --extra $$role --constraint requirements/dev.lock --output-file requirements/$$role.lock; done
+	$(subst 3.11,3.13,$(COMPILE)) $(ARGS) --extra edge --python-platform aarch64-manylinux_2_40 --only-binary :all: \
+	  --output-file requirements/edge-3.13.lock
 
 .PHONY: fmt
 fmt: setup  ## Format the code and mend what the linter can mend
