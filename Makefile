@@ -54,8 +54,9 @@ chaos: setup  ## Three minutes of demo in which every part is killed once; nothi
 	@exec $(PY) -m pytest -m slow --timeout 900 -s tests/e2e $(ARGS)
 
 .PHONY: vm-test
-vm-test: setup  ## Cut the power of a virtual machine eight times; the spool may lose nothing that it acknowledged
+vm-test: setup  ## Virtual machines whose power is cut: a spool eight times, and a device from its flashed card on
 	@tests/vm/prepare.sh
+	@tests/vm/prepare-arm64.sh
 	@exec $(PY) -m pytest -m slow --timeout 1800 -s tests/vm $(ARGS)
 
 .PHONY: models
