@@ -243,8 +243,8 @@ def _cost(family: list[psutil.Process], *, reaped: bool) -> Cost:
 
 
 def _live_heap_kib(pid: int) -> int:
-    """What both generations of a JVM's heap hold after a collection of everything."""
+    """What a JVM's heap holds after a collection of everything, which leaves it to the old generation."""
     jcmd = [str(Path(psutil.Process(pid).exe()).with_name("jcmd")), str(pid)]
     subprocess.run([*jcmd, "GC.run"], stdout=subprocess.DEVNULL, check=True)
     told = subprocess.run([*jcmd, "GC.heap_info"], capture_output=True, text=True, check=True).stdout
-    return sum(int(used) for used in re.findall(r"generation .* used (\d+)K", told))
+    return sum(int(used) for used in re.findall(r"tenured generation .* used (\d+)K", told))
