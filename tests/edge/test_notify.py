@@ -123,5 +123,5 @@ def test_the_sample_unit_feeds_its_watchdog_and_stops_in_time() -> None:
     assert float(settings["WatchdogSec"]) > 2 * defaults["stuck_after_s"]
     assert float(settings["TimeoutStopSec"]) > 3 * _ENDING_S + defaults["drain_timeout_s"]
     argv = shlex.split(settings["ExecStart"])
-    assert argv[1:3] == ["-m", "edge"]
-    assert _parser().parse_args(argv[3:]).command == "run"
+    assert argv[1:3] == ["-I", "/usr/lib/headwater/launcher.py"]
+    assert _parser().parse_args(argv[argv.index("--") + 1 :]).command == "run"

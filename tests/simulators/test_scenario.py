@@ -10,7 +10,10 @@ from contract.config import ConfigError, parse_config, read_config
 from simulators.plant import PlantConfig
 from simulators.scenario import Scenario
 
-SHIPPED = sorted((Path(simulators.__file__).parent / "scenarios").glob("*.yaml"))
+# A fleet's scenario is of another kind.
+SHIPPED = sorted(
+    path for path in (Path(simulators.__file__).parent / "scenarios").glob("*.yaml") if path.name != "fleet.yaml"
+)
 
 
 def scenario_of(*found: dict[str, Any], **keys: Any) -> Scenario:

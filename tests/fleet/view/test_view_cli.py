@@ -27,8 +27,9 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def said(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs a command; its exit code, what it printed and what it complained of."""
+def said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command in a wide terminal; its exit code, what it printed and what it complained of."""
+    monkeypatch.setenv("COLUMNS", "160")
 
     def run(*arguments: str) -> tuple[int, str, str]:
         code = main(arguments)
