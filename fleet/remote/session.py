@@ -87,6 +87,7 @@ class Session:
     def __exit__(self, *_exc: object) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+        self._client._reset_sockets()  # noqa: SLF001  # paho leaves that to the garbage collection
 
     def subscribe(self, topics: Sequence[str]) -> None:
         """Has what comes on these topics given by `next`."""

@@ -113,6 +113,7 @@ class _Line:
         self._client.on_disconnect = None
         self._client.disconnect()
         self._client.loop_stop()
+        self._client._reset_sockets()  # noqa: SLF001  # paho leaves that to the garbage collection
 
     def _wait_for_fewer_than(self, count: int) -> None:
         self._wait(lambda: len(self._waiting) < count)

@@ -97,6 +97,7 @@ def bridge(fleet: Any, tmp_path: Path) -> Iterator[paho.Client]:
     yield client
     client.disconnect()
     client.loop_stop()
+    client._reset_sockets()
 
 
 @pytest.fixture
@@ -168,6 +169,7 @@ class Stranger:
     def stop(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+        self._client._reset_sockets()
 
     def _took(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
         payload = decode(bytes(message.payload))

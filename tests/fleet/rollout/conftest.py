@@ -76,6 +76,7 @@ class Site:
     def stop(self) -> None:
         self.client.disconnect()
         self.client.loop_stop()
+        self.client._reset_sockets()
         self.database.close()
         assert self.faults == []
 

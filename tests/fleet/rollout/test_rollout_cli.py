@@ -112,6 +112,7 @@ def as_node(home: Home, name: str, group: str) -> Iterator[dict[str, bytes]]:
     finally:
         client.disconnect()
         client.loop_stop()
+        client._reset_sockets()
 
 
 def test_a_roll_out_that_is_killed_goes_on(  # noqa: PLR0913, PLR0917 - the whole of it, once

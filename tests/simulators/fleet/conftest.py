@@ -70,6 +70,7 @@ class Host:
     def close(self) -> None:
         self.client.disconnect()
         self.client.loop_stop()
+        self.client._reset_sockets()
 
     def settle(self) -> None:
         """Return once all has come that the broker had by now."""
