@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from contract.update import UpdateState
 from edge.errors import EdgeError, RolledBackError, UpdateError
 from edge.launcher import ROOT_VARIABLE
 from edge.reload import take_in
-from edge.update.kinds import CONFIRMED, TO_BE_SEEN, Outcome, proven
+from edge.update.kinds import CONFIRMED, TO_BE_SEEN, Outcome, proven, put_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -81,13 +82,14 @@ class ConfigKind:
         """Tries the one with which this run was started, where it is not confirmed yet."""
         if (trial := self._file.trial()) is None:
             return None
-        if trial.failed is not None:
-            return Outcome(UpdateState.ROLLED_BACK, trial.failed)
-        wanting = await proven(self._host, self._config.confirm_s, 0, trial.failed_before)
-        if wanting is None:
-            return CONFIRMED
-        logger.error("the new configuration does not work, the one of before is put back: %s", wanting)
-        await asyncio.to_thread(self._file.put_back, trial, wanting)
+        if (wanting := trial.failed) is None:
+            wanting = await proven(self._host, self._config.confirm_s, 0, trial.failed_before)
+            if wanting is None:
+                return CONFIRMED
+            logger.error("the new configuration does not work, the one of before is put back: %s", wanting)
+        if self._file.sha256() != trial.sha256:
+            return Outcome(UpdateState.ROLLED_BACK, wanting)
+        await put_back(partial(self._file.put_back, trial, wanting))
         if self._is_restarted:
             self._host.restart()
             return TO_BE_SEEN
@@ -106,7 +108,7 @@ class ConfigKind:
             wanting = str(exc)
         if wanting is None:
             return CONFIRMED
-        await asyncio.to_thread(self._file.put_back, trial, wanting)
+        await put_back(partial(self._file.put_back, trial, wanting))
         try:
             await self._host.reload()
         except EdgeError as exc:

@@ -21,7 +21,7 @@ from contract.config import ConfigError, read_config
 from edge.cli.preflight import lacks
 from edge.config import AgentConfig
 from edge.errors import NotNowError, UpdateError
-from edge.update.ledger import remove_file, replace_file
+from edge.update.ledger import known, remove_file, replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -103,7 +103,7 @@ class ConfigurationFile:
         try:
             with self._trial.open("rb") as file:
                 found = json.loads(file.read(_MAX_BYTES))
-            trial = Trial(**{**found, "failed_before": tuple(found["failed_before"])})
+            trial = Trial(**{**known(Trial, found), "failed_before": tuple(found["failed_before"])})
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError) as exc:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from contract.update import UpdateState
+from edge.errors import UpdateError
 from edge.update.probe import Condition, lacking
 
 if TYPE_CHECKING:
@@ -19,7 +21,10 @@ if TYPE_CHECKING:
     from edge.models import Models
     from edge.update.ledger import Standing
 
+logger = logging.getLogger(__name__)
+
 _LOOK_S: Final = 0.25
+_AGAIN_S: Final = 30.0
 
 
 class Updated(Protocol):
@@ -92,3 +97,18 @@ async def proven(host: Updated, left_s: float, marks_before: int, failed_before:
             return "; ".join(wanting)
         await asyncio.sleep(_LOOK_S)
     return None
+
+
+async def put_back(step: Callable[[], object]) -> None:
+    """Returns once what was before is back in its place, by `step`, which raises UpdateError.
+
+    A disk may be full a while, and the end of the trial deletes what was before: nothing may end it earlier.
+    """
+    while True:
+        try:
+            await asyncio.to_thread(step)
+        except UpdateError as exc:
+            logger.error("%s; it is tried again in %g s", exc, _AGAIN_S)  # noqa: TRY400 - an operator has no use for the traceback
+            await asyncio.sleep(_AGAIN_S)
+        else:
+            return

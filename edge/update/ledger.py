@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from contract.archive import flush_directory
@@ -14,6 +14,8 @@ from edge.errors import NotNowError, UpdateError
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from _typeshed import DataclassInstance
 
 _FORMAT: Final = 1
 _MAX_BYTES: Final = 1 << 20
@@ -114,6 +116,11 @@ def replace_file(path: Path, content: bytes, like: Path | None = None) -> None:
     flush_directory(path.parent)
 
 
+def known(kind: type[DataclassInstance], found: dict[str, Any]) -> dict[str, Any]:
+    """Of what a file says the fields of `kind`: a newer agent, put back since, may have noted more."""
+    return {each.name: found[each.name] for each in fields(kind) if each.name in found}
+
+
 def remove_file(path: Path) -> None:
     """Deletes a file for good, if it is there. Raises OSError."""
     if path.exists():
@@ -122,7 +129,7 @@ def remove_file(path: Path) -> None:
 
 
 def _standing(found: dict[str, Any]) -> Standing:
-    standing = Standing(**{**found, "state": UpdateState(found["state"])})
+    standing = Standing(**{**known(Standing, found), "state": UpdateState(found["state"])})
     if not isinstance(standing.counter, int):
         raise TypeError("a counter is no number")
     return standing

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from contract.update import UpdateState
 from edge.errors import ModelError, RolledBackError, UpdateError
-from edge.update.kinds import CONFIRMED, Outcome
+from edge.update.kinds import CONFIRMED, Outcome, put_back
 from edge.update.model_link import ModelLink
 
 if TYPE_CHECKING:
@@ -59,6 +60,11 @@ class ModelKind:
             raise UpdateError(f"its archive is of version {package.manifest.version}")
         trying()
         trial = await asyncio.to_thread(link.begin_trial, place, package.digest)
+        try:
+            await asyncio.to_thread(link.go_on, trial)
+        except UpdateError as exc:
+            await put_back(partial(link.put_back, trial))
+            raise RolledBackError(str(exc)) from exc
         if (wanting := await self._served(desired.name, trial)) is not None:
             raise RolledBackError(wanting)
         return CONFIRMED
@@ -100,6 +106,6 @@ class ModelKind:
                 wanting = served.quarantined[trial.digest]
             elif time.monotonic() >= deadline_s:
                 wanting = served.status.refused or f"it is not served within {self._config.confirm_s:g} s"
-        await asyncio.to_thread(self._link(name).put_back, trial)
+        await put_back(partial(self._link(name).put_back, trial))
         models.look_soon()
         return wanting

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from contract.archive import ArchiveError, flush_directory, unpack
 from edge.errors import NotNowError, UpdateError
-from edge.update.ledger import remove_file, replace_file
+from edge.update.ledger import known, remove_file, replace_file
 from edge.update.staging import free_bytes
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class ModelLink:
         return place
 
     def begin_trial(self, place: Path, digest: str) -> ModelTrial:
-        """Notes what was before, and has the link go there."""
+        """Notes what was before; `go_on` has the link go to what is tried."""
         try:
             if self.directory.is_symlink():
                 before: str | None = os.readlink(self.directory)  # noqa: PTH115 - as it is spelt, to be put back so
@@ -80,14 +80,13 @@ class ModelLink:
             replace_file(self._versions / _TRIAL, json.dumps(asdict(trial)).encode())
         except OSError as exc:
             raise UpdateError(f"{self._versions / _TRIAL}: cannot be written: {exc.strerror}") from exc
-        self.go_on(trial)
         return trial
 
     def trial(self) -> ModelTrial | None:
         """What is on trial, None where nothing is."""
         try:
             with (self._versions / _TRIAL).open("rb") as file:
-                return ModelTrial(**json.loads(file.read(_MAX_BYTES)))
+                return ModelTrial(**known(ModelTrial, json.loads(file.read(_MAX_BYTES))))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError) as exc:

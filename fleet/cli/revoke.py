@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from fleet.cli.arguments import open_home, takes_dry_run, takes_home, takes_json
-from fleet.cli.command import OK, Command
+from fleet.cli.command import FAILURE, OK, Command
 from fleet.revoking import check_known, revoke
 
 if TYPE_CHECKING:
@@ -31,10 +31,13 @@ def _revoke(args: Namespace) -> int:
     done = revoke(home, args.name)
     if args.json:
         print(json.dumps({**asdict(done), "done": True}))
-        return OK
+        return OK if done.broker_told else FAILURE
     print(f"{args.name}: {done.certificates} certificates and its token called back")
-    print("the broker refuses it, and its session has ended" if done.broker_told else "the broker was NOT told")
-    return OK
+    if done.broker_told:
+        print("the broker refuses it, and its session has ended")
+        return OK
+    print("the broker was NOT told, and lets it in until it reads broker/crl.pem and broker/acl: `fleet broker`")
+    return FAILURE
 
 
 def _foretell(home: Home, args: Namespace) -> int:

@@ -185,7 +185,8 @@ async def test_a_copy_serves_when_the_directory_has_nothing_good_at_the_start(
     first = desk()
     first.models.change([model])
     async with first.running():
-        await eventually(lambda: first.results("m"), "results")
+        # A result is told before the copy that gave it is marked as good on the disk.
+        await eventually(first.models.served["m"].store.proven, "a copy that has given results")
     (tmp_path / "m" / "manifest.json").write_text("{")
     agent = desk()
     agent.models.change([model])

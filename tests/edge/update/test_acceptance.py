@@ -65,6 +65,18 @@ def test_a_ledger_that_cannot_be_read_is_no_empty_one(tmp_path: Path, content: b
         Ledger(tmp_path / "ledger.json").load()
 
 
+def test_a_ledger_of_a_newer_agent_is_understood(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.json")
+    standing = Standing("config", "config", 7, "digest", "7", UpdateState.CONFIRMED)
+    ledger.put(standing)
+    document = json.loads((tmp_path / "ledger.json").read_bytes())
+    document["standings"]["config/config"]["of_a_newer_agent"] = 1
+    (tmp_path / "ledger.json").write_text(json.dumps(document))
+    again = Ledger(tmp_path / "ledger.json")
+    again.load()
+    assert again.standings == {"config/config": standing}
+
+
 def test_a_ledger_is_whole_after_each_note(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "deep" / "ledger.json")
     ledger.load()

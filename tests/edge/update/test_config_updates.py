@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import json
+import os
 import re
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,7 +17,11 @@ from contract.update import desired_topic
 from edge.__main__ import main
 from edge.health.exposition import exposition
 from edge.health.page import health_page
-from edge.update.configuration import hold_trial
+from edge.update.configuration import ConfigurationFile, hold_trial
+from edge.update.ledger import replace_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -63,6 +70,43 @@ def test_one_with_which_a_source_fails_is_put_back(site: Any, eventually: Any, c
     asyncio.run(scenario())
     assert site.path.read_bytes() == before
     assert site.left_behind() == []
+
+
+def test_what_was_before_stays_until_it_is_put_back_where_the_disk_is_full_a_while(
+    site: Any, eventually: Any, closed_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.update.kinds._AGAIN_S", 0.05)
+    before = site.path.read_bytes()
+    refused: list[Path] = []
+
+    def full(path: Path, content: bytes, like: Path | None = None) -> None:
+        if path == site.path and content == before and len(refused) < 3:
+            refused.append(path)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace_file(path, content, like)
+
+    monkeypatch.setattr("edge.update.configuration.replace_file", full)
+
+    async def scenario() -> None:
+        async with site.run() as node:
+            await eventually(node.told, "births")
+            wanted = site.source(base_url=f"http://127.0.0.1:{closed_port}")
+            desired = site.operator.roll_out(site.text(sources=wanted))
+            await eventually(lambda: "rolled_back" in node.states(desired.counter), "it is put back")
+            assert "source weather is failing" in node.told()[-1].reason
+
+    asyncio.run(scenario())
+    assert len(refused) == 3
+    assert site.path.read_bytes() == before
+    assert site.left_behind() == []
+
+
+def test_a_note_of_a_newer_agent_is_understood(site: Any) -> None:
+    file = ConfigurationFile(site.path)
+    trial = file.begin_trial(b"new: 1", 3, ["plant"])
+    note = site.path.with_name(".edge.yaml.trial")
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"of_a_newer_agent": 1}))
+    assert file.trial() == trial
 
 
 def test_without_room_or_chunks_it_waits_and_what_is_taken_back_is_not_gone_on_with(site: Any, eventually: Any) -> None:

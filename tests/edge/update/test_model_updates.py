@@ -21,6 +21,7 @@ from edge.reading import MetricInfo
 from edge.update.config import UpdateConfig
 from edge.update.kinds import CONFIRMED
 from edge.update.model_kind import ModelKind
+from edge.update.model_link import ModelLink
 from edge.update.probe import Condition
 
 if TYPE_CHECKING:
@@ -186,6 +187,25 @@ def test_what_is_not_served_in_time_is_put_back(desk: Callable[[], Desk], monkey
 
 async def _nothing(_served: object) -> None:
     """Looks at nothing."""
+
+
+def test_where_the_link_cannot_be_set_what_was_before_is_put_back(
+    desk: Callable[[], Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with desk().running() as at:
+            await at.apply(files("1.0.0"), "1.0.0")
+            monkeypatch.setattr(ModelLink, "go_on", _full)
+            with pytest.raises(RolledBackError, match="No space left on device"):
+                await at.apply(files("2.0.0"))
+            assert "1.0.0" in str(at.directory.resolve())
+            assert at.kind.running("m", None) == "1.0.0"
+
+    asyncio.run(scenario())
+
+
+def _full(*_: object) -> None:
+    raise UpdateError("m: cannot be made a link: No space left on device")
 
 
 def test_a_run_that_was_cut_off_is_settled_by_the_next(

@@ -213,7 +213,7 @@ def test_of_a_model(
         return ModelLink(directory / "m", directory / "updates")
 
     def switch(link: ModelLink) -> None:
-        link.begin_trial(link.install(desired, path), "digest")
+        link.go_on(link.begin_trial(link.install(desired, path), "digest"))
 
     def check(link: ModelLink) -> None:
         trial = link.trial()
