@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 _LOG_SETTINGS: Final = Path(__file__).with_name("log4j2.properties")
 
-# The JVM's 300 threads share RocksDB's memory out among so many pools: of sixteen each came to hold the most that any
-# of its threads ever took, which grew for hours.
+# RocksDB's memory is shared out among so many pools, each of which keeps the most that any of the JVM's 300 threads
+# ever took of it: with sixteen it is longer until that grows no more. More pools make nothing faster here.
 _MALLOC_ARENAS: Final = "2"
 # Two cores run everything here, and each micro-batch is small: what pays on a large cluster only costs.
 _LEAN: Final = {
