@@ -140,7 +140,7 @@ def _needs(found: Sequence[Need]) -> Table:
 def _soak(options: argparse.Namespace, stream: Mapping[str, Any]) -> None:
     samples = soak(options.soak, options.rate, stream)
     table = Table(
-        title=f"Memory over {options.soak:g} minutes at {options.rate:,.0f} readings/s, {WARM_MINUTES:g} minutes after the start"
+        title=f"Memory over {options.soak:g} minutes at {options.rate:,.0f} readings/s, after {WARM_MINUTES:g} to warm up"
     )
     for heading in ("", "PSS MiB", "MiB an hour", "RSS MiB", "MiB an hour (RSS)", ""):
         table.add_column(heading, justify="right" if heading else "left")
