@@ -139,9 +139,8 @@ def _needs(found: Sequence[Need]) -> Table:
 
 def _soak(options: argparse.Namespace, stream: Mapping[str, Any]) -> None:
     samples = soak(options.soak, options.rate, stream)
-    table = Table(
-        title=f"Memory over {options.soak:g} minutes at {options.rate:,.0f} readings/s, after {WARM_MINUTES:g} to warm up"
-    )
+    over = f"{options.soak:g} minutes, after {WARM_MINUTES:g} of warm-up"
+    table = Table(title=f"Memory at {options.rate:,.0f} readings/s over {over}")
     for heading in ("", "PSS MiB", "MiB an hour", "RSS MiB", "MiB an hour (RSS)", ""):
         table.add_column(heading, justify="right" if heading else "left")
     for part, found in samples.items():
