@@ -10,7 +10,9 @@ from pathlib import Path  # noqa: TC003 - dataclasses show their annotations
 from typing import TYPE_CHECKING, Final
 
 from contract.config import Tls
+from fleet.authority import key_digest
 from fleet.errors import FleetError
+from fleet.files import only_one, write_file
 
 if TYPE_CHECKING:
     import ssl
@@ -36,11 +38,20 @@ class Operator:
         return Tls(ca_file=self.ca_file, cert_file=self.identity_file, key_file=self.identity_file).context()
 
 
+def replace_operator(home: Home, name: str) -> int:
+    """A new identity in the place of one, whose certificates are called back; how many there were."""
+    folder = _folder(home)
+    with only_one(folder / ".issuing"):
+        made = home.issue(name)
+        # First of all: cut off here, the one that is there is good, and not one that was called back.
+        write_file(folder / f"{name}.pem", made.pem)
+        return home.registry.revoke_certificates(name, but_key=key_digest(made.key.public_key()))
+
+
 @contextmanager
 def operator(home: Home) -> Iterator[Operator]:
     """The first one that is free; it is free again when this ends, however it ends."""
-    folder = home.path / "operator"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder = _folder(home)
     for name in OPERATORS:
         lock = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -61,6 +72,14 @@ def _is_taken(lock: int) -> bool:
     return False
 
 
+def _folder(home: Home) -> Path:
+    folder = home.path / "operator"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
 def _operator(home: Home, name: str, folder: Path) -> Operator:
-    file, broker = home.keep(folder / f"{name}.pem", name), home.settings.broker
+    broker = home.settings.broker
+    with only_one(folder / ".issuing"):
+        file = home.keep(folder / f"{name}.pem", name)
     return Operator(name, broker.operators_host, broker.port, file, home.path / "root/ca.pem")

@@ -201,6 +201,18 @@ class Registry:
             )
             return done.rowcount
 
+    def revoke_before(self, serial: int) -> int:
+        """Calls back what is good and was issued to the same name before the certificate with this number; how many."""
+        now = _seconds(_now())
+        with self._transaction() as database:
+            shown = database.execute("SELECT name, rowid FROM certificate WHERE serial = ?", [f"{serial:x}"]).fetchone()
+            done = database.execute(
+                "UPDATE certificate SET revoked_at = ? "
+                "WHERE name = ? AND rowid < ? AND revoked_at IS NULL AND ends_at > ?",
+                [now, *shown, now],
+            )
+            return done.rowcount
+
     def revoke(self, name: str) -> int:
         """Calls back a node or a host application, with all its certificates; how many there were."""
         with self._transaction() as database:

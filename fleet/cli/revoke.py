@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 def _add_arguments(parser: ArgumentParser) -> None:
     takes_home(parser)
-    parser.add_argument("name", metavar="NAME", help="a node, or a host application")
+    parser.add_argument(
+        "name", metavar="NAME", help="a node, a host application, or one of the operator's tools: headwater-operator-N"
+    )
     takes_dry_run(parser)
     takes_json(parser)
 
@@ -32,11 +34,12 @@ def _revoke(args: Namespace) -> int:
     if args.json:
         print(json.dumps({**asdict(done), "done": True}))
         return OK if done.broker_told else FAILURE
-    print(f"{args.name}: {done.certificates} certificates and its token called back")
+    also = " called back, and a new one made" if done.is_replaced else " and its token called back"
+    print(f"{args.name}: {done.certificates} certificates{also}")
     if done.broker_told:
-        print("the broker refuses it, and its session has ended")
+        print("the broker refuses them, and the session has ended")
         return OK
-    print("the broker was NOT told, and lets it in until it reads broker/crl.pem and broker/acl: `fleet broker`")
+    print("the broker was NOT told, and takes them until it reads broker/crl.pem and broker/acl: `fleet broker`")
     return FAILURE
 
 
@@ -49,4 +52,9 @@ def _foretell(home: Home, args: Namespace) -> int:
     return OK
 
 
-REVOKE: Final = Command("revoke", "call back a device: refused from now on, its session ended", _add_arguments, _revoke)
+REVOKE: Final = Command(
+    "revoke",
+    "call back a device, a bridge or an operator: refused from now on, the session ended",
+    _add_arguments,
+    _revoke,
+)

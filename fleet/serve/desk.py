@@ -15,12 +15,17 @@ from fleet.authority import RequestError, key_digest, requested_key
 from fleet.broker import keep_files, reload
 from fleet.cards import token_digest
 from fleet.errors import FleetError
+from fleet.files import only_one
 from fleet.registry import TokenError
+from fleet.revoking import shut_out
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from cryptography.hazmat.primitives.asymmetric import ec
 
     from fleet.home import Home
+    from fleet.registry import Certificate
 
 logger = logging.getLogger(__name__)
 RequestT = TypeVar("RequestT", bound=Config)
@@ -42,27 +47,51 @@ class Desk:
         self._home = home
 
     def enrol(self, body: bytes) -> Issued:
-        """A certificate for a token; those of the node's earlier keys are called back. Raises RefusedError."""
+        """A certificate for a token; before it is given, those of the node's earlier keys are called back.
+
+        Raises RefusedError, and FleetError where the broker was not told of what was called back: nothing is given
+        then, and who asks again, as devices do, has it told again.
+        """
         request = _read(body, EnrolRequest)
         key = self._requested(request.csr, request.node)
-        digest = key_digest(key)
-        try:
-            self._home.registry.use_token(request.node, token_digest(request.token.get_secret_value()), digest)
-        except TokenError as exc:
-            raise RefusedError(HTTPStatus.FORBIDDEN, f"{request.node}: {exc}", exc.told) from exc
-        if (chain := self._answered_before(request.node, digest)) is None:
-            chain = self._certify(request.node, key, "enrolled")
-            self._supersede(request.node, digest)
+        with self._alone():
+            chain = self._enrolled(request, key)
+        if self._was_called_back(request.node):
+            shut_out(self._home, request.node)
         return Issued(certificate=chain)
 
-    def renew(self, body: bytes, serial: int | None) -> Issued:
-        """A certificate for who has shown the one with this number; raises RefusedError."""
-        name = self._shown(serial)
-        request = _read(body, RenewRequest)
-        return Issued(certificate=self._certify(name, self._requested(request.csr, name), "renewed"))
+    def _enrolled(self, request: EnrolRequest, key: ec.EllipticCurvePublicKey) -> str:
+        registry, digest = self._home.registry, key_digest(key)
+        try:
+            registry.use_token(request.node, token_digest(request.token.get_secret_value()), digest)
+        except TokenError as exc:
+            raise RefusedError(HTTPStatus.FORBIDDEN, f"{request.node}: {exc}", exc.told) from exc
+        # Before anything is issued, and each time: who dies here has not left a card that was lost a good certificate.
+        if count := registry.revoke_certificates(request.node, but_key=digest):
+            logger.info("%s: certificates of its earlier keys called back: %d", request.node, count)
+        return self._answered_before(request.node, digest) or self._certify(request.node, key, "enrolled")
 
-    def _shown(self, serial: int | None) -> str:
-        """Whose certificate it is: TLS has seen that it is of our authority, and has not expired."""
+    def renew(self, body: bytes, serial: int | None) -> Issued:
+        """A certificate for who has shown the one with this number, which stays good; raises RefusedError.
+
+        The answer may be lost: it is given again to the same key. Another key, as of two that ask at once, gets another
+        certificate, for which of them the device goes on with is not known here until it shows it: what is older than
+        that one is called back then.
+        """
+        shown = self._shown(serial)
+        request = _read(body, RenewRequest)
+        key = self._requested(request.csr, shown.name)
+        with self._alone():
+            if count := self._home.registry.revoke_before(shown.serial):
+                logger.info("%s: certificates before the one it uses called back: %d", shown.name, count)
+            answered = self._answered_before(shown.name, key_digest(key), after=shown.serial)
+            chain = answered or self._certify(shown.name, key, "renewed")
+        if self._was_called_back(shown.name):
+            self._tell_broker(shown.name)
+        return Issued(certificate=chain)
+
+    def _shown(self, serial: int | None) -> Certificate:
+        """The certificate: TLS has seen that it is of our authority, and has not expired."""
         if serial is None:
             raise RefusedError(HTTPStatus.UNAUTHORIZED, "no certificate was shown: a renewal needs the present one")
         found = self._home.registry.certificate(serial)
@@ -73,7 +102,7 @@ class Desk:
             raise RefusedError(HTTPStatus.FORBIDDEN, f"{found.name}: this certificate was revoked at {at}")
         if found.name not in {node.name for node in self._home.registry.nodes()}:
             raise RefusedError(HTTPStatus.FORBIDDEN, f"{found.name} is no node: `fleet` itself renews its certificate")
-        return found.name
+        return found
 
     def _requested(self, csr: str, name: str) -> ec.EllipticCurvePublicKey:
         try:
@@ -85,10 +114,19 @@ class Desk:
             raise RefusedError(HTTPStatus.FORBIDDEN, f"{name}: the key in the CSR is {owner}'s", told)
         return key
 
-    def _answered_before(self, name: str, digest: str) -> str | None:
-        """What the same key was given already: its owner has not heard the answer, or asks twice at once."""
+    def _alone(self) -> AbstractContextManager[None]:
+        """One after the other: of two that ask at once the same is known as of one that asks twice."""
+        return only_one(self._home.path / "serve/.issuing")
+
+    def _answered_before(self, name: str, digest: str, after: int | None = None) -> str | None:
+        """What the same key was given already: its owner has not heard the answer, or asks twice at once.
+
+        Where `after` is given, only of what was issued after the certificate with this number.
+        """
         now = dt.datetime.now(dt.UTC)
         for each in reversed(self._home.registry.certificates_of(name)):
+            if each.serial == after:
+                break
             if each.key_sha256 == digest and each.revoked_at is None and each.ends_at > now:
                 return each.chain
         return None
@@ -98,15 +136,18 @@ class Desk:
         logger.info("%s: %s, a certificate for %g days", name, what, self._home.settings.lifetimes.node_days)
         return chain
 
-    def _supersede(self, name: str, digest: str) -> None:
-        """A card that was lost, or a device that this one replaces, shall no longer be let in."""
-        if count := self._home.registry.revoke_certificates(name, but_key=digest):
-            logger.info("%s: certificates of its earlier keys called back: %d", name, count)
-            try:
-                keep_files(self._home)
-                reload(self._home)
-            except FleetError:
-                logger.exception("%s: the broker has not heard that they were: `fleet broker`", name)
+    def _was_called_back(self, name: str) -> bool:
+        """Whether there is something of this name that the broker has to refuse."""
+        now, known = dt.datetime.now(dt.UTC), self._home.registry.certificates_of(name)
+        return any(each.revoked_at is not None and each.ends_at > now for each in known)
+
+    def _tell_broker(self, name: str) -> None:
+        try:
+            keep_files(self._home)
+            reload(self._home)
+        except FleetError:
+            # Its new certificate does not wait for that: it would be locked out for somebody else's fault.
+            logger.exception("%s: the broker has not heard what was called back: `fleet broker`", name)
 
 
 def _read(body: bytes, model: type[RequestT]) -> RequestT:

@@ -16,7 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from fleet.authority import issue, new_authority, new_issuing
+from fleet.authority import Identity, issue, new_authority, new_issuing
 from fleet.broker import certificate_is_good, is_let_in, keep_files, reload, renew_certificate
 from fleet.errors import FleetError
 from fleet.operators import OPERATORS
@@ -26,7 +26,6 @@ from stack import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from fleet.authority import Identity
     from fleet.home import Home
     from fleet.settings import FleetSettings
 
@@ -289,6 +288,19 @@ def test_revoke_ends_a_session_that_is_kept_for_who_is_away(home: Home, client: 
         assert not anew.found_session
     finally:
         anew.close()
+
+
+def test_an_operators_tool_is_thrown_out_and_the_next_one_is_let_in(
+    home: Home, client: Callable[[str], Client]
+) -> None:
+    live, other = client(OPERATORS[0]), client("headwater-bridge")
+    leaked = Identity((home.path / f"operator/{OPERATORS[0]}.pem").read_bytes())
+    done = revoke(home, OPERATORS[0])
+    assert (done.certificates, done.is_replaced, done.broker_told) == (1, True, True)
+    assert wait_until(lambda: TAKEN_OVER in live.ended, timeout_s=PATIENCE_S), live.ended
+    assert "certificate revoked" in refusal(home, leaked)
+    assert other.ended == []
+    assert client(OPERATORS[0]).publish("headwater/plant/desired/pump-1/config/config") == NOBODY_LISTENS
 
 
 def test_revoke_without_a_broker_says_so(home: Home, fleet: Any) -> None:

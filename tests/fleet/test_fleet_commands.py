@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from cryptography import x509
 
 from contract.enrolment import Enrolment, read_message
 from fleet.__main__ import main
@@ -161,6 +162,7 @@ def test_what_cannot_be_done_is_said_in_a_line(
         ["enrol", "pump-2"],
         ["enrol", "pump-1", "--baked", "--out", "nowhere"],
         ["revoke", "pump-1"],
+        ["revoke", "headwater-operator-3"],
         ["host", "headwater-bridge"],
         ["broker", "--renew"],
     ],
@@ -186,6 +188,19 @@ def test_a_host_application_gets_files_and_rights(made: Path, capsys: pytest.Cap
     assert main(["revoke", "headwater-bridge"]) == 1  # for it may go on as long as the broker knows nothing of it
     assert "the broker was NOT told" in capsys.readouterr().out
     assert "headwater-bridge" not in (made / "broker/acl").read_text()
+
+
+def test_an_operators_certificate_is_called_back_and_made_anew(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Home.open(made).operator() as operator:
+        before = operator.identity_file.read_bytes()
+    capsys.readouterr()
+    assert main(["revoke", operator.name]) == 1  # no broker runs here
+    assert f"{operator.name}: 1 certificates called back, and a new one made\n" in capsys.readouterr().out
+    with Home.open(made).operator() as again:
+        assert (again.name, again.identity_file.read_bytes() == before) == (operator.name, False)
+    revoked = x509.load_pem_x509_crl((made / "broker/crl.pem").read_bytes())
+    assert [each.serial_number for each in revoked] == [Identity(before).certificate.serial_number]
+    assert f"user {operator.name}\n" in (made / "broker/acl").read_text()
 
 
 def test_broker_takes_over_what_was_changed_in_the_settings(made: Path, capsys: pytest.CaptureFixture[str]) -> None:

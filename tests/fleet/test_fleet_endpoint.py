@@ -20,16 +20,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from contract.enrolment import ENROL_PATH, MAX_REQUEST_BYTES, RENEW_PATH
-from fleet.authority import Identity, issue, new_authority, new_request
+from fleet.authority import Identity, issue, key_digest, new_authority, new_request
 from fleet.broker import is_let_in
+from fleet.errors import FleetError
+from fleet.home import Home
 from fleet.revoking import revoke
 from fleet.serve import Endpoint
 from stack import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from fleet.home import Home
 
 PATIENCE_S = 10.0
 
@@ -181,6 +181,57 @@ def test_who_enrols_again_locks_out_who_was_there_before(home: Home, device: Cal
     assert is_let_in(home, found)
 
 
+def test_a_lost_card_is_locked_out_though_serve_died_before_the_broker_knew(
+    home: Home, device: Callable[..., Device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it dies: who has heard no answer asks again, and hears one when the broker refuses the lost card."""
+    lost = enrolled(home, device)
+    key, token = new_key(), token_of(home, "pump-1")
+    for place in ("fleet.home.Home.certify", "fleet.revoking.keep_files", "fleet.revoking.reload"):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, broken)
+            assert device().enrol("pump-1", token, key).status == 503
+        assert is_let_in(home, lost), place
+    answer = device().enrol("pump-1", token, key)
+    assert answer.status == 200
+    assert not is_let_in(home, lost)
+    assert is_let_in(home, Identity.of(key, answer.body["certificate"].encode()))
+
+
+def broken(*_: object) -> None:
+    raise FleetError("it died here")
+
+
+def test_of_two_tokens_at_once_the_newer_one_s_key_is_left(
+    home: Home, device: Callable[..., Device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A card that was lost asks at the very moment at which the new one does."""
+    lost_token, entered, goes_on = token_of(home, "pump-1"), threading.Event(), threading.Event()
+    certify, answers = Home.certify, []
+
+    def slow(home: Home, name: str, key: ec.EllipticCurvePublicKey) -> bytes:
+        if not entered.is_set():
+            entered.set()
+            goes_on.wait(PATIENCE_S)
+        return certify(home, name, key)
+
+    monkeypatch.setattr(Home, "certify", slow)
+    keys = [new_key(), new_key()]
+    first = threading.Thread(target=lambda: answers.append(device().enrol("pump-1", lost_token, keys[0])))
+    first.start()
+    assert entered.wait(PATIENCE_S)
+    new_token = token_of(home, "pump-1")
+    second = threading.Thread(target=lambda: answers.append(device().enrol("pump-1", new_token, keys[1])))
+    second.start()
+    second.join(0.3)  # time to overtake, if it may
+    goes_on.set()
+    for thread in (first, second):
+        thread.join(PATIENCE_S)
+    assert [answer.status for answer in answers] == [200, 200]
+    good = [each for each in home.registry.certificates_of("pump-1") if each.revoked_at is None]
+    assert [each.key_sha256 for each in good] == [key_digest(keys[1].public_key())]
+
+
 def test_somebody_elses_key_gets_no_certificate(
     home: Home, device: Callable[..., Device], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -209,6 +260,46 @@ def test_a_certificate_is_renewed_by_the_present_one_which_stays_good(
     assert renewed.certificate.serial_number != present.certificate.serial_number
     assert is_let_in(home, renewed)
     assert is_let_in(home, present)
+
+
+def test_a_renewal_whose_answer_was_lost_is_given_again(home: Home, device: Callable[..., Device]) -> None:
+    present, key = enrolled(home, device), new_key()
+    first = device(present).renew(key)
+    assert device(present).renew(key) == first
+    renewed = Identity.of(key, first.body["certificate"].encode())
+    again = device(renewed).renew(key)
+    assert again.status == 200
+    assert again != first, "a device that keeps its key is given a new certificate, too"
+    assert is_let_in(home, present) is False, "it uses a newer one"
+
+
+def test_of_renewals_at_once_the_newest_is_left_once_it_is_used_and_each_works_until_then(
+    home: Home, device: Callable[..., Device]
+) -> None:
+    present, keys = enrolled(home, device), [new_key(), new_key()]
+    made = [Identity.of(key, device(present).renew(key).body["certificate"].encode()) for key in keys]
+    assert all(is_let_in(home, each) for each in (present, *made)), "any of them may be the one that has come"
+    key = new_key()
+    last = Identity.of(key, device(made[1]).renew(key).body["certificate"].encode())
+    assert [is_let_in(home, each) for each in (present, *made, last)] == [False, False, True, True]
+    assert device(made[0]).renew(new_key()).status == 403
+    assert device(last).renew(new_key()).status == 200
+    assert [is_let_in(home, each) for each in (made[1], last)] == [False, True]
+
+
+def test_a_renewal_does_not_wait_for_a_broker_that_does_not_hear(
+    home: Home, device: Callable[..., Device], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    present, key = enrolled(home, device), new_key()
+    renewed = Identity.of(key, device(present).renew(key).body["certificate"].encode())
+    with monkeypatch.context() as patch:
+        patch.setattr("fleet.serve.desk.reload", broken)
+        key = new_key()
+        assert device(renewed).renew(key).status == 200
+    assert "pump-1: the broker has not heard what was called back" in caplog.text
+    assert is_let_in(home, present)
+    assert device(renewed).renew(key).status == 200
+    assert not is_let_in(home, present), "told again"
 
 
 def test_nobody_renews_without_a_certificate_or_in_anothers_name(home: Home, device: Callable[..., Device]) -> None:
