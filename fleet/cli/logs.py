@@ -14,7 +14,7 @@ from contract.logs import LEVELS
 from fleet.cli.command import OK, Command
 from fleet.cli.reach import reached, takes_reach, which_node
 from fleet.remote.log import NoAnswerError, NodeLog
-from fleet.remote.session import NobodyListensError
+from fleet.session import NobodyListensError
 from fleet.view.wording import counted, plain
 
 if TYPE_CHECKING:

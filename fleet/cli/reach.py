@@ -15,7 +15,7 @@ from contract.topics import check_identifier
 from fleet.cli.arguments import open_home, takes_home
 from fleet.cli.sight import home_if_any
 from fleet.errors import FleetError
-from fleet.remote.session import Broker, Session
+from fleet.session import Broker, Session
 from fleet.view.wording import plain
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _told(args: argparse.Namespace) -> Broker:
     if args.ca is None and args.user is not None and not _is_this_machine(host):
         raise ConfigError(f"--user: the password would go to {host} in the clear; --ca FILE has it go over TLS")
     tls = None if args.ca is None else Tls(ca_file=args.ca, cert_file=args.cert, key_file=args.key).context()
-    return Broker(host, port, "", tls, args.user, password if args.user else None)
+    return Broker(host, port, "", tls, username=args.user, password=password if args.user else None)
 
 
 def _address(text: str, default_port: int) -> tuple[str, int]:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from fleet.rollout.judge import OPEN
+from fleet.view import wording
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,13 +63,13 @@ def event(happened: Event, as_json: bool) -> None:  # noqa: FBT001 - as above
         _print_json({"at": now.isoformat(), **asdict(happened)})
         return
     who = "" if happened.node is None else f"{happened.node} "
-    why = "" if happened.reason is None else f": {_printable(happened.reason)}"
+    why = "" if happened.reason is None else f": {wording.plain(happened.reason)}"
     print(f"{now:%H:%M:%S}  {who}{happened.what}{why}", flush=True)
 
 
 def line(rollout: Rollout, as_json: bool) -> None:  # noqa: FBT001 - as above
     """One roll-out in a line."""
-    why = "" if rollout.reason is None else f": {_printable(rollout.reason)}"
+    why = "" if rollout.reason is None else f": {wording.plain(rollout.reason)}"
     stage = f", stage {rollout.stages[rollout.stage - 1]}" if rollout.state in OPEN else ""
     text = f"roll-out {rollout.rollout_id}, {_title(rollout)}: {rollout.state}{stage}{why}"
     _say(as_json, text, **_plain(asdict(rollout)))
@@ -167,13 +168,8 @@ def _print_json(document: object) -> None:
     print(json.dumps(document), flush=True)
 
 
-def _printable(text: str) -> str:
-    """A device's words, without what would command a terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text)
-
-
 def _print_table(rows: Sequence[Sequence[str]]) -> None:
-    rows = [[_printable(cell)[:_LONGEST_REASON] for cell in row] for row in rows]
+    rows = [[wording.plain(cell)[:_LONGEST_REASON] for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

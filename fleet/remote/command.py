@@ -18,7 +18,7 @@ from contract.topics import MessageType, Topic, parse_topic
 
 if TYPE_CHECKING:
     from contract.datatypes import Value
-    from fleet.remote.session import Message, Session
+    from fleet.session import Message, Session
 
 _MS_PER_S: Final = 1000
 _INTEGER_BASE: Final = 10

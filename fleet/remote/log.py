@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from contract.logs import Level, LogLine
-    from fleet.remote.session import Session
+    from fleet.session import Session
 
 _MS_PER_S: Final = 1000
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg2
@@ -13,7 +13,8 @@ from psycopg2.extras import execute_values
 
 from contract.config import ConfigError
 from fleet.errors import FleetError
-from fleet.rollout.judge import OPEN, Node, Rollout, Told
+from fleet.rollout.judge import OPEN
+from fleet.rollout.rows import COLUMNS, CONTINUE, GIVEN, NODES, NOTE, OF_TABLE, SILENT, node_of, rollout_of, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from psycopg2.extensions import connection, cursor
 
-    from fleet.rollout.judge import State
+    from fleet.rollout.judge import Node, Rollout, State
     from fleet.rollout.plan import Stage
 
 DSN_VARIABLE: Final = "HEADWATER_DSN"
@@ -29,41 +30,8 @@ DSN_VARIABLE: Final = "HEADWATER_DSN"
 _TIMEOUTS: Final[dict[str, Any]] = {"connect_timeout": 5, "keepalives_idle": 30, "tcp_user_timeout": 60_000}
 # Any number will do, as long as nobody else takes it: "roll" as bytes. The other half of the key is the roll-out.
 _LOCK: Final = int.from_bytes(b"roll", "big", signed=True)
-
-_OF_TABLE: Final = {"group": "group_id"}
-_COLUMNS: Final = ", ".join(_OF_TABLE.get(field.name, field.name) for field in fields(Rollout))
-_GIVEN: Final = (
-    *("group", "kind", "name", "version", "counter", "sha256", "size_bytes", "unpacked_bytes", "url"),
-    *("max_failed", "soak", "within", "started_by", "started_at", "expires_at"),
-)
-# As on the dashboards: a node tells its health every ten seconds, whatever else it does.
-_SILENT: Final = "interval '2 minutes'"
-_NODES: Final = f"""
-select n.node_id, n.stage, n.state, n.asked_at, n.reached_at, n.settled_at, n.reason,
-       coalesce(w.online and w.last_seen_at > now() - {_SILENT}, false),
-       case when w.online then w.last_seen_at else w.last_death_at end,
-       u.node_id is not null, u.counter, u.state, u.running, u.reason
-from rollout o join rollout_node n using (rollout_id)
-left join node w on (w.group_id, w.node_id) = (o.group_id, n.node_id)
-left join node_update u
-  on u.group_id = %(group)s and u.kind = %(kind)s and u.name = %(name)s and u.node_id = n.node_id
-where o.rollout_id = %(rollout)s
-order by n.stage, n.node_id
-"""  # noqa: S608 - a constant
-# Whoever looks on sees that somebody drives it; the table is not written at every look.
-_CONTINUE: Final = """
-update rollout set stage = %(stage)s, state = %(state)s, reason = %(reason)s, driven_at = now(),
-                   changed_at = case when %(changed)s then now() else changed_at end
-where rollout_id = %(rollout)s and state = %(before)s
-  and (%(changed)s or driven_at is null or driven_at < now() - interval '10 s')
-"""
-_NOTE: Final = """
-update rollout_node n
-set state = v.state, asked_at = v.asked_at::timestamptz, reached_at = v.reached_at::timestamptz,
-    settled_at = v.settled_at::timestamptz, reason = v.reason
-from (values %s) as v (rollout_id, node_id, state, asked_at, reached_at, settled_at, reason)
-where n.rollout_id = v.rollout_id and n.node_id = v.node_id
-"""
+# A broker that does not answer holds up who clears a roll-out away for a while.
+_LOCKED_MS: Final = 120_000
 
 
 class BooksAwayError(FleetError):
@@ -117,9 +85,24 @@ class Books:
                 at.execute("set time zone 'UTC'")
             yield cls(opened)
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else begins a roll-out meanwhile, or clears one away: they wait."""
+        with self._transaction() as at:
+            at.execute("set local lock_timeout = %s", (_LOCKED_MS,))
+            at.execute("select pg_advisory_lock(%s, 0)", (_LOCK,))
+        try:
+            yield
+        finally:
+            with self._transaction() as at:
+                at.execute("select pg_advisory_unlock(%s, 0)", (_LOCK,))
+
     def begin(self, draft: Rollout, stages: Sequence[Stage]) -> int:
-        """Writes down a new roll-out, whose number is not the draft's; one of the same that is not over: FleetError."""
-        given = {_OF_TABLE.get(name, name): getattr(draft, name) for name in _GIVEN}
+        """Writes down a new roll-out, whose number is not the draft's; one of the same that is not over: FleetError.
+
+        `alone`: of two at once the table's unique index would only tell that the second is one too many.
+        """
+        given = {OF_TABLE.get(name, name): getattr(draft, name) for name in GIVEN}
         given["stages"] = [stage.name for stage in stages]
         with self._transaction() as at:
             self._check_none_is_open(at, draft)
@@ -144,8 +127,8 @@ class Books:
         with self._transaction() as at:
             rollout = self._read(at, rollout_id)
             asked = {"group": rollout.group, "kind": rollout.kind, "name": rollout.name, "rollout": rollout_id}
-            at.execute(_NODES, asked)
-            nodes = tuple(map(_node, at.fetchall()))
+            at.execute(NODES, asked)
+            nodes = tuple(map(node_of, at.fetchall()))
             at.execute("select now()")
             return Look(rollout, nodes, _one(at)[0])
 
@@ -153,18 +136,18 @@ class Books:
         """The newest ones."""
         with self._transaction() as at:
             at.execute(
-                f"select {_COLUMNS}, now(), (select jsonb_object_agg(n.state, n.nodes) from (select state, "  # noqa: S608 - constants
+                f"select {COLUMNS}, now(), (select jsonb_object_agg(n.state, n.nodes) from (select state, "  # noqa: S608 - constants
                 "count(*) as nodes from rollout_node r where r.rollout_id = o.rollout_id group by state) n) "
                 "from rollout o order by rollout_id desc limit %s",
                 (limit,),
             )
-            return [Listed(_rollout(row), now, states) for *row, now, states in at.fetchall()]
+            return [Listed(rollout_of(row), now, states) for *row, now, states in at.fetchall()]
 
     def present(self, group: str) -> frozenset[str]:
         """The nodes of a group that are connected."""
         with self._transaction() as at:
             at.execute(
-                f"select node_id from node where group_id = %s and online and last_seen_at > now() - {_SILENT}",  # noqa: S608 - a constant
+                f"select node_id from node where group_id = %s and online and last_seen_at > now() - {SILENT}",  # noqa: S608 - a constant
                 (group,),
             )
             return frozenset(node for (node,) in at.fetchall())
@@ -200,9 +183,9 @@ class Books:
             at.execute("select state from rollout where rollout_id = %s for update", (was.rollout_id,))
             if _one(at)[0] != was.state:
                 return False
-            at.execute(_CONTINUE, asked | {"rollout": was.rollout_id, "before": was.state})
+            at.execute(CONTINUE, asked | {"rollout": was.rollout_id, "before": was.state})
             if changed:
-                execute_values(at, _NOTE, [_noted(was.rollout_id, node) for node in changed])
+                execute_values(at, NOTE, [row_of(was.rollout_id, node) for node in changed])
             return True
 
     def published(self, rollout_id: int) -> None:
@@ -229,12 +212,12 @@ class Books:
         with self._transaction() as at:
             at.execute(
                 "update rollout set state = %s, reason = %s, max_failed = coalesce(%s, max_failed), "  # noqa: S608 - as above
-                f"changed_at = now() where rollout_id = %s and state = any(%s) returning {_COLUMNS}",
+                f"changed_at = now() where rollout_id = %s and state = any(%s) returning {COLUMNS}",
                 (state, by, max_failed, rollout_id, list(allowed)),
             )
             row = at.fetchone()
         if row is not None:
-            return _rollout(row)
+            return rollout_of(row)
         found = self.look(rollout_id).rollout
         raise FleetError(f"roll-out {rollout_id} is {found.state}: that can be done to one that is {_either(allowed)}")
 
@@ -243,14 +226,12 @@ class Books:
             at.execute(f"update rollout set {what} where rollout_id = %s", (rollout_id,))  # noqa: S608 - constants
 
     def _read(self, at: cursor, rollout_id: int) -> Rollout:
-        at.execute(f"select {_COLUMNS} from rollout where rollout_id = %s", (rollout_id,))  # noqa: S608 - constants
+        at.execute(f"select {COLUMNS} from rollout where rollout_id = %s", (rollout_id,))  # noqa: S608 - constants
         if (row := at.fetchone()) is None:
             raise FleetError(f"there is no roll-out {rollout_id}: `rollout list` shows those that there are")
-        return _rollout(row)
+        return rollout_of(row)
 
     def _check_none_is_open(self, at: cursor, draft: Rollout) -> None:
-        # Two that begin at the same moment: the unique index would only tell the second that it is one too many.
-        at.execute("select pg_advisory_xact_lock(%s, 0)", (_LOCK,))
         at.execute(
             "select rollout_id, state from rollout where (group_id, kind, name) = (%s, %s, %s) and cleared_at is null",
             (draft.group, draft.kind, draft.name),
@@ -274,22 +255,6 @@ class Books:
             raise FleetError(f"{_said(exc)}: run `python -m db migrate` first") from exc
         except psycopg2.Error as exc:
             raise FleetError(f"the database refused: {_said(exc)}") from exc
-
-
-def _rollout(row: Sequence[Any]) -> Rollout:
-    given = dict(zip((field.name for field in fields(Rollout)), row, strict=True))
-    return Rollout(**given | {"stages": tuple(given["stages"])})
-
-
-def _node(row: Sequence[Any]) -> Node:
-    known, (online, gone_at, has_told, *told) = row[:7], row[7:]
-    node, stage, state, asked_at, reached_at, settled_at, reason = known
-    news = Told(*told) if has_told else None
-    return Node(node, stage, state, asked_at, reached_at, settled_at, reason, online, gone_at, news)
-
-
-def _noted(rollout_id: int, node: Node) -> tuple[object, ...]:
-    return (rollout_id, node.node, node.state, node.asked_at, node.reached_at, node.settled_at, node.reason)
 
 
 def _one(at: cursor) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from contract.config import parse_config
 from contract.update import CHUNK_BYTES, Desired, blob_topic, desired_topic, signed
 from fleet.errors import FleetError
 from fleet.rollout.artifact import Artifact, kept_at
-from fleet.rollout.broker import Address, publish
+from fleet.session import Broker, Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,16 +32,16 @@ class Desk:
 
     key: Ed25519PrivateKey
     artifacts: Path
-    broker: Callable[[], AbstractContextManager[Address]]
+    broker: Callable[[], AbstractContextManager[Broker]]
 
     @classmethod
     def of(cls, home: Home) -> Desk:
         """That of a fleet."""
 
         @contextmanager
-        def lent() -> Iterator[Address]:
+        def lent() -> Iterator[Broker]:
             with home.operator() as operator:
-                yield Address(operator.host, operator.port, operator.name, operator.tls())
+                yield Broker(operator.host, operator.port, operator.name, operator.tls())
 
         folder = home.path / _FOLDER
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -66,8 +66,8 @@ class Desk:
 
     def take_chunks(self, rollout: Rollout) -> None:
         """Takes that away again."""
-        chunks = 0 if rollout.url is not None else math.ceil(rollout.size_bytes / CHUNK_BYTES)
-        self._publish((blob_topic(rollout.group, rollout.sha256, number), b"") for number in range(chunks))
+        topics = (blob_topic(rollout.group, rollout.sha256, number) for number in range(_chunks(rollout)))
+        self._publish((topic, b"") for topic in topics)
 
     def put_desired(self, rollout: Rollout, artifact: Artifact, nodes: Iterable[str]) -> None:
         """Has the broker keep what is asked of nodes."""
@@ -78,9 +78,21 @@ class Desk:
         if nodes:
             self._publish((_topic(rollout, node), b"") for node in nodes)
 
+    def is_there(self, rollout: Rollout, nodes: Sequence[str], turn: int) -> bool:
+        """Whether the broker still keeps what was put there for nodes, by a sample that is another one each turn.
+
+        A broker that was started anew, or a hand that clears it, loses all, the first or the last: those are always
+        looked at.
+        """
+        sample = {_topic(rollout, nodes[turn % len(nodes)])}
+        if count := _chunks(rollout):
+            sample |= {blob_topic(rollout.group, rollout.sha256, number) for number in (0, turn % count, count - 1)}
+        with self.broker() as broker, Session(broker) as session:
+            return session.kept(sample) == sample
+
     def _publish(self, messages: Iterable[tuple[str, bytes]]) -> None:
-        with self.broker() as address:
-            publish(address, messages)
+        with self.broker() as broker, Session(broker) as session:
+            session.keep(messages)
 
 
 def desired(rollout: Rollout, artifact: Artifact, node: str) -> Desired:
@@ -100,6 +112,11 @@ def desired(rollout: Rollout, artifact: Artifact, node: str) -> Desired:
         "url": rollout.url,
     }
     return parse_config(manifest, Desired, "the update")
+
+
+def _chunks(rollout: Rollout) -> int:
+    """How many of them stand at the broker."""
+    return 0 if rollout.url is not None else math.ceil(rollout.size_bytes / CHUNK_BYTES)
 
 
 def _topic(rollout: Rollout, node: str) -> str:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from fleet.rollout.judge import Node, Rollout, Verdict
 
 LOOK_EVERY_S: Final = 2.0
+# Brokers lose what they keep when they are started anew without their store, or by somebody's hand.
+_LOOK_AT_BROKER_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,14 @@ class TakenError(FleetError):
 class Driver:
     """Drives one roll-out; `tell` hears what happens. Raises TakenError where somebody else does so already."""
 
-    def __init__(self, dsn: str, desk: Desk, rollout_id: int, tell: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        desk: Desk,
+        rollout_id: int,
+        tell: Callable[[Event], None],
+        look_at_broker_s: float = _LOOK_AT_BROKER_S,
+    ) -> None:
         self._dsn = dsn
         self._desk = desk
         self._rollout_id = rollout_id
@@ -54,6 +63,9 @@ class Driver:
         # What the broker has to be brought to: the node is asked, or it is not.
         self._owed: dict[str, bool] = {}
         self._has_chunks = False
+        self._look_at_broker_s = look_at_broker_s
+        self._seen_at_broker_s = 0.0
+        self._turn = 0
         self._waits_for = ""
         self._trouble: str | None = None
 
@@ -111,6 +123,7 @@ class Driver:
         look = books.look(self._rollout_id)
         if look.rollout.cleared_at is not None:
             return look.rollout
+        self._look_at_broker(look)
         verdict = judge(look.rollout, look.nodes, look.at)
         nodes = _asked(verdict, look)
         if not books.note(look, nodes, verdict.stage, verdict.state, verdict.reason):
@@ -148,6 +161,22 @@ class Driver:
                 desk.put_desired(rollout, self._with_chunks(self._books, rollout), asked)
             desk.take_desired(rollout, others)
         self._owed = {}
+        self._seen_at_broker_s = time.monotonic()
+
+    def _look_at_broker(self, look: Look) -> None:
+        """What nodes need and the broker has lost is put there anew."""
+        needed_by = [node.node for node in look.nodes if node.state == "asked"]
+        is_due = time.monotonic() > self._seen_at_broker_s + self._look_at_broker_s
+        if not needed_by or look.rollout.state not in OPEN or not is_due:
+            return
+        self._turn += 1
+        if self._desk.is_there(look.rollout, needed_by, self._turn):
+            self._seen_at_broker_s = time.monotonic()
+            return
+        self._tell(Event("put again", None, "the broker had lost what it kept of it"))
+        self._has_chunks = False
+        self._owed = dict.fromkeys(needed_by, True)
+        self._pay()
 
     def _with_chunks(self, books: Books, rollout: Rollout) -> Artifact:
         """The file, whose chunks stand at the broker: whoever drives puts them there anew, as brokers may lose them."""
@@ -161,13 +190,15 @@ class Driver:
 
     def _clear(self, books: Books, rollout: Rollout, nodes: Sequence[Node]) -> None:
         """It is over: nothing of it stays at the broker, nor in the operator's directory."""
-        needed_in = books.groups_with(rollout.sha256, but=rollout.rollout_id)
         self._desk.take_desired(rollout, [node.node for node in nodes])
-        if rollout.group not in needed_in:
-            self._desk.take_chunks(rollout)
-        books.cleared(rollout.rollout_id)
-        if not needed_in:
-            self._desk.forget(rollout.sha256)
+        # Another one may begin with the same content: before this, and it is seen, or after it, and brings its own.
+        with books.alone():
+            needed_in = books.groups_with(rollout.sha256, but=rollout.rollout_id)
+            if rollout.group not in needed_in:
+                self._desk.take_chunks(rollout)
+            books.cleared(rollout.rollout_id)
+            if not needed_in:
+                self._desk.forget(rollout.sha256)
 
     def _events(self, look: Look, verdict: Verdict, nodes: Sequence[Node]) -> Iterator[Event]:
         known = {node.node: node for node in look.nodes}

@@ -73,13 +73,15 @@ def planned(wish: Wish, registry: Registry, books: Books, desk: Desk, *, to_keep
 def begin(plan: Plan, registry: Registry, books: Books, desk: Desk) -> int:
     """Keeps the file and writes the roll-out down; its number. Raises FleetError when there is one of the same."""
     counter = registry.next_counter(books.greatest_counter())
-    plan.artifact.keep(desk.artifacts)
-    try:
-        return books.begin(replace(plan.draft, counter=counter), plan.stages)
-    except BaseException:
-        if not books.groups_with(plan.draft.sha256):
-            desk.forget(plan.draft.sha256)
-        raise
+    # Who ends one with the same content would clear away the file that is not yet known to be needed.
+    with books.alone():
+        plan.artifact.keep(desk.artifacts)
+        try:
+            return books.begin(replace(plan.draft, counter=counter), plan.stages)
+        except BaseException:
+            if not books.groups_with(plan.draft.sha256):
+                desk.forget(plan.draft.sha256)
+            raise
 
 
 def whoever() -> str:

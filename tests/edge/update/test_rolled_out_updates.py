@@ -16,11 +16,11 @@ from contract.topics import MessageType
 from db import migrate
 from fleet.registry import Registry
 from fleet.rollout.books import Books
-from fleet.rollout.broker import Address
 from fleet.rollout.desk import Desk
 from fleet.rollout.drive import Driver, Event
 from fleet.rollout.plan import Amount
 from fleet.rollout.start import Wish, begin, planned
+from fleet.session import Broker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,8 +122,8 @@ def operator_at_desk(database: str, site: Any, broker: Any, tmp_path: Path) -> O
     (tmp_path / "artifacts").mkdir()
 
     @contextmanager
-    def lent() -> Iterator[Address]:
-        yield Address("127.0.0.1", broker.port, "rollout", None, 5.0)
+    def lent() -> Iterator[Broker]:
+        yield Broker("127.0.0.1", broker.port, "rollout", None, 5.0)
 
     return Operator(database, Desk(site.operator.key, tmp_path / "artifacts", lent), registry)
 

@@ -23,8 +23,8 @@ from psycopg2.extensions import make_dsn, parse_dsn
 from contract.update import UpdateNews, UpdateState, opened
 from db import migrate, roles
 from fleet.registry import Registry
-from fleet.rollout.broker import Address
 from fleet.rollout.desk import Desk
+from fleet.session import Broker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -219,8 +219,8 @@ def desk(tmp_path: Path, mosquitto: Mosquitto, group: str) -> Desk:
     (tmp_path / "artifacts").mkdir()
 
     @contextmanager
-    def lent() -> Iterator[Address]:
-        yield Address(mosquitto.host, mosquitto.port, f"operator-{group}", None, 5.0)
+    def lent() -> Iterator[Broker]:
+        yield Broker(mosquitto.host, mosquitto.port, f"operator-{group}", None, 5.0)
 
     return Desk(Ed25519PrivateKey.generate(), tmp_path / "artifacts", lent)
 

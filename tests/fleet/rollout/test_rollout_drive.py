@@ -14,10 +14,10 @@ import pytest
 from contract.update import CHUNK_BYTES, UpdateNews, UpdateState, desired_topic, opened
 from fleet.errors import FleetError
 from fleet.rollout.books import Books
-from fleet.rollout.broker import Address, publish
 from fleet.rollout.drive import Driver, Event, TakenError
 from fleet.rollout.plan import Amount
 from fleet.rollout.start import Wish, begin, planned
+from fleet.session import Broker, Session
 from stack import Mosquitto, free_port
 
 if TYPE_CHECKING:
@@ -81,11 +81,11 @@ def start(group: str, source: Path, registry: Registry, desk: Desk, operator_dsn
 class Driven:
     """A roll-out that is driven in a thread, and what was told of it."""
 
-    def __init__(self, dsn: str, desk: Desk, number: int) -> None:
+    def __init__(self, dsn: str, desk: Desk, number: int, look_at_broker_s: float = 60) -> None:
         self.events: list[Event] = []
         self.faults: list[BaseException] = []
         self.result: Rollout | None = None
-        self._driver = Driver(dsn, desk, number, self.events.append)
+        self._driver = Driver(dsn, desk, number, self.events.append, look_at_broker_s)
         self._driver.__enter__()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -318,8 +318,8 @@ def test_a_broker_that_is_away_is_told_once_and_waited_for(
     port = [free_port()]
 
     @contextmanager
-    def lent() -> Iterator[Address]:
-        yield Address(mosquitto.host, port[0], "operator-away", None, 5.0)
+    def lent() -> Iterator[Broker]:
+        yield Broker(mosquitto.host, port[0], "operator-away", None, 5.0)
 
     driven = Driven(operator_dsn, replace(desk, broker=lent), start())
     wait(lambda: driven.has("trouble"))
@@ -345,11 +345,85 @@ def test_a_database_that_is_away_is_told_once_and_waited_for(
 
 def test_a_broker_that_refuses_says_which_topic(tmp_path: Path) -> None:
     (tmp_path / "acl").write_text("topic readwrite allowed/#\n")
-    with Mosquitto(extra=[f"acl_file {tmp_path / 'acl'}"]) as strict:
-        address = Address(strict.host, strict.port, "operator", None, 5.0)
-        assert publish(address, [(f"allowed/{number}", b"x") for number in range(100)]) == 100
+    with (
+        Mosquitto(extra=[f"acl_file {tmp_path / 'acl'}"]) as strict,
+        Session(Broker(strict.host, strict.port, "operator", None, 5.0)) as session,
+    ):
+        assert session.keep((f"allowed/{number}", b"x") for number in range(100)) == 100
         with pytest.raises(FleetError, match=r"headwater/g/desired/n/model/m is refused: Not authorized \(135\)"):
-            publish(address, [(desired_topic("g", "n", "model", "m"), b"x")])
+            session.keep([(desired_topic("g", "n", "model", "m"), b"x")])
+
+
+def test_what_the_broker_has_lost_is_put_there_again_as_long_as_somebody_needs_it(
+    site: Any, start: Begin, operator_dsn: str, desk: Desk, wait: Any
+) -> None:
+    """As one does that is started anew without its store, and as somebody does who clears it by hand."""
+    nodes = site(3, n1="never")
+    driven = Driven(operator_dsn, impatient(desk), start("100%"), 0)
+    wait(lambda: driven.has("confirmed", "n3") and len(nodes.retained) == 6)
+    (asked,) = [topic for topic in nodes.retained if "/n1/" in topic]
+    chunks = sorted(topic for topic in nodes.retained if "/blob/" in topic)
+    for lost in ([*nodes.retained], chunks[:1], chunks[1:2], chunks[2:], [asked]):
+        with desk.broker() as broker, Session(broker) as session:
+            session.keep((topic, b"") for topic in lost)
+        wait(lambda: {asked, *chunks} <= nodes.retained.keys())
+    assert driven.has("put again")
+    assert set(nodes.got["n1"]) == {nodes.retained[asked]}, "the same bytes"
+    nodes.behaviour["n1"] = "well"
+    nodes.present("n1", online=True)
+    assert driven.end().state == "done"
+    wait(lambda: not nodes.retained)
+
+
+def impatient(desk: Desk) -> Desk:
+    """One that does not wait long for what is not there."""
+
+    @contextmanager
+    def lent() -> Iterator[Broker]:
+        with desk.broker() as broker:
+            yield replace(broker, patience_s=1.0)
+
+    return replace(desk, broker=lent)
+
+
+def test_one_that_ends_leaves_what_another_of_the_same_content_needs(
+    site: Any, start: Begin, operator_dsn: str, desk: Desk, monkeypatch: pytest.MonkeyPatch, wait: Any
+) -> None:
+    """Though that one begins in the very moment in which the first looks for whom to leave it."""
+
+    def run(number: int) -> Rollout:
+        with Driver(operator_dsn, desk, number, lambda _: None) as driver:
+            return driver.run(EVERY_S)
+
+    nodes = site(2, n2="never")
+    first = start(nodes=("n1",))
+    begun: list[int] = []
+    asked, look_for_others = threading.Event(), Books.groups_with
+
+    def begin_another() -> None:
+        begun.append(start(name="other", nodes=("n2",)))
+        with Driver(operator_dsn, desk, begun[0], lambda _: None) as driver:
+            wait(lambda: driver.step() and nodes.asked[-1:] == ["n2"])
+        asked.set()
+
+    other = threading.Thread(target=begin_another)
+
+    def groups_with(books: Books, sha256: str, but: int = 0) -> frozenset[str]:
+        found = look_for_others(books, sha256, but)
+        if but == first:
+            other.start()
+            asked.wait(1)  # it gets there if it may
+        return found
+
+    monkeypatch.setattr(Books, "groups_with", groups_with)
+    assert run(first).state == "done"
+    other.join(20)
+    assert asked.is_set()
+    wait(lambda: sum("/blob/" in topic for topic in nodes.retained) == 3)
+    nodes.behaviour["n2"] = "well"
+    nodes.present("n2", online=True)
+    assert run(begun[0]).state == "done"
+    wait(lambda: not nodes.retained)
 
 
 def test_what_strangers_tell_breaks_nothing(site: Any, ask: Ask, group: str) -> None:
