@@ -44,8 +44,8 @@ def _add_arguments(parser: ArgumentParser) -> None:
         type=float,
         default=_WAIT_S,
         metavar="SECONDS",
-        help=f"how long to try while there is no network or the clock is not set, then exit code {NOT_YET} "
-        f"(default: {_WAIT_S:g}; 0: once)",
+        help="how long to try while there is no network, the clock is not set or the disk is full, then exit code "
+        f"{NOT_YET} (default: {_WAIT_S:g}; 0: once)",
     )
     parser.add_argument("--json", action="store_true", help="print what became of it as a JSON object")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
@@ -55,23 +55,24 @@ def _enrol(args: Namespace) -> int:
     # cryptography, for which the other commands need not wait.
     from edge.enrol.card import Card  # noqa: PLC0415 - as above
     from edge.enrol.directory import IdentityDirectory  # noqa: PLC0415 - as above
-    from edge.enrol.endpoint import NotYetError  # noqa: PLC0415 - as above
     from edge.enrol.enrolling import plan  # noqa: PLC0415 - as above
+    from edge.enrol.faults import NotYetError  # noqa: PLC0415 - as above
     from edge.enrol.files import acting_as_owner_of  # noqa: PLC0415 - as above
 
     if not 0 <= args.wait_s < math.inf:
         raise ConfigError(f"--wait-s: found {args.wait_s:g}, allowed: seconds, 0 or more")
-    card, directory = Card.read(args.enrolment), IdentityDirectory(args.out)
-    with acting_as_owner_of(args.out):
-        planned = plan(card, directory)
-        if args.dry_run:
-            _tell_plan(planned, card, directory, as_json=args.json)
-            return OK
-        try:
+    directory = IdentityDirectory(args.out)
+    try:
+        card = Card.read(args.enrolment)
+        with acting_as_owner_of(args.out):
+            planned = plan(card, directory)
+            if args.dry_run:
+                _tell_plan(planned, card, directory, as_json=args.json)
+                return OK
             certificate = _carry_out(planned, card, directory, args.wait_s)
-        except NotYetError as exc:
-            print(f"edge: not yet: {exc}", file=sys.stderr)
-            return NOT_YET
+    except NotYetError as exc:
+        print(f"edge: not yet: {exc}", file=sys.stderr)
+        return NOT_YET
     _wipe(card)
     _tell_done(planned, certificate, directory, as_json=args.json)
     return OK
@@ -134,7 +135,7 @@ def _day(certificate: Certificate) -> str:
 ENROL: Final = Command(
     "enrol",
     "make this node's key, get its certificate with the one-time token, and wipe the token; safe to repeat: exit "
-    f"code 1 when it is refused, {NOT_YET} when nobody could be asked yet",
+    f"code 1 when it is refused, {NOT_YET} when nobody could be asked yet, or the disk is full",
     _add_arguments,
     _enrol,
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 from contract.config import ConfigError
 from contract.enrolment import CERTIFICATE_FILE, KEY_FILE, Enrolment, read_message, written
 from edge.enrol.directory import Identity, without_token
+from edge.enrol.faults import NotYetError
 from edge.enrol.files import read_bounded, replace_file
 from edge.errors import IdentityError
 
@@ -29,6 +30,8 @@ class Card:
         """The card; raises ConfigError for an enrolment that is none, IdentityError for a key that is none."""
         try:
             content = read_bounded(path)
+        except NotYetError:
+            raise
         except IdentityError as exc:
             raise ConfigError(str(exc)) from exc
         if content is None:

@@ -45,6 +45,15 @@ def new_key() -> str:
     )
 
 
+def is_key(pem: str) -> bool:
+    """Whether it is what `new_key` gives."""
+    try:
+        _key(pem)
+    except IdentityError:
+        return False
+    return True
+
+
 def certificate_request(key_pem: str, node: str) -> str:
     """What is sent to get a certificate (PEM, PKCS #10); raises IdentityError for a key that is none."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, node)])

@@ -4,7 +4,7 @@
       current -> 20261123T050000Z-7f3a91c2     the link that is switched
       20261123T050000Z-7f3a91c2/               key.pem, cert.pem, ca.pem, enrolment.json, token.sha256
       key.pem -> current/key.pem               and so on: what configurations name
-      asking/key.pem                           a key whose certificate is asked for, until it is there
+      asking-PURPOSE/key.pem                   a key whose certificate is asked for, until there is one
 
 A kill or a power cut at any moment leaves the old identity or the new one, never the key of one with the other's
 certificate.
@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Final
 
 from contract.config import ConfigError
 from contract.enrolment import CA_FILE, CERTIFICATE_FILE, KEY_FILE, Enrolment, read_message, written
-from edge.enrol.certificate import check_identity, new_key
+from edge.enrol.certificate import check_identity, is_key, new_key
+from edge.enrol.faults import of_disk
 from edge.enrol.files import PUBLIC, SECRET, read_bounded, sync_directory, write_file
 from edge.errors import IdentityError
 
@@ -74,7 +75,7 @@ class IdentityDirectory:
         except FileNotFoundError:
             return None
         except OSError as exc:
-            raise IdentityError(f"{self.path} cannot be read: {exc.strerror}") from exc
+            raise of_disk(f"{self.path} cannot be read", exc) from exc
         parts = {name: read_bounded(present / name) for name in (*_LINKS, _TOKEN_FILE)}
         if missing := [name for name in _LINKS if parts[name] is None]:
             raise IdentityError(f"{self.path}: {', '.join(missing)} is missing")
@@ -88,15 +89,16 @@ class IdentityDirectory:
     def key_to_ask_with(self, purpose: str) -> str:
         """A key, the same until its identity is `put`: an answer that was lost on its way can be asked for again.
 
-        It is of one `purpose` alone, such as a token's digest: another gets another key. Raises IdentityError.
+        It is of one `purpose` alone, a token's digest or a certificate's number: another gets another key. Raises
+        IdentityError.
         """
-        place = self.path / _ASKING
+        place = self.path / f"{_ASKING}-{purpose}"
         with self._alone():
-            kept, of_purpose = read_bounded(place / KEY_FILE), read_bounded(place / _TOKEN_FILE)
-            if kept is not None and of_purpose == purpose.encode():
-                return kept.decode(errors="replace")
+            kept = (read_bounded(place / KEY_FILE) or b"").decode(errors="replace")
+            if is_key(kept):
+                return kept
             key_pem = new_key()
-            self._fill(place, {KEY_FILE: key_pem, _TOKEN_FILE: purpose})
+            self._fill(place, {KEY_FILE: key_pem})
             return key_pem
 
     def put(self, identity: Identity) -> Certificate:
@@ -129,7 +131,7 @@ class IdentityDirectory:
             finally:
                 os.close(descriptor)
         except OSError as exc:
-            raise IdentityError(f"{self.path} cannot be written: {exc.strerror}") from exc
+            raise of_disk(f"{self.path} cannot be written", exc) from exc
 
     def _fill(self, place: Path, content: dict[str, str]) -> None:
         """A directory with these files, there in one step."""

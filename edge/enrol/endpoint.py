@@ -1,8 +1,4 @@
-"""The fleet's endpoint, as a device asks it: a request over TLS, a certificate or the reason why there is none.
-
-RefusedError   (an IdentityError) it said no: asking again says nothing new
-NotYetError    (an IdentityError) no network, no answer, a wrong clock, too many at once: it may yet work
-"""
+"""The fleet's endpoint, as a device asks it: a request over TLS, a certificate or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -17,6 +13,7 @@ from urllib.parse import urlsplit
 
 from contract.config import ConfigError
 from contract.enrolment import MAX_ANSWER_BYTES, Issued, Refusal, read_message, written
+from edge.enrol.faults import NotYetError, RefusedError
 from edge.errors import IdentityError
 from edge.tls import TellingSocket, explain
 
@@ -33,18 +30,6 @@ _FIRST_FAILURE: Final = 500
 # They say that it may be otherwise soon; all others between those two do not.
 _PASSING: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 _LONGEST_PAUSE_S: Final = 600.0
-
-
-class RefusedError(IdentityError):
-    """The fleet does not give a certificate; the message has its reason."""
-
-
-class NotYetError(IdentityError):
-    """It could not be asked now, or asks us to wait `pause_s`."""
-
-    def __init__(self, reason: str, pause_s: float = 0.0) -> None:
-        super().__init__(reason)
-        self.pause_s = pause_s
 
 
 class Endpoint:

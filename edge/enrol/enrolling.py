@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final, Literal
 from contract.enrolment import ENROL_PATH, EnrolRequest
 from edge.enrol.certificate import certificate_request, read_certificate
 from edge.enrol.directory import Identity, without_token
-from edge.enrol.endpoint import Endpoint, NotYetError
+from edge.enrol.endpoint import Endpoint
+from edge.enrol.faults import NotYetError
 from edge.errors import IdentityError
 from edge.schedule import backoff_s
 
@@ -41,6 +42,8 @@ def plan(card: Card, directory: IdentityDirectory) -> Plan:
     try:
         found = directory.read()
         present = None if found is None else found.check()
+    except NotYetError:
+        raise  # what cannot be read now may well be an identity
     except IdentityError as exc:
         logger.warning("what lies in %s is no identity: %s", directory, exc)
         found = present = None
@@ -75,7 +78,7 @@ def take_in(card: Card, directory: IdentityDirectory) -> Certificate:
 
 
 async def ask(card: Card, directory: IdentityDirectory, wait_s: float) -> Certificate:
-    """Asks for a certificate, again and again for `wait_s` while the endpoint cannot be reached, and puts it there.
+    """Asks for a certificate, and puts it there; for `wait_s` again and again, while there is no network or no room.
 
     Raises NotYetError when that is over, and IdentityError when it was refused.
     """

@@ -6,6 +6,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from edge.enrol.faults import of_disk
 from edge.errors import IdentityError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def read_bounded(path: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as exc:
-        raise IdentityError(f"{path} cannot be read: {exc.strerror}") from exc
+        raise of_disk(f"{path} cannot be read", exc) from exc
     if len(content) > _MAX_BYTES:
         raise IdentityError(f"{path} is over {_MAX_BYTES} bytes: it is not what it should be")
     return content

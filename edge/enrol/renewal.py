@@ -15,9 +15,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from contract.enrolment import CERTIFICATE_FILE, KEY_FILE, RENEW_PATH, RenewRequest
-from edge.enrol.certificate import certificate_request, new_key
+from edge.enrol.certificate import certificate_request
 from edge.enrol.directory import Identity, IdentityDirectory
-from edge.enrol.endpoint import Endpoint, NotYetError
+from edge.enrol.endpoint import Endpoint
+from edge.enrol.faults import NotYetError
 from edge.errors import IdentityError
 from edge.schedule import backoff_s
 
@@ -53,11 +54,9 @@ class IdentityStatus:
 
 @dataclass(slots=True)
 class _Attempt:
-    """A renewal under way: one key until there is a certificate for it, and when to try next."""
+    """The renewal to come: how much later than it could, and when to try next."""
 
-    serial: str
     spread: float = field(default_factory=random.random)
-    key_pem: str = field(default_factory=new_key)
     next_s: float = 0.0
 
 
@@ -116,7 +115,7 @@ class Renewal:
         before, self.status.certificate = self.status.certificate, certificate
         if before == certificate:
             return
-        self._attempt, self.status.failures = _Attempt(certificate.serial), 0
+        self._attempt, self.status.failures = _Attempt(), 0
         logger.info("the certificate of %s is good until %s", certificate.node, _spelt(certificate.not_after))
         if before is not None:
             self._changed()
@@ -149,7 +148,7 @@ class Renewal:
         """Tries once; returns the seconds until the next look."""
         assert self._attempt is not None  # else it is not due
         try:
-            self._take_note(await self._ask(identity, self._attempt.key_pem))
+            self._take_note(await self._ask(identity, certificate))
         except IdentityError as exc:
             self.status.failures += 1
             pause_s = max(exc.pause_s if isinstance(exc, NotYetError) else 0.0, self._pause_s(life_s))
@@ -160,8 +159,11 @@ class Renewal:
         self._tell(None)
         return self._look_s
 
-    async def _ask(self, identity: Identity, key_pem: str) -> Certificate:
+    async def _ask(self, identity: Identity, certificate: Certificate) -> Certificate:
         enrolment, files = identity.enrolment, self._directory.path
+        # On the disk before it is shown: the fleet may have certified it though we never hear so, and may give no
+        # second certificate for the present one.
+        key_pem = await asyncio.to_thread(self._directory.key_to_ask_with, certificate.serial)
         endpoint = Endpoint(self._url or enrolment.url, enrolment.ca_pem, (files / CERTIFICATE_FILE, files / KEY_FILE))
         request = RenewRequest(csr=certificate_request(key_pem, self._node))
         chain_pem = await endpoint.ask(RENEW_PATH, request)

@@ -154,6 +154,26 @@ async def test_while_it_fails_the_old_one_stays_and_the_reason_is_told_once(
         assert (watched.status.error, watched.status.failures) == (None, 0)
 
 
+@in_loop
+async def test_an_answer_that_was_lost_is_asked_for_again_with_the_same_key_even_after_a_power_cut(
+    device: Device,
+) -> None:
+    first = device.directory.put(device.fleet.identity(OVERDUE))
+    device.fleet.lost_answers = 1_000_000
+    async with device.watched().running() as watched:
+        await device.eventually(lambda: watched.status.failures > 1, "it is tried again")
+    # What the run had in its memory has gone, and the fleet has certified what nobody here has heard of.
+    assert len(device.fleet.issued) == 1
+    found = device.directory.read()
+    assert found is not None
+    assert found.check() == first
+    device.fleet.lost_answers = 0
+    async with device.watched().running() as watched:
+        await device.eventually(lambda: watched.changes, "it is renewed")
+    assert len(device.fleet.issued) == 1, "one certificate in place of another"
+    fits(device.directory)
+
+
 @pytest.mark.parametrize("reason", ["the certificate of pi-007 is revoked", "pi-007 is not known"])
 @in_loop
 async def test_a_refusal_is_told_and_leaves_the_old_one(
