@@ -1,22 +1,20 @@
-"""A virtual machine for arm64 that boots from a card as a Raspberry Pi does; leaving it cuts its power."""
+"""A card that was flashed to a file, and a virtual machine for arm64 that boots from it as a Raspberry Pi does."""
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from stack import Command, ManagedProcess
 
 PREPARED: Final = Path(__file__).parents[2] / ".stack" / "vm" / "arm64" / "card.img.zst"
-# From in there this machine's loopback has this address.
-HOST: Final = "10.0.2.2"
 _BOOT_AT: Final = 4 << 20
 _MEMORY_MIB: Final = 1024
 _FROM_CARD: Final = ("kernel8.img", "initramfs8", "cmdline.txt")
+# Its journal comes over the serial line: what a test that fails has to show.
+_TELLING: Final = "systemd.journald.forward_to_console=1 systemd.journald.max_level_console=info"
 
 
 @dataclass(frozen=True)
@@ -37,23 +35,21 @@ class Card:
         command = [tool, "-i", f"{self.path}@@{_BOOT_AT}", *words]
         return subprocess.run(command, capture_output=True, check=False).stdout
 
-    @contextlib.contextmanager
-    def booted(self, folder: Path, console: Path) -> Iterator[subprocess.Popen[bytes]]:
-        """The machine, with kernel, initramfs and command line from the card, as the Pi's firmware reads them."""
+    def machine(self, folder: Path, console: Path) -> ManagedProcess:
+        """A machine with kernel, initramfs and command line from the card, as the Pi's firmware reads them.
+
+        To kill it is to cut its power.
+        """
         for name in _FROM_CARD:
             (folder / name).write_bytes(self.read(name))
-        command = [
+        words = [
             *("qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", str(_MEMORY_MIB)),
             *("-nodefaults", "-no-reboot", "-display", "none", "-serial", f"file:{console}"),
             *("-kernel", str(folder / "kernel8.img"), "-initrd", str(folder / "initramfs8")),
-            *("-append", (folder / "cmdline.txt").read_text().strip()),
+            *("-append", f"{(folder / 'cmdline.txt').read_text().strip()} {_TELLING}"),
             # cache=none: what the guest has not flushed is gone with its power.
             *("-drive", f"file={self.path},format=raw,if=none,id=card,cache=none"),
             *("-device", "virtio-blk-pci,drive=card", "-device", "virtio-rng-pci"),
             *("-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net"),
         ]
-        with subprocess.Popen(command, stdin=subprocess.DEVNULL) as machine:
-            try:
-                yield machine
-            finally:
-                machine.kill()
+        return ManagedProcess("device", Command(words), log_path=folder / "qemu.log")
