@@ -12,6 +12,7 @@ from simulators.plant.limits import code_of
 from simulators.plant.line_faults import Busy, CommsError, ForbiddenAddress, HalfOpen, LineFault, Silent
 from simulators.plant.memory import Block
 from simulators.plant.pdu import ExceptionCode, RefusedError, exception, parse_request, read_answer
+from simulators.pulse import Pulse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,11 +29,12 @@ _LONGEST_JUNK: Final = 20
 
 
 class Asked(NamedTuple):
-    """A request as it came in: `at_s` is the event loop's time."""
+    """A request as it was read: `at_s` is the event loop's time, `since_ms` the earliest (UTC) that it was there."""
 
     frame: Frame
     client: str
     at_s: float
+    since_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Line:
 
     def __init__(self, site: Site, limits: Limits, ledger: Ledger, catch_up: Callable[[], None], seed: int) -> None:
         self.counts = Counts()
+        self.pulse = Pulse()
         self.limits = limits
         self._site, self._ledger, self._catch_up = site, ledger, catch_up
         self._rng = random.Random(f"line faults {seed}")  # noqa: S311 - a simulation must be repeatable

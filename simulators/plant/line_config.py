@@ -64,6 +64,7 @@ class LineConfig(SimulatorConfig):
         line = Line(site, self.limits, ledger, works.catch_up, self.seed)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(works.going_on(self.name))
+            await stack.enter_async_context(line.pulse.beating(self.name))
             control = Control(site, works, line.counts)
             where: dict[str, str | int] = {
                 "control_port": await stack.enter_async_context(control_port(control, self.host))

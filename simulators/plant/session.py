@@ -77,7 +77,8 @@ class Session:
         if len(self._waiting) + len(frames) > _MOST_WAITING:
             self._cut_off(f"more than {_MOST_WAITING} requests at once")
             return
-        self._waiting.extend(Asked(frame, self._client, now_s) for frame in frames)
+        since_ms = self._line.pulse.asked_since_ms()
+        self._waiting.extend(Asked(frame, self._client, now_s, since_ms) for frame in frames)
         self._go_on()
 
     def end(self) -> None:
@@ -98,7 +99,7 @@ class Session:
     def _answer(self, asked: Asked) -> None:
         response = self._line.respond(asked, self._framing)
         self._is_deaf = self._is_deaf or (response.goes_deaf and self._wire.connects)
-        sending = _Sending(response, iter(response.delivery.pieces), now_ms())
+        sending = _Sending(response, iter(response.delivery.pieces), asked.since_ms)
         if response.hangs_up:
             self._line.sent(response, sending.asked_at_ms, now_ms(), self._loop.time())
             self._wire.hang_up()

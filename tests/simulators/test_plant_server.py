@@ -290,12 +290,26 @@ def test_a_slow_reply_is_noted_when_it_goes_out(tmp_path: Path) -> None:
             await read(client, 1, Table.INPUT, 0, 2)
             (served,) = site.served()
             assert served.asked_at is not None
-            assert asked_at <= served.asked_at <= served.at - 295
+            assert asked_at - DEADLINE_S * 1000 <= served.asked_at <= served.at - 295
             assert served.at <= now_ms()
             await read(client, 2, Table.INPUT, 0, 2)
             assert site.served()[-1].asked_at is None
 
     against_a_plant(tmp_path, check, faults=[{"kind": "slow_reply", "unit_id": 1, "delay_s": 0.3, **ALWAYS}])
+
+
+def test_a_request_that_lay_unread_was_asked_before_its_simulator_stood_still(tmp_path: Path) -> None:
+    async def check(site: Site) -> None:
+        async with site.socket() as (reader, writer):
+            writer.write(frame(1, 2, 4, 0, 0, 0, 2))
+            stood_still_at = now_ms()
+            time.sleep(0.5)  # noqa: ASYNC251 - the event loop is to stand still
+            assert await reader.readexactly(13)
+            (served,) = site.served()
+            assert served.asked_at is not None
+            assert served.asked_at <= stood_still_at <= served.at - 500
+
+    against_a_plant(tmp_path, check)
 
 
 def test_a_slow_reply_is_noted_as_of_before_it_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
