@@ -135,7 +135,7 @@ def _left_behind(args: Namespace, device: Device | None) -> str:
 
 
 def _target(args: Namespace, device: Device | None) -> AbstractContextManager[Target]:
-    return device_target(device.path, device.size_bytes) if device else file_target(args.target, replace=args.force)
+    return device_target(device, Machine()) if device else file_target(args.target, replace=args.force)
 
 
 def _ask_for_name(device: Device) -> None:

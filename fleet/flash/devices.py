@@ -29,9 +29,15 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A block device; `used_as` says what of the system is on it, or where it is mounted."""
+    """A block device; `used_as` says what of the system is on it, or where it is mounted.
+
+    `number` is Linux's of the device, which another one may have later; `sequence` is another one for each that comes,
+    and for each card in a reader, empty where Linux counts none.
+    """
 
     path: Path
+    number: int
+    sequence: str
     name: str
     model: str
     size_bytes: int
@@ -83,6 +89,8 @@ def describe(path: Path, number: int, machine: Machine) -> Device:
     disk = _whole(folder)
     return Device(
         path=path,
+        number=number,
+        sequence=_line(disk / "diskseq"),
         name=folder.name,
         model=" ".join(filter(None, (_line(disk / "device" / name) for name in ("vendor", "model", "name")))),
         size_bytes=int(_line(folder / "size") or 0) * _SECTOR_BYTES,

@@ -32,6 +32,8 @@ _FAT32_FROM: Final = 65525
 _FIRST: Final = 2
 # Of 8 GiB in the usual clusters; boot partitions have half a gigabyte.
 _MAX_CLUSTERS: Final = 1 << 21
+# What so many need, and what a formatter leaves behind it so that the next thing begins at a round number.
+_MAX_TABLE_BYTES: Final = 4 * (_FIRST + _MAX_CLUSTERS) + (64 << 10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,8 @@ def _geometry(boot: bytes, size_bytes: int) -> _Geometry:
         raise _damaged(f"it has {clusters} clusters: it is neither FAT16 nor FAT32")
     if geometry.is_fat32 in (bool(roots), bool(short_table)):
         raise _damaged(f"it has the clusters of FAT{32 if geometry.is_fat32 else 16}, and otherwise not its form")
+    if geometry.table_bytes > _MAX_TABLE_BYTES:
+        raise _damaged(f"it says that its allocation table has {geometry.table_bytes} bytes, for {clusters} clusters")
     if geometry.table_bytes < geometry.behind * (4 if geometry.is_fat32 else 2):
         raise _damaged("its allocation table is too short for its clusters")
     return geometry

@@ -7,14 +7,18 @@ import errno
 import mmap
 import os
 import shutil
+import stat
 from typing import TYPE_CHECKING, Final, Protocol
 
 from fleet.errors import FleetError
+from fleet.flash.devices import describe
 from fleet.flash.image import CHUNK_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from fleet.flash.devices import Device, Machine
 
 # What is left on the disk that a file is flashed to.
 _SPARE_BYTES: Final = 256 << 20
@@ -66,13 +70,10 @@ class Opened:
 class OpenedDevice(Opened):
     """A block device: read back past the memory, from the medium."""
 
-    def __init__(self, descriptor: int, room_bytes: int, path: Path) -> None:
-        super().__init__(descriptor, room_bytes)
-        self._path = path
-
     def read_back(self, size_bytes: int) -> Iterator[memoryview]:
         """As `Target` has it."""
-        descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
+        # What is open, opened once more: its name may be another device's by now.
+        descriptor = os.open(f"/proc/self/fd/{self._descriptor}", os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
         try:
             yield from _read(descriptor, size_bytes)
         finally:
@@ -120,14 +121,34 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def device_target(path: Path, size_bytes: int) -> Iterator[Target]:
-    """A block device, held so that nobody mounts it meanwhile; raises FleetError where it is mounted or used."""
+def device_target(looked_at: Device, machine: Machine) -> Iterator[Target]:
+    """The block device that was looked at, held so that nobody mounts it meanwhile.
+
+    Raises FleetError where it is mounted or used, and where its name is another device's by now.
+    """
+    path = looked_at.path
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_EXCL | os.O_CLOEXEC)
     except OSError as exc:
         why = "it is mounted, or another program holds it" if exc.errno == errno.EBUSY else exc.strerror
         raise FleetError(f"{path}: cannot be opened: {why}") from exc
     try:
-        yield OpenedDevice(descriptor, size_bytes, path)
+        _check_same(descriptor, looked_at, machine)
+        yield OpenedDevice(descriptor, looked_at.size_bytes)
     finally:
         os.close(descriptor)
+
+
+def _check_same(descriptor: int, looked_at: Device, machine: Machine) -> None:
+    """Nothing can take the opened one's place any more."""
+    opened = os.fstat(descriptor)
+    try:
+        is_same = (
+            stat.S_ISBLK(opened.st_mode)
+            and describe(looked_at.path, opened.st_rdev, machine) == looked_at
+            and os.lseek(descriptor, 0, os.SEEK_END) == looked_at.size_bytes
+        )
+    except OSError:
+        is_same = False  # it has been pulled
+    if not is_same:
+        raise FleetError(f"{looked_at.path}: is no longer the device that was looked at: was a card changed?")

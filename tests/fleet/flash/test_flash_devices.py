@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,9 @@ from fleet.flash.progress import Progress
 from fleet.flash.target import device_target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from fleet.flash.target import Target
 
 GB = 10**9
 ROOT_LINE = "22 1 253:0 / / rw shared:1 - ext4 /dev/mapper/root rw\n"
@@ -128,7 +132,7 @@ def test_a_block_device_is_flashed_and_read_back_past_the_memory(
     card = make_card()
     device = look_at(loop, Machine())
     assert (device.size_bytes, device.is_removable, device.used_as) == (16 << 20, False, ())
-    flash(card.path, device_target(loop, device.size_bytes), load, Progress(None))
+    flash(card.path, device_target(device, Machine()), load, Progress(None))
     content = loop.read_bytes()
     size_bytes = card.path.stat().st_size
     assert content[: card.boot_start] == card.path.read_bytes()[: card.boot_start]
@@ -146,9 +150,47 @@ def test_a_mounted_device_cannot_be_opened_and_is_told_to_be_used(
         pytest.skip("this machine lets nobody mount")
     before = loop.read_bytes()
     try:
-        assert look_at(loop, Machine()).used_as == (f"mounted at {place}",)
+        device = look_at(loop, Machine())
+        assert device.used_as == (f"mounted at {place}",)
         with pytest.raises(FleetError, match="it is mounted, or another program holds it"):
-            flash(make_card().path, device_target(loop, 16 << 20), load, Progress(None))
+            flash(make_card().path, device_target(device, Machine()), load, Progress(None))
         assert loop.read_bytes() == before
     finally:
         subprocess.run(["umount", place], check=True)
+
+
+def test_what_is_written_is_what_was_looked_at(
+    make_card: Callable[..., Any], load: Load, loop: Path, tmp_path: Path
+) -> None:
+    """A card is pulled while its name is asked for, and the next disk that comes has its name."""
+    name = tmp_path / "card"
+    name.symlink_to(loop)
+    seen = look_at(name, Machine())
+    plain = tmp_path / "plain"
+    plain.write_bytes(bytes(seen.size_bytes))
+    name.unlink()
+    name.symlink_to(plain)
+    others = [replace(seen, path=loop, **changed) for changed in ({"number": 1}, {"sequence": "-"}, {"size_bytes": 1})]
+    for device in (seen, *others):
+        with pytest.raises(FleetError, match="is no longer the device that was looked at"):
+            flash(make_card().path, device_target(device, Machine()), load, Progress(None))
+    assert not any(loop.read_bytes())
+    assert not any(plain.read_bytes())
+
+
+def test_what_was_written_is_read_back_from_what_is_open(
+    make_card: Callable[..., Any], load: Load, loop: Path, tmp_path: Path
+) -> None:
+    """Though its name is gone by then."""
+    name = tmp_path / "card"
+    name.symlink_to(loop)
+    target = device_target(look_at(name, Machine()), Machine())
+
+    @contextmanager
+    def nameless() -> Iterator[Target]:
+        with target as opened:
+            name.unlink()
+            yield opened
+
+    flash(make_card().path, nameless(), load, Progress(None))
+    assert any(loop.read_bytes())

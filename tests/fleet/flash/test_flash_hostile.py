@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet.errors import FleetError
-from fleet.flash import Load, rehearse
+from fleet.flash import Load, fat, rehearse
 from fleet.flash.image import Image, opened
 from fleet.flash.partitions import TABLE_BYTES, read_table
 
@@ -150,6 +150,24 @@ def test_a_boot_partition_that_lies_is_told(
     with pytest.raises(FleetError, match=complaint) as caught:
         try_all(card.path, load)
     assert "\n" not in str(caught.value)
+
+
+def test_a_table_that_is_too_long_for_any_image_is_not_even_read() -> None:
+    """It would be read into memory, and what it says of itself is gigabytes."""
+    long = (1 << 30) // 512
+    boot = bytearray(512)
+    # Sectors, a cluster's, reserved ones, tables, root entries, sectors, media, sectors a table; and longer forms.
+    struct.pack_into("<11xHBHBHHBH8xII", boot, 0, 512, 1, 32, 2, 0, 0, 0xF8, 0, 2 * long + 70_000, long)
+    boot[510:] = b"\x55\xaa"
+    read: list[int] = []
+
+    def piece(_offset: int, length: int) -> bytes:
+        read.append(length)
+        return bytes(boot)
+
+    with pytest.raises(FleetError, match="says that its allocation table has 1073741824 bytes, for 69968 clusters"):
+        fat.check(piece, 3 << 30)
+    assert read == [512]
 
 
 def try_all(path: Path, load: Load) -> None:
