@@ -53,7 +53,9 @@ class BrokerSettings(BrokerAddress):
         default=None, description="where its files are on its machine; none: in the operator's directory, on this one"
     )
     user: Name | None = Field(
-        default=None, description="account that it runs under when root starts it; none: Mosquitto's own choice"
+        default=None,
+        description="account that it runs under when root starts it; none: the owner of the operator's directory, "
+        "on another machine Mosquitto's own choice",
     )
     reload: tuple[str, ...] = Field(
         default=(),

@@ -84,9 +84,9 @@ def _acl_lines(rights: Iterable[Rights]) -> Iterator[str]:
             yield f"topic {access} {topic}"
 
 
-def mosquitto_conf(settings: BrokerSettings, directory: Path) -> str:
-    """The configuration; `directory` is where all these files are on the broker's machine."""
-    account = [] if settings.user is None else [f"user {settings.user}"]
+def mosquitto_conf(settings: BrokerSettings, directory: Path, user: str | None) -> str:
+    """The configuration; `directory` is where all these files are on the broker's machine, `user` who may read them."""
+    account = [] if user is None else ["# When root starts it, it becomes this one at once.", f"user {user}"]
     return "\n".join([*_listener(settings, directory), *account, *_KEEPING, *_data(directory), *_LOGGING, ""])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 from typing import TYPE_CHECKING
 
 from fleet.authority import is_list_of, revocation_list
@@ -49,9 +50,20 @@ def _folder(home: Home) -> Path:
 
 def _public(home: Home, folder: Path) -> Iterator[tuple[Path, bytes]]:
     there = home.settings.broker.directory or folder.absolute()
-    yield folder / files.CONFIG_FILE, files.mosquitto_conf(home.settings.broker, there).encode()
+    yield folder / files.CONFIG_FILE, files.mosquitto_conf(home.settings.broker, there, _user(home)).encode()
     yield folder / files.CA_FILE, home.root_pem + home.issuing_pem
     yield folder / files.CRL_FILE, _list(home, folder / files.CRL_FILE)
+
+
+def _user(home: Home) -> str | None:
+    """The account that Mosquitto runs under when root starts it: its own could not look into the directory."""
+    settings = home.settings.broker
+    if settings.user is not None or settings.directory is not None:
+        return settings.user
+    try:
+        return pwd.getpwuid(home.path.stat().st_uid).pw_name
+    except KeyError:
+        return None  # a user without a name, as in a container
 
 
 def _list(home: Home, path: Path) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import re
 from typing import TYPE_CHECKING, Final
 
 from fleet.authority import issue
@@ -19,6 +20,7 @@ from fleet.files import read_file
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable
+    from pathlib import Path
 
     from fleet.home import Home
 
@@ -43,16 +45,23 @@ def rights_of_witness(contents: Iterable[bytes]) -> Rights:
 
 def has_read(home: Home) -> bool:
     """Whether the broker goes by the files as they are; raises FleetError where it cannot be asked."""
-    lines = read_file(home.path / "broker" / ACL_FILE).decode().splitlines()
-    topic = next(line.rpartition(" ")[2] for line in lines if f" {_TOPIC}" in line)
     with connected(home, issue(home.issuing(), WITNESS, _MOMENT)) as connection:
-        return _may_write(connection, topic.encode())
+        return _may_write(connection, _topic(home.path / "broker" / ACL_FILE))
+
+
+def _topic(acl: Path) -> bytes:
+    """Where the witness may write as soon as the broker has read these files; raises FleetError."""
+    found = re.search(rf" ({_TOPIC}[0-9a-f]+)$", read_file(acl).decode(errors="replace"), re.MULTILINE)
+    if found is None:
+        raise FleetError(f"{acl}: is not as the fleet writes it: `fleet broker` writes it anew")
+    return found[1].encode()
 
 
 def _may_write(connection: ssl.SSLSocket, topic: bytes) -> bool:
     connection.sendall(_CONNECT)
     kind, connack = _packet(connection)
-    if kind != _CONNACK or connack[1] != 0:
+    # Flags, then the reason; for a broker of MQTT 3 alone that is all.
+    if kind != _CONNACK or connack[1:2] != b"\0":
         raise FleetError("the broker does not take the fleet's own witness: see its log")
     # QoS 1, packet identifier 1, no properties, no payload.
     body = len(topic).to_bytes(2) + topic + b"\x00\x01\x00"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from typing import TYPE_CHECKING, Final
 
 from contract.config import parse_config
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from pathlib import Path
 
+# Where Debian has servers; nobody's PATH leads there but root's.
+_OF_ROOT: Final = "/usr/local/sbin:/usr/sbin"
 _PLACE: Final = re.compile(r"(?:\[(?P<address>[^\]]*)\]|(?P<host>[^:]*))(?::(?P<port>[^:]*))?")
 
 
@@ -78,7 +82,10 @@ def _parted(place: str) -> tuple[str, str | None]:
 def _tell(path: Path, settings: FleetSettings) -> None:
     print(f"{path}: fleet {settings.name}, groups {', '.join(settings.groups)}")
     print(f"next: take {path / 'root/ca.key'} to a safe place off this machine; every day goes without it")
-    print(f"next: mosquitto -c {path / 'broker/mosquitto.conf'}")
+    mosquitto = shutil.which("mosquitto", path=f"{os.environ.get('PATH', os.defpath)}:{_OF_ROOT}")
+    if mosquitto is None:
+        print("next: apt-get install mosquitto")
+    print(f"next: {mosquitto or 'mosquitto'} -c {path / 'broker/mosquitto.conf'}")
     print("next: python -m fleet serve, python -m fleet enrol NODE")
 
 

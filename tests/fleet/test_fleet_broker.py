@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
+import pwd
 import socket
 import ssl
 import threading
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import paho.mqtt.client as mqtt
 import pytest
@@ -18,16 +21,19 @@ from paho.mqtt.properties import Properties
 
 from fleet.authority import Identity, issue, new_authority, new_issuing
 from fleet.broker import certificate_is_good, is_let_in, keep_files, reload, renew_certificate
+from fleet.broker.witness import _may_write, has_read
 from fleet.errors import FleetError
+from fleet.founding import found
 from fleet.operators import OPERATORS
 from fleet.revoking import revoke
-from stack import wait_until
+from fleet.settings import BrokerSettings, FleetSettings
+from stack import Command, ManagedProcess, free_port, wait_until
+from stack.install import MOSQUITTO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from fleet.home import Home
-    from fleet.settings import FleetSettings
 
 SUCCESS, NOBODY_LISTENS, NOT_AUTHORIZED, TAKEN_OVER = 0, 16, 135, 142
 PATIENCE_S = 10.0
@@ -360,6 +366,54 @@ def test_each_of_several_nodes_has_its_rights_when_it_is_known(home: Home, clien
     for thread in threads:
         thread.join()
     assert {client(name).publish(f"spBv1.0/plant/NDATA/{name}") for name in names} == {NOBODY_LISTENS}
+
+
+def test_a_broker_that_root_starts_reads_what_its_owner_alone_may_read(tmp_path: Path) -> None:
+    """Mosquitto gives root's rights up at once, for those of an account that has none here."""
+    broker = BrokerSettings(host="localhost", port=free_port())
+    settings = FleetSettings(name="Test", groups=("plant",), broker=broker, url=f"https://localhost:{free_port()}")
+    home = found(tmp_path / "home", settings)
+    config = home.path / "broker/mosquitto.conf"
+    owner = pwd.getpwuid(os.geteuid()).pw_name
+    assert f"user {owner}\n" in config.read_text()
+    process = ManagedProcess(
+        "mosquitto", Command([str(MOSQUITTO), "-c", str(config)]), log_path=tmp_path / "mosquitto.log"
+    )
+    process.start()
+    try:
+        process.wait_ready(lambda: "running" in process.log_tail(), timeout_s=60)
+        assert is_let_in(home, home.issue("pump-1"))
+    finally:
+        process.stop()
+
+
+@pytest.mark.parametrize(
+    ("changed", "user"),
+    [({"user": "mosquitto"}, "mosquitto"), ({"directory": Path("/etc/mosquitto/fleet")}, None)],
+    ids=["said", "elsewhere"],
+)
+def test_whoever_runs_the_broker_may_be_said_and_is_not_guessed_elsewhere(
+    tmp_path: Path, changed: dict[str, object], user: str | None
+) -> None:
+    broker = BrokerSettings.model_validate({"host": "localhost", **changed})
+    home = found(tmp_path / "home", FleetSettings(name="Test", groups=("plant",), broker=broker, url="https://b:1"))
+    lines = (home.path / "broker/mosquitto.conf").read_text().splitlines()
+    assert [line for line in lines if line.startswith("user ")] == ([] if user is None else [f"user {user}"])
+
+
+@pytest.mark.parametrize("answer", [b"\x20\x00", b"\x20\x01\x00", b"\x20\x02\x00\x84", b"\x40\x02\x00\x00"])
+def test_a_broker_that_answers_nonsense_is_an_error_of_one_line(answer: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(answer)
+        with pytest.raises(FleetError, match="does not take the fleet's own witness"):
+            _may_write(cast("ssl.SSLSocket", ours), b"headwater/files/0")
+
+
+def test_an_acl_of_somebody_elses_is_told(home: Home) -> None:
+    (home.path / "broker/acl").write_bytes(b"user \xff\ntopic read #\n")
+    with pytest.raises(FleetError, match="broker/acl: is not as the fleet writes it: `fleet broker` writes it anew"):
+        has_read(home)
 
 
 def test_files_are_written_when_they_change_and_only_then(home: Home) -> None:

@@ -63,6 +63,21 @@ def test_init_leaves_what_is_there_alone(made: Path, capsys: pytest.CaptureFixtu
     assert content(made) == before
 
 
+def test_init_says_how_to_come_by_a_broker(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lines(name: str) -> list[str]:
+        assert main(["init", "--home", str(tmp_path / name), "--name", "T", "--group", "g", "--broker", "b"]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    monkeypatch.setattr("fleet.cli.init._OF_ROOT", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    config = "broker/mosquitto.conf"
+    assert lines("a")[2:4] == ["next: apt-get install mosquitto", f"next: mosquitto -c {tmp_path}/a/{config}"]
+    (tmp_path / "mosquitto").touch(mode=0o755)
+    assert lines("b")[2] == f"next: {tmp_path}/mosquitto -c {tmp_path}/b/{config}"
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
