@@ -21,16 +21,21 @@ if TYPE_CHECKING:
 
 _OWN: Final = "s.group_id = ${group:sqlstring} and s.node_id = ${node:sqlstring} and s.device_id = ''"
 _NO_HEALTH: Final = "the node has told no health in this time"
+_NOT_TOLD: Final = "not told within a day"
 
 
 def machine(node: str) -> Sequence[AnyPanel]:
     """What it is and stands on, of the node that meets a condition."""
-    nothing = "not told within a day"
+    return (*_agent(node), *_room(node))
+
+
+def _agent(node: str) -> Sequence[AnyPanel]:
+    """Its version, and what it knows of the time."""
     return (
-        _told(node, About("Version", "Which agent runs there?", units.NONE, nothing), "version", text=True),
+        _told(node, About("Version", "Which agent runs there?", units.NONE, _NOT_TOLD), "version", text=True),
         _told(
             node,
-            About("Clock", "Does the kernel call the system's clock right?", units.NONE, nothing),
+            About("Clock", "Does the kernel call the system's clock right?", units.NONE, _NOT_TOLD),
             "clock_synchronised",
             limits((1, colours.GOOD), base=colours.WARNING),
             words(CLOCK),
@@ -41,10 +46,16 @@ def machine(node: str) -> Sequence[AnyPanel]:
                 "Clock offset",
                 "By how much is the system's clock ahead of readings' times? Where it was set back, they wait for it.",
                 units.MILLISECONDS,
-                "not told within a day, or the time is not known",
+                f"{_NOT_TOLD}, or the time is not known",
             ),
             "clock_offset_ms",
         ),
+    )
+
+
+def _room(node: str) -> Sequence[AnyPanel]:
+    """How warm it is, and how much room is left on it."""
+    return (
         _told(
             node,
             About("Processor", "How warm is it? Many slow down from 80 °C on.", units.CELSIUS, "not measured there"),
@@ -57,13 +68,13 @@ def machine(node: str) -> Sequence[AnyPanel]:
                 "Disk free",
                 "How much room is left where its spool lies? Of the last twentieth, or 64 MiB, it takes nothing.",
                 units.BYTES,
-                nothing,
+                _NOT_TOLD,
             ),
             "disk_free_bytes",
         ),
         _told(
             node,
-            About("Spool full", "How much of what it may keep is taken?", units.SHARE, nothing),
+            About("Spool full", "How much of what it may keep is taken?", units.SHARE, _NOT_TOLD),
             "spool_share",
             limits(*SPOOL_FULL, base=colours.GOOD),
         ),

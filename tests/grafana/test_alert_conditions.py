@@ -1,48 +1,16 @@
-"""Every rule, asked as Grafana asks it: told of what is planted, quiet on a fleet that is well."""
+"""What is planted in a fleet that is well is told of by its rule; what only looks like it is not."""
 
 from __future__ import annotations
 
-import os
-import re
-from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psycopg2
 import pytest
-import yaml
-from psycopg2.extensions import make_dsn, parse_dsn
 
-from db import migrate
-from grafana.alerts import files, uids
-from grafana.alerts.evaluate import Alert, evaluate, numbers
-from grafana.interval import read_s
-from grafana.macros import Shown, expand
+from grafana.alerts import uids
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from psycopg2.extensions import cursor
-
-    from grafana.alerts.evaluate import Kind, Labels
-    from stack import Timescale
-
-    Answer = dict[Labels, float]
-
-RULES: dict[str, dict[str, Any]] = {
-    rule["uid"]: rule | {"interval": group["interval"]}
-    for group in yaml.safe_load((files.DIRECTORY / files.RULES).read_text())["groups"]
-    for rule in group["rules"]
-}
-PAGE = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text()
-# PostgreSQL's types by their oids: numbers and texts of Grafana's.
-KINDS: dict[int, Kind] = {
-    **dict.fromkeys((20, 21, 23, 700, 701, 1700), "number"),
-    **dict.fromkeys((25, 1043), "text"),
-}
-WELL = Path(__file__).with_name("alerts_well.sql")
 
 
 @dataclass(frozen=True)
@@ -211,125 +179,44 @@ HARMLESS = [
 ]
 
 
-@pytest.fixture
-def well(timescale: Timescale, filled: tuple[str, Any]) -> Iterator[cursor]:
-    """The owner's cursor in a transaction on a fleet that is well; undone in the end."""
-    owner = make_dsn(timescale.superuser_dsn, dbname=parse_dsn(filled[0])["dbname"])
-    with closing(psycopg2.connect(owner)) as opened, opened.cursor() as at:
-        at.execute(WELL.read_text())
-        yield at
-        opened.rollback()
-
-
-def statement(uid: str) -> str:
-    asked = RULES[uid]["data"][0]
-    to_at = datetime.now(UTC) - timedelta(seconds=asked["relativeTimeRange"]["to"])
-    from_at = to_at - timedelta(seconds=asked["relativeTimeRange"]["from"])
-    return expand(asked["model"]["rawSql"], Shown(from_at, to_at, 1.0, {}))
-
-
-def answer(at: cursor, uid: str) -> Answer:
-    """What Grafana makes of the reader's answer."""
-    at.execute("set local role headwater_reader")
-    at.execute(statement(uid))
-    columns = [(column.name, KINDS.get(column.type_code, "other")) for column in at.description or ()]
-    found = numbers(columns, at.fetchall())
-    at.execute("reset role")
-    return found
-
-
-def told(uid: str, answers: Callable[[float], Answer | None], for_s: float) -> dict[Labels, Alert]:
-    """The alerts after so long of such answers."""
-    alerts: dict[Labels, Alert] = {}
-    every_s = read_s(RULES[uid]["interval"])
-    for step in range(int(for_s // every_s) + 1):
-        alerts = evaluate(RULES[uid], alerts, answers(step * every_s), step * every_s)
-    return {labels: alert for labels, alert in alerts.items() if alert.phase == "Alerting"}
-
-
-def long_enough(uid: str) -> float:
-    return read_s(RULES[uid]["for"])
-
-
-@pytest.mark.parametrize("uid", RULES)
-def test_each_query_runs_as_the_reader_on_whatever_there_is(uid: str, asking: cursor) -> None:
-    asking.execute(statement(uid))
-    columns = [(column.name, KINDS.get(column.type_code, "other")) for column in asking.description or ()]
-    assert all(value == value for value in numbers(columns, asking.fetchall()).values()), "a number, and not null"  # noqa: PLR0124 - not so of NaN
-
-
-def test_the_bound_of_the_size_is_set_as_the_runbook_says(well: cursor) -> None:
-    (setting,) = re.findall(r"^alter database headwater set (headwater\.\w+ = '.*');$", PAGE, re.MULTILINE)
-    (share,) = answer(well, uids.DATABASE_LARGE).values()
-    well.execute(f"set local {setting}")
-    (of_more,) = answer(well, uids.DATABASE_LARGE).values()
-    assert of_more == pytest.approx(share / 8)
-
-
-@pytest.mark.parametrize("uid", RULES)
-def test_a_fleet_that_is_well_is_quiet(uid: str, well: cursor) -> None:
-    now = answer(well, uid)
-    if uid not in (uids.DEAD_LETTERS, uids.ANOMALY):
-        assert now, "nothing was looked at"
-    assert told(uid, lambda _: now, 7200) == {}
-
-
-@pytest.mark.parametrize("uid", RULES)
-def test_an_empty_database_is_quiet(uid: str, empty: cursor) -> None:
-    now = answer(empty, uid)
-    assert told(uid, lambda _: now, 7200) == {}
-
-
-@pytest.fixture(scope="module")
-def empty(timescale: Timescale) -> Iterator[cursor]:
-    """A migrated database in which nothing ever was."""
-    name = f"alerts_{os.getpid()}"
-    owner = timescale.create_database(name)
-    migrate.migrate(owner, 10)
-    with closing(psycopg2.connect(owner)) as opened, opened.cursor() as at:
-        yield at
-    timescale.drop_database(name)
-
-
 @pytest.mark.parametrize("planted", PLANTED, ids=lambda planted: planted.uid)
-def test_what_is_planted_is_told_of_whom_it_is_and_when_it_has_lasted(planted: Planted, well: cursor) -> None:
+def test_what_is_planted_is_told_of_whom_it_is_and_when_it_has_lasted(
+    planted: Planted, well: cursor, rules: Any
+) -> None:
     well.execute(planted.sql)
-    now = answer(well, planted.uid)
-    lasting = long_enough(planted.uid)
-    assert set(told(planted.uid, lambda _: now, lasting)) == {planted.labels}
+    now = rules.answer(well, planted.uid)
+    lasting = rules.long_enough(planted.uid)
+    assert set(rules.told(planted.uid, lambda _: now, lasting)) == {planted.labels}
     if lasting:
-        assert told(planted.uid, lambda _: now, lasting - 1) == {}
+        assert rules.told(planted.uid, lambda _: now, lasting - 1) == {}
 
 
 @pytest.mark.parametrize("planted", HARMLESS, ids=lambda planted: planted.uid)
-def test_what_only_looks_like_it_is_not_told(planted: Planted, well: cursor) -> None:
+def test_what_only_looks_like_it_is_not_told(planted: Planted, well: cursor, rules: Any) -> None:
     well.execute(planted.sql)
-    now = answer(well, planted.uid)
-    assert told(planted.uid, lambda _: now, 7200) == {}
+    now = rules.answer(well, planted.uid)
+    assert rules.told(planted.uid, lambda _: now, 7200) == {}
 
 
-def test_every_rule_is_tried_on_what_it_is_for() -> None:
-    assert {planted.uid for planted in PLANTED} == set(RULES) - {uids.DATABASE_AWAY}
+def test_every_rule_is_tried_on_what_it_is_for(rules: Any) -> None:
+    assert {planted.uid for planted in PLANTED} == set(rules.uids) - {uids.DATABASE_AWAY}
 
 
-def test_a_database_that_does_not_answer_is_told_once_and_by_one_rule() -> None:
-    lasting = {uid: told(uid, lambda _: None, 7200) for uid in RULES}
-    assert {uid for uid, alerts in lasting.items() if alerts} == {uids.DATABASE_AWAY}
-
-
-def test_a_spool_is_told_of_until_it_is_nearly_empty(well: cursor) -> None:
-    def kept(mib: int) -> Answer:
+def test_a_spool_is_told_of_until_it_is_nearly_empty(well: cursor, rules: Any) -> None:
+    def kept(mib: int) -> Any:
         well.execute(health("Spool Bytes", "edge-01", f"{mib} * 1048576"))
-        return answer(well, uids.SPOOL_FILLING)
+        return rules.answer(well, uids.SPOOL_FILLING)
 
     full, less, little = kept(40), kept(20), kept(4)
-    assert told(uids.SPOOL_FILLING, lambda _: less, 7200) == {}
-    begun = long_enough(uids.SPOOL_FILLING)
-    assert set(told(uids.SPOOL_FILLING, lambda at_s: full if at_s <= begun else less, begun + 600)) == {who("edge-01")}
-    assert told(uids.SPOOL_FILLING, lambda at_s: full if at_s <= begun else little, begun + 600) == {}
+    assert rules.told(uids.SPOOL_FILLING, lambda _: less, 7200) == {}
+    begun = rules.long_enough(uids.SPOOL_FILLING)
+    assert set(rules.told(uids.SPOOL_FILLING, lambda at_s: full if at_s <= begun else less, begun + 600)) == {
+        who("edge-01")
+    }
+    assert rules.told(uids.SPOOL_FILLING, lambda at_s: full if at_s <= begun else little, begun + 600) == {}
 
 
-def test_a_whole_site_that_falls_silent_is_told_node_by_node(well: cursor) -> None:
+def test_a_whole_site_that_falls_silent_is_told_node_by_node(well: cursor, rules: Any) -> None:
     well.execute("update node set last_seen_at = now() - interval '5 minutes' where node_id <> 'edge-01'")
-    now = answer(well, uids.NODE_SILENT)
-    assert set(told(uids.NODE_SILENT, lambda _: now, 600)) == {who("edge-02"), who("edge-03"), who("edge-04")}
+    now = rules.answer(well, uids.NODE_SILENT)
+    assert set(rules.told(uids.NODE_SILENT, lambda _: now, 600)) == {who("edge-02"), who("edge-03"), who("edge-04")}
