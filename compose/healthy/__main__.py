@@ -1,6 +1,6 @@
-"""`python -m compose.healthy URL KEY=VALUE...`: whether a page of JSON says so; a container's health check.
+"""`python -m compose.healthy URL [KEY=VALUE...]`: whether a page of JSON says so; a container's health check.
 
-A key is a path with dots, such as `uplink.connected`; a value is JSON, or else text. Exit status 0: it does.
+Without words the page is shown. A key is a path with dots, such as `uplink.connected`; a value is JSON, or else text. Exit status 0: it does.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{url}: {exc}", file=sys.stderr)
         return 1
     otherwise = [word for word in wanted if not _is_so(document, *word.split("=", 1))]
-    print(json.dumps(document) if otherwise else "ok")
+    print("ok" if wanted and not otherwise else json.dumps(document))
     return 1 if otherwise else 0
 
 

@@ -19,15 +19,19 @@ if TYPE_CHECKING:
 
 BRIDGES: Final = ("headwater-bridge", "headwater-bridge-2")
 NODES: Final = ("edge-1", "edge-2", "edge-3")
+OPERATOR: Final = "headwater-operator"
 _MQTT_HOSTS: Final = ("mosquitto", "localhost", "127.0.0.1")
 _KAFKA_HOSTS: Final = ("kafka", "kafka-1", "kafka-2", "kafka-3", "localhost")
 _DATABASE: Final = "host=timescaledb port=5432 dbname=headwater connect_timeout=10"
-# A role's password, and who logs in with it.
+# A role's password, and who is given it in a connection string.
 _LOGINS: Final = {
     "writer": ("stream",),
     "maintainer": ("maintenance",),
     "reader": ("jupyter", "reconcile"),
+    "operator": (),
 }
+# Who is given it bare.
+_BARE: Final = {"reader": "grafana", "operator": "psql"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +48,27 @@ class Secrets:
         yield from self._kafka(core)
         self._passwords()
 
-    def device(self, node: str) -> bytes:
-        """A new device's certificate as a tar of ca.pem and identity.pem; its key is kept nowhere here."""
+    def given(self, name: str) -> bytes:
+        """A device's or operator's new certificate: a tar of ca.pem and identity.pem. Its key is kept nowhere here."""
         devices = self._devices()
-        identity = issue(devices, node, LIFE)
+        identity = issue(devices, name, LIFE)
         self._issued().note(identity)
         files = {"ca.pem": devices.certificate_pem, "identity.pem": identity.pem}
         content = io.BytesIO()
         with tarfile.open(fileobj=content, mode="w") as archive:
-            for name, text in files.items():
-                entry = tarfile.TarInfo(name)
+            for file, text in files.items():
+                entry = tarfile.TarInfo(file)
                 entry.size, entry.mode = len(text), 0o400
                 archive.addfile(entry, io.BytesIO(text))
         return content.getvalue()
 
-    def revoke(self, node: str) -> int:
-        """Calls back what `device` gave a node; how many certificates that were."""
-        count = self._issued().revoke(node)
+    def smtp_password(self, password: bytes) -> None:
+        """What Grafana shows the mail server; empty for none."""
+        self._folder("grafana").write("smtp.password", password)
+
+    def revoke(self, name: str) -> int:
+        """Calls back what one was given; how many certificates that were."""
+        count = self._issued().revoke(name)
         self._issued().put_list(self._devices(), self._folder("mosquitto"))
         return count
 
@@ -106,9 +114,11 @@ class Secrets:
             password = migrations.keep(f"{role}.password", new_password)
             for user in users:
                 self._folder(user).put("dsn", _dsn(f"headwater_{role}", password))
-            if role == "reader":
-                self._folder("grafana").put("reader.password", password)
+            if role in _BARE:
+                self._folder(_BARE[role]).put(f"{role}.password", password)
         self._folder("grafana").keep("admin.password", new_password)
+        # Grafana wants the file; none was given yet.
+        self._folder("grafana").keep("smtp.password", bytes)
         self._folder("jupyter").keep("token", new_password)
         key = self._folder("simulators").keep("exchange.key", new_password)
         self._folder("edge-2").put("exchange.key", key)

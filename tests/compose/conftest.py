@@ -10,19 +10,42 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
+from compose.init.issue import Secrets
 from stack import wait_until
 from stack.docker import Engine, build_standins, working_engine
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from stack.docker import Docker
 
 ROOT = Path(__file__).parents[2]
 HEALTHY_S = 420.0
-ALONE, CLUSTER = "headwater-test", "headwater-cluster-test"
+ALONE, CLUSTER, FLEET = "headwater-test", "headwater-cluster-test", "headwater-fleet-test"
+
+
+@pytest.fixture(scope="session")
+def make() -> Callable[..., list[str]]:
+    """Does what the one-shot `init` does below a folder; the lines that it says."""
+    volumes = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["init"]["volumes"]
+
+    def made(root: Path, mqtt_hosts: Sequence[str] = ()) -> list[str]:
+        for volume in volumes:
+            (root / volume.rpartition("/")[2]).mkdir(exist_ok=True)
+        return list(Secrets(root, mqtt_hosts).make())
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory, make: Callable[..., list[str]]) -> Path:
+    """All secrets, as `init` made them."""
+    root = tmp_path_factory.mktemp("secrets")
+    make(root)
+    return root
 
 
 @dataclass(frozen=True)
@@ -126,12 +149,19 @@ def cluster(docker: Docker) -> Iterator[Project]:
         yield project
 
 
+@pytest.fixture(scope="session")
+def project_of_fleet(docker: Docker) -> Callable[[dict[str, str]], Project]:
+    """The project with a fleet's broker, of such an environment."""
+    files = ("docker-compose.yml", "docker-compose.fleet.yml")
+    return lambda environment: Project(replace(docker, env={**docker.env, **environment}), FLEET, files)
+
+
 @contextmanager
 def running(project: Project) -> Iterator[Project]:
     """Up and healthy; gone in the end, and the timings told."""
     with ExitStack() as stack:
         # What a run that was killed has left, and an engine that starts again started again, goes first.
-        for name in (ALONE, CLUSTER):
+        for name in (ALONE, CLUSTER, FLEET):
             replace(project, name=name).compose("down", "--volumes", "--remove-orphans", "--timeout", "5")
         stack.callback(project.compose, "down", "--volumes", "--timeout", "30")
         with project.timed("build of our images"):

@@ -29,6 +29,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "bridge/bridge.yaml": BridgeConfig,
     "cluster/bridge.yaml": BridgeConfig,
     "cluster/bridge-2.yaml": BridgeConfig,
+    "fleet/bridge.yaml": BridgeConfig,
     "stream/stream.yaml": StreamConfig,
     "cluster/stream.yaml": StreamConfig,
     "simulators/scenario.yaml": Scenario,

@@ -18,7 +18,7 @@ BASE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 CLUSTER = yaml.safe_load((ROOT / "docker-compose.cluster.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = BASE["services"]
 PUBLISHED = {"mosquitto": "8883", "grafana": "3000", "jupyter": "8888"}
-ONE_SHOTS = {"init", "kafka-acls", "migrations", "reconcile"}
+ONE_SHOTS = {"init", "kafka-acls", "migrations", "reconcile", "psql"}
 DOCKERFILES = sorted((ROOT / "compose").glob("*/Dockerfile"))
 # A name with a version of at least two numbers, or of ours.
 PINNED = re.compile(r"^[a-z0-9./-]+:\d+\.\d+(\.\d+)?[\w.-]*$")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ pytestmark = pytest.mark.slow
 PROBE = Path(__file__).with_name("device.py")
 RUN_S = 60.0
 RECONCILED_S = 180.0
+SETTLED_S = 120.0
 ACCEPTED, NOT_AUTHORIZED = {0, 16}, {135}
 OURS = ("init", "bridge", "db", "edge", "stream", "simulators", "jupyter")
 
@@ -44,7 +46,11 @@ def test_memory_is_bounded(project: Any) -> None:
 
 
 def test_no_secret_is_seen_from_outside(project: Any) -> None:
-    secrets = [
+    mail = secrets.token_urlsafe(24)
+    project.compose("run", "--rm", "-T", "--no-deps", "init", "smtp-password", stdin=mail.encode())
+    project.compose("restart", "grafana")
+    assert wait_until(project.is_settled, timeout_s=SETTLED_S, poll_s=1.0), project.states()
+    shown = [
         project.run(service, "cat", f"/secrets/{name}").strip()
         for service, name in (
             ("stream", "stream/dsn"),
@@ -52,10 +58,12 @@ def test_no_secret_is_seen_from_outside(project: Any) -> None:
             ("timescaledb", "superuser.password"),
             ("grafana", "reader.password"),
             ("grafana", "admin.password"),
+            ("grafana", "smtp.password"),
             ("maintenance", "dsn"),
         )
     ]
-    passwords = [secret.rpartition("password=")[2] for secret in secrets]
+    assert shown[-2] == mail
+    passwords = [secret.rpartition("password=")[2] for secret in shown]
     assert min(map(len, passwords)) >= 32
     seen = json.dumps(list(project.inspect(running=False).values())) + project.compose("logs", "--no-color")
     assert not [password[:4] for password in passwords if password in seen]
@@ -114,6 +122,17 @@ def test_who_reaches_whom(project: Any, service: str, host: str, port: int, *, r
     (container,) = [one["Id"] for name, one in project.inspect().items() if name == f"{service}-1"]
     done = project.docker.run("exec", container, "python", "-c", REACH, host, str(port))
     assert (done.returncode == 0) == reached, done.stderr.decode()
+
+
+def test_an_operator_says_where_nodes_stand_and_changes_nothing_else(project: Any) -> None:
+    def ask(statement: str) -> Any:
+        return project.compose_run("run", "--rm", "-T", "psql", "--no-align", "--tuples-only", "-c", statement)
+
+    entered = ask("insert into node_position values ('demo', 'edge-1', 'North works', 52.52, 13.41) returning site")
+    assert entered.stdout.decode().splitlines()[:1] == ["North works"], entered.stderr.decode()
+    refused = ask("delete from node")
+    assert refused.returncode != 0
+    assert b"permission denied" in refused.stderr
 
 
 def test_up_again_changes_no_secret(project: Any) -> None:

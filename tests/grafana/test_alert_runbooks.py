@@ -23,7 +23,9 @@ RULES = [
     for rule in group["rules"]
 ]
 # A command with its sub-commands, and the options that stand with it.
-COMMANDS = sorted(set(re.findall(r"python -m (db|edge|stream) ([a-z-]+(?: (?:list|show|retry))?)([^`\n]*)", PAGE)))
+COMMANDS = sorted(
+    set(re.findall(r"(?:python -m |headwater-)(db|edge|stream) ([a-z-]+(?: (?:list|show|retry))?)([^`\n]*)", PAGE))
+)
 
 
 @pytest.mark.parametrize("rule", RULES)
