@@ -1,6 +1,7 @@
 """`python -m compose.healthy URL [KEY=VALUE...]`: whether a page of JSON says so; a container's health check.
 
-Without words the page is shown. A key is a path with dots, such as `uplink.connected`; a value is JSON, or else text. Exit status 0: it does.
+Without words the page is shown. A key is a path with dots, such as `uplink.connected`; a value is JSON, or else text.
+Exit status 0: it does.
 """
 
 from __future__ import annotations
