@@ -14,13 +14,16 @@ if TYPE_CHECKING:
 _BEAT_S: Final = 0.05
 # Of a process that stood still: starved, stopped, or on a machine that was.
 _STALL_MS: Final = 150
+# A connection that waited to be accepted is read a few rounds after that.
+_CATCHING_UP_MS: Final = 250
 
 
 class Pulse:
-    """Knows when its event loop last went round."""
+    """Knows when its event loop last went round, and when it last stood still."""
 
     def __init__(self) -> None:
         self._beat_ms = now_ms()
+        self._stall_ms = 0, 0  # from, to
 
     @asynccontextmanager
     async def beating(self, name: str) -> AsyncGenerator[None]:
@@ -34,10 +37,17 @@ class Pulse:
 
     def asked_since_ms(self) -> int:
         """The earliest, UTC ms, that a request can have come in that is read now."""
-        at_ms = now_ms()
-        return self._beat_ms if at_ms - self._beat_ms > _STALL_MS else at_ms
+        self._look()
+        from_ms, to_ms = self._stall_ms
+        return from_ms if self._beat_ms - to_ms < _CATCHING_UP_MS else self._beat_ms
 
     async def _beat(self) -> None:
         while True:
-            self._beat_ms = now_ms()
+            self._look()
             await asyncio.sleep(_BEAT_S)
+
+    def _look(self) -> None:
+        at_ms = now_ms()
+        if at_ms - self._beat_ms > _STALL_MS:
+            self._stall_ms = self._beat_ms, at_ms
+        self._beat_ms = at_ms

@@ -301,11 +301,14 @@ def test_a_slow_reply_is_noted_when_it_goes_out(tmp_path: Path) -> None:
 def test_a_request_that_lay_unread_was_asked_before_its_simulator_stood_still(tmp_path: Path) -> None:
     async def check(site: Site) -> None:
         async with site.socket() as (reader, writer):
-            writer.write(frame(1, 2, 4, 0, 0, 0, 2))
-            stood_still_at = now_ms()
-            time.sleep(0.5)  # noqa: ASYNC251 - the event loop is to stand still
-            assert await reader.readexactly(13)
-            (served,) = site.served()
+            with socket.create_connection((site.host, site.port)) as other:
+                writer.write(frame(1, 2, 4, 0, 0, 0, 2))
+                other.sendall(frame(1, 2, 4, 0, 0, 0, 2))  # who waits to be accepted, too
+                stood_still_at = now_ms()
+                time.sleep(0.5)  # noqa: ASYNC251 - the event loop is to stand still
+                assert await reader.readexactly(13)
+                await until(lambda: len(site.served()) == 2)
+        for served in site.served():
             assert served.asked_at is not None
             assert served.asked_at <= stood_still_at <= served.at - 500
 
