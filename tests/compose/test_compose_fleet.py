@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
@@ -78,8 +77,7 @@ def port(home: Path) -> Iterator[int]:
     (_, _, config) = SERVICES["mosquitto"]["command"]
     path = Path(re.sub(r"\$\{HEADWATER_FLEET[^}]*\}", str(home), config))
     port, text = free_port(), path.read_text()
-    as_root = "user root\n" if os.geteuid() == 0 else ""
-    path.write_text(text.replace("listener 8883", f"listener {port} 127.0.0.1") + as_root)
+    path.write_text(text.replace("listener 8883", f"listener {port} 127.0.0.1"))
     words = [str(MOSQUITTO), "-c", str(path)]
     process = ManagedProcess("mosquitto", Command(words), log_path=home.parent / "mosquitto.log")
     process.start()
