@@ -84,7 +84,7 @@ def _tell(path: Path, settings: FleetSettings) -> None:
     print(f"next: take {path / 'root/ca.key'} to a safe place off this machine; every day goes without it")
     mosquitto = shutil.which("mosquitto", path=f"{os.environ.get('PATH', os.defpath)}:{_OF_ROOT}")
     if mosquitto is None:
-        print("next: apt-get install mosquitto")
+        print("next: apt-get install mosquitto, 2.0.21 or newer")
     print(f"next: {mosquitto or 'mosquitto'} -c {path / 'broker/mosquitto.conf'}")
     print("next: python -m fleet serve, python -m fleet enrol NODE")
 

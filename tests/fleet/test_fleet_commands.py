@@ -73,7 +73,10 @@ def test_init_says_how_to_come_by_a_broker(
     monkeypatch.setattr("fleet.cli.init._OF_ROOT", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     config = "broker/mosquitto.conf"
-    assert lines("a")[2:4] == ["next: apt-get install mosquitto", f"next: mosquitto -c {tmp_path}/a/{config}"]
+    assert lines("a")[2:4] == [
+        "next: apt-get install mosquitto, 2.0.21 or newer",
+        f"next: mosquitto -c {tmp_path}/a/{config}",
+    ]
     (tmp_path / "mosquitto").touch(mode=0o755)
     assert lines("b")[2] == f"next: {tmp_path}/mosquitto -c {tmp_path}/b/{config}"
 
