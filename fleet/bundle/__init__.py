@@ -2,6 +2,7 @@
 
     bundle.tar.gz                                on the device
     install, about                               run and read once
+    sums/                                        what is in the next two, as `sha256sum --check` reads it
     version/{lib/{contract,edge},deps,manifest.json}    /opt/headwater/versions/VERSION
     deps/                                        /opt/headwater/deps/NAME: the libraries, unpacked; versions share them
     system/                                      /: launcher, set-up, units

@@ -1,14 +1,18 @@
-"""A Debian package: an `ar` archive of two tar archives, which needs no tool of Debian's to be written."""
+"""A Debian package: an `ar` archive of two tar archives, which needs no tool of Debian's to be written.
+
+A version and its libraries are in it as an archive of their own, which `postinst` unpacks: dpkg would write as root
+into directories of the agent's, and delete the version that runs before the next one is there.
+"""
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import shutil
 import tarfile
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Final
 
 from fleet.bundle.stage import device_file
@@ -46,15 +50,21 @@ class Tree:
     private: bool = False
 
 
-def write_package(file: IO[bytes], version: str, target: Target, trees: tuple[Tree, ...], scratch: Path) -> int:
-    """Writes a package, the same bytes for the same content; returns what its files take unpacked."""
-    with (scratch / "data.tar.gz").open("w+b") as data:
-        sums, unpacked_bytes = _write_data(data, trees)
-        control = _control(version, target, unpacked_bytes, sums)
+def write_package(
+    file: IO[bytes], version: str, target: Target, trees: tuple[Tree, ...], payload_bytes: int, scratch: Path
+) -> int:
+    """Writes a package, the same bytes for the same content; returns what its files take unpacked.
+
+    `payload_bytes` is what `postinst` will unpack.
+    """
+    # Not compressed: nearly all of it is an archive that is.
+    with TemporaryFile(dir=scratch) as data:
+        sums, size_bytes = _write_data(data, trees)
+        unpacked_bytes = size_bytes + payload_bytes
         file.write(b"!<arch>\n")
         _add(file, "debian-binary", io.BytesIO(b"2.0\n"))
-        _add(file, "control.tar.gz", io.BytesIO(control))
-        _add(file, "data.tar.gz", data)
+        _add(file, "control.tar", io.BytesIO(_control(version, target, unpacked_bytes, sums)))
+        _add(file, "data.tar", data)
     return unpacked_bytes
 
 
@@ -128,24 +138,7 @@ def _of_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def _opened(file: IO[bytes]) -> tarfile.TarFile:
-    return _Zipped.opened(file)
-
-
-class _Zipped(tarfile.TarFile):
-    """A tar archive in gzip without time or name, which closes both."""
-
-    zipped: gzip.GzipFile
-
-    @classmethod
-    def opened(cls, file: IO[bytes]) -> _Zipped:
-        zipped = gzip.GzipFile("", "wb", fileobj=file, mtime=0)
-        tar = cls(fileobj=zipped, mode="w", format=tarfile.GNU_FORMAT)
-        tar.zipped = zipped
-        return tar
-
-    def close(self) -> None:
-        super().close()
-        self.zipped.close()
+    return tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT)
 
 
 def _add(file: IO[bytes], name: str, content: IO[bytes]) -> None:

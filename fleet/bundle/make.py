@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 
 from contract.archive import ArchiveError, pack
 from fleet.bundle.deb import Tree, write_package
-from fleet.bundle.stage import CHECKOUT, Source, device_file, lay_libraries, lay_system, lay_version, put
+from fleet.bundle.stage import CHECKOUT, Source, device_file, lay_payload, lay_system, lay_version, put
 from fleet.bundle.wheels import download, wanted
 from fleet.errors import FleetError
 
@@ -110,20 +110,18 @@ def _write(order: Order, source: Source, file: IO[bytes], scratch: Path) -> int:
     if order.kind is BundleKind.UPDATE:
         lay_version(source, stage, whole=order.whole)
         return pack(stage, file)
-    lay_version(source, stage / "version", whole=False)
-    lay_libraries(source.wheels, stage / "deps")
     lay_system(source, stage / "system")
     if order.files is not None:
         order.files.write(stage / "node")
     if order.kind is BundleKind.TAR:
-        put(stage / "about", source.about(order.node).encode())
+        lay_payload(source, stage, order.node)
         put(stage / "install", device_file("install"), 0o755)
         return pack(stage, file)
-    put(stage / "system/usr/lib/headwater/version", f"{source.version}\n".encode())
-    trees = (
-        Tree(stage / "version", f"opt/headwater/versions/{source.version}"),
-        Tree(stage / "deps", f"opt/headwater/deps/{source.deps}"),
-        Tree(stage / "system", "."),
-    )
+    lay_payload(source, scratch / "payload", order.node)
+    own = stage / "system/usr/lib/headwater"
+    put(own / "version", f"{source.version}\n".encode())
+    with (own / "bundle.tar.gz").open("xb") as payload:
+        unpacked_bytes = pack(scratch / "payload", payload)
     private = (Tree(stage / "node", "usr/lib/headwater/node", private=True),) if order.files is not None else ()
-    return write_package(file, source.version, source.target, (*trees, *private), scratch)
+    trees = (Tree(stage / "system", "."), *private)
+    return write_package(file, source.version, source.target, trees, unpacked_bytes, scratch)

@@ -93,7 +93,8 @@ def _own_files(checkout: Path) -> Iterator[tuple[str, bytes]]:
 
 def _system_files(checkout: Path, target: Target) -> Iterator[tuple[str, bytes, int]]:
     yield "usr/lib/headwater/launcher.py", _read(checkout / "edge/launcher.py"), _FILE_MODE
-    yield "usr/lib/headwater/setup", device_file("setup"), _PROGRAM_MODE
+    for name in ("setup", "prune-cache"):
+        yield f"usr/lib/headwater/{name}", device_file(name), _PROGRAM_MODE
     yield "usr/bin/headwater-edge", device_file("headwater-edge"), _PROGRAM_MODE
     yield f"{_UNITS}/headwater-edge.service", _read(checkout / "edge/examples/headwater-edge.service"), _FILE_MODE
     yield f"{_UNITS}/headwater-enrol.service", device_file("headwater-enrol.service"), _FILE_MODE
@@ -105,6 +106,23 @@ def _system_files(checkout: Path, target: Target) -> Iterator[tuple[str, bytes, 
 def device_file(name: str) -> bytes:
     """A script or unit that runs on devices."""
     return (resources.files(__package__) / "device" / name).read_bytes()
+
+
+def lay_payload(source: Source, folder: Path, node: str | None) -> None:
+    """What is unpacked on the device, of a node's bundle or any's: a version, its libraries, and what is in them."""
+    lay_version(source, folder / "version", whole=False)
+    lay_libraries(source.wheels, folder / "deps")
+    for name in ("version", "deps"):
+        put(folder / "sums" / name, _sums(folder / name).encode())
+    put(folder / "about", source.about(node).encode())
+
+
+def _sums(folder: Path) -> str:
+    """Its files as `sha256sum --check` reads them: what is on the device already is checked by it, and so is a copy."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return "".join(
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}\n" for path in files
+    )
 
 
 def lay_version(source: Source, folder: Path, *, whole: bool) -> None:

@@ -4,13 +4,15 @@
 #
 #   first-boot.sh [--again] [--no-start] [--data DIR] FOLDER
 #
-# It may be cut off anywhere: a unit of its own goes on with it at the next boot, until all is done. After that it does
-# nothing, unless --again. FOLDER/wipe.sh, where there is one, is run at the end: it deletes what is secret there.
+# It may be cut off anywhere: a unit of its own goes on with it at the next boot, until all is done. After that it takes in
+# an enrolment that lies there, and does nothing else, unless --again. FOLDER/wipe.sh, where there is one, is run at the end:
+# it deletes what is secret there, and not before all of that is in its place.
 set -eu
 umask 022
 prefix=${HEADWATER_PREFIX-}
-opt=$prefix/opt/headwater state=$prefix/var/lib/headwater
-done_file=$state/installed
+# In directories of root's: the agent's own are none of ours.
+own=$prefix/usr/lib/headwater incoming=$prefix/opt/.headwater-incoming
+done_file=$own/installed
 unit=headwater-first-boot.service
 unit_file=$prefix/etc/systemd/system/$unit
 again=no options='' data=
@@ -53,16 +55,16 @@ install_package() {
     # Cut off within dpkg.
     dpkg --configure -a
     HEADWATER_NO_START=1 dpkg --install "$bundle"
-    version=$(cat "$prefix/usr/lib/headwater/version")
+    version=$(cat "$own/version")
 }
 
 install_archive() {
-    rm -rf -- "$opt/.incoming"
-    mkdir -p "$opt"
-    mkdir -m 0700 "$opt/.incoming"
-    tar -xf "$bundle" -C "$opt/.incoming" --no-same-owner
-    sh "$opt/.incoming/install" --no-start ${data:+--data "$data"}
-    version=$(sed -n 's/^VERSION=//p' "$opt/.incoming/about")
+    rm -rf -- "$incoming"
+    mkdir -p "$(dirname "$incoming")"
+    mkdir -m 0700 "$incoming"
+    tar -xf "$bundle" -C "$incoming" --no-same-owner
+    sh "$incoming/install" --no-start ${data:+--data "$data"}
+    version=$(sed -n 's/^VERSION=//p' "$incoming/about")
 }
 
 while [ $# -gt 0 ]; do
@@ -86,6 +88,9 @@ exec 9>"$prefix/run/headwater-first-boot.lock"
 flock 9
 if [ "$again" = no ]; then
     if [ -e "$done_file" ]; then
+        # Put there since, or left by a cut before it was wiped: what was taken in before is known again.
+        # shellcheck disable=SC2086 # options are words
+        [ ! -f "$folder/enrol.json" ] || "$own/setup" $options --enrolment "$folder"
         end
         exit 0
     fi
@@ -98,9 +103,9 @@ case $bundle in
 *) install_archive ;;
 esac
 # shellcheck disable=SC2086 # options are words
-"$prefix/usr/lib/headwater/setup" $options ${data:+--data "$data"} "$version" "$folder"
+"$own/setup" $options ${data:+--data "$data"} "$version" "$folder"
 # Here and not before: until all is in place it is what this goes on from. It may hold a token.
-rm -rf -- "$opt/.incoming"
+rm -rf -- "$incoming"
 touch "$done_file"
-sync "$done_file" "$state"
+sync "$done_file" "$own"
 end

@@ -9,9 +9,12 @@ if [ ! -f "$config" ]; then
     exit 0
 fi
 left=${1:?how many seconds?}
+# How long an answer may take, and be: whoever answers is the agent, which may hang, or mean no good.
+answer_s=30 answer_bytes=262144
 while :; do
     # 1 says that something is wrong with it: that too is an answer.
-    answer=$(headwater-edge status --json "$config" 2>/dev/null) || :
+    answer=$(setsid --wait timeout "$answer_s" headwater-edge status --json "$config" </dev/null 2>/dev/null |
+        head -c "$answer_bytes" | tr -d '\0\n')
     case $answer in
     '{'*) break ;;
     esac
@@ -20,7 +23,7 @@ while :; do
     sleep 1
 done
 case $answer in
-'{'*) printf '%s' "$answer" | tr -d '\n' ;;
+'{'*) printf '%s' "$answer" ;;
 *) printf '{"state": "%s"}' "$(systemctl is-active headwater-edge.service || :)" ;;
 esac
 echo

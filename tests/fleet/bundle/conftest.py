@@ -9,10 +9,14 @@ import subprocess
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from fleet.bundle import Bundle, BundleKind, NodeFiles, Order, Target, make_bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).parents[3]
 # An agent that says what it would do.
@@ -25,6 +29,8 @@ if "status" in arguments:
 else:
     print(json.dumps({"arguments": arguments, "says": greeting.WORD, "path": sys.path[:2]}))
 """
+# Programs that change a device, before each of which the power may fail.
+CHANGING = ("cp", "mv", "mkdir", "ln", "rm", "chmod", "touch", "tar", "chown", "systemctl", "setpriv")
 # What a first start finds: nothing of this may be done to the machine that the tests run on.
 STAND_INS = {
     "getent": "exit 2",
@@ -33,6 +39,9 @@ STAND_INS = {
     "id": 'if [ "${1-}" = -u ]; then echo ${STAND_IN_UID-0}; else exit 1; fi',
     "dpkg": 'if [ "$1" = --print-architecture ]; then echo amd64; else exit 1; fi',
     "systemctl": 'echo "$*" >>"$HEADWATER_PREFIX/systemctl"',
+    # There is one user, and its terminal.
+    "setpriv": 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"',
+    "setsid": 'shift; exec "$@"',
     # The kernel of a test needs no patience.
     "sync": "exit 0",
     "sudo": 'echo "$*" >>"$HEADWATER_PREFIX/sudo"; [ "$1" != -n ] || shift; STAND_IN_UID=0 exec "$@"',
@@ -119,6 +128,34 @@ class Machine:
     def run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
 
+    def run_alone(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
+        """In a session of its own, of which a cut leaves nothing."""
+        return self.run(str(shutil.which("setsid")), "--wait", *command)
+
+    def cut_at(self, change: int) -> None:
+        """Has the power fail before the n-th change from now on; 0: it does not, and changes are counted."""
+        count = self.bin / "count"
+        count.write_text(f"{change}\n")
+        for name in CHANGING:
+            real = self.bin / f"real-{name}"
+            if real.exists():
+                continue
+            if (self.bin / name).exists():
+                (self.bin / name).rename(real)
+            else:
+                real.symlink_to(str(shutil.which(name)))
+            self.put(
+                name,
+                # One at a time: both ends of a pipe are counted.
+                f'exec 8>"{count}.lock"; flock 8; read -r n <"{count}"; echo $((n - 1)) >"{count}"; exec 8>&-\n'
+                # Nothing that was started outlives it.
+                f'[ "$n" != 1 ] || kill -9 0\nexec "{real}" "$@"',
+            )
+
+    def changes(self) -> int:
+        """How many there were since."""
+        return -int((self.bin / "count").read_text())
+
     def told_systemctl(self) -> list[str]:
         path = self.root / "systemctl"
         return path.read_text().splitlines() if path.exists() else []
@@ -151,6 +188,12 @@ def archive(workshop: Workshop, node_files: NodeFiles) -> Bundle:
     return workshop.once(BundleKind.TAR, node_files)
 
 
+@pytest.fixture(scope="session")
+def machine_in() -> Callable[[Path], Machine]:
+    """Makes one in a directory."""
+    return lambda folder: Machine(folder / "root", folder / "bin")
+
+
 @pytest.fixture
-def machine(tmp_path: Path) -> Machine:
-    return Machine(tmp_path / "root", tmp_path / "bin")
+def machine(tmp_path: Path, machine_in: Callable[[Path], Machine]) -> Machine:
+    return machine_in(tmp_path)

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from fleet.bundle import Bundle
     from tests.fleet.bundle.conftest import Machine
 
-# Programs of a device that change it, between any two of which the power may fail.
-CHANGING = ("cp", "mv", "mkdir", "ln", "rm", "chmod", "touch", "tar", "chown", "systemctl")
 CUTS = 4
 
 
@@ -59,7 +57,7 @@ def test_first_boot_installs_a_bundle_and_what_is_the_nodes_own(machine: Machine
     assert (machine.root / "etc/headwater").stat().st_mode & 0o777 == 0o700
     assert (machine.root / "var/lib/headwater/models/level/manifest.json").stat().st_mode & 0o777 == 0o600
     assert "enable headwater-enrol.service headwater-edge.service" in machine.told_systemctl()
-    assert not (machine.root / "opt/headwater/.incoming").exists()
+    assert not (machine.root / "opt/.headwater-incoming").exists()
     assert not (machine.root / "etc/systemd/system/headwater-first-boot.service").exists()
 
 
@@ -88,7 +86,7 @@ def test_done_once_it_does_nothing_more(machine: Machine, card: Path) -> None:
 
 def test_the_card_is_wiped_when_all_is_in_place(machine: Machine, card: Path) -> None:
     """Also at the boot after, where the power failed in between."""
-    (card / "wipe.sh").write_text(f"cp {machine.root}/var/lib/headwater/installed {card}/wiped\n")
+    (card / "wipe.sh").write_text(f"cp {machine.root}/usr/lib/headwater/installed {card}/wiped\n")
     machine.run("sh", card / "first-boot.sh", card)
     assert (card / "wiped").exists()
     (card / "wiped").unlink()
@@ -167,48 +165,43 @@ def test_where_the_root_is_read_only_what_changes_is_mounted(machine: Machine, c
     assert "enable var-lib-headwater.mount" in machine.told_systemctl()
 
 
-class Cutting:
-    """A machine whose power fails when it has come to the n-th change."""
-
-    def __init__(self, machine: Machine) -> None:
-        self.machine, self.count = machine, machine.bin / "count"
-        for name in CHANGING:
-            real = machine.bin / f"real-{name}"
-            if (machine.bin / name).exists():
-                (machine.bin / name).rename(real)
-            else:
-                real.symlink_to(str(shutil.which(name)))
-            machine.put(
-                name,
-                f'read -r n <"{self.count}"; echo $((n - 1)) >"{self.count}"\n'
-                # Nothing that was started outlives it.
-                f'[ "$n" != 1 ] || kill -9 0\nexec "{real}" "$@"',
-            )
-
-    def run(self, left: int, card: Path) -> int:
-        self.count.write_text(f"{left}\n")
-        command = ("setsid", "--wait", "sh", card / "first-boot.sh", card)
-        return self.machine.run(*command).returncode
-
-    def changes(self) -> int:
-        return -int(self.count.read_text())
-
-
 @pytest.mark.parametrize("cuts", [CUTS, pytest.param(1000, marks=pytest.mark.slow)], ids=["some", "all"])
 def test_the_power_may_fail_anywhere(cuts: int, machine: Machine, card: Path) -> None:
-    cutting = Cutting(machine)
-    assert cutting.run(0, card) == 0
-    wanted, changes = tree(machine.root), cutting.changes()
+    machine.cut_at(0)
+    assert machine.run_alone("sh", card / "first-boot.sh", card).returncode == 0
+    wanted, changes = tree(machine.root), machine.changes()
     assert changes > 40
     for cut in range(1, changes, max(1, changes // cuts)):
         shutil.rmtree(machine.root)
         machine.root.mkdir()
-        assert cutting.run(cut, card) != 0
+        machine.cut_at(cut)
+        assert machine.run_alone("sh", card / "first-boot.sh", card).returncode != 0
         current = machine.root / "opt/headwater/current"
         assert not current.is_symlink() or (current / "lib/edge/__main__.py").is_file()
         unit = machine.root / "etc/systemd/system/headwater-first-boot.service"
-        assert cut < 5 or unit.exists() or (machine.root / "var/lib/headwater/installed").exists()
-        assert cutting.run(0, card) == 0
+        assert cut < 5 or unit.exists() or (machine.root / "usr/lib/headwater/installed").exists()
+        machine.cut_at(0)
+        assert machine.run_alone("sh", card / "first-boot.sh", card).returncode == 0
+        assert tree(machine.root) == wanted, f"after change {cut}"
+
+
+@pytest.mark.parametrize("cuts", [CUTS // 2, pytest.param(1000, marks=pytest.mark.slow)], ids=["some", "all"])
+def test_the_power_may_fail_while_what_is_damaged_is_put_right(cuts: int, machine: Machine, card: Path) -> None:
+    again = ("sh", card / "first-boot.sh", "--again", card)
+    assert machine.run(*again).returncode == 0
+    wanted = tree(machine.root)
+    damaged = next((machine.root / "opt/headwater/versions").iterdir()) / "lib/contract/__init__.py"
+    damaged.write_text("# damaged\n")
+    machine.cut_at(0)
+    machine.run_alone(*again)
+    changes = machine.changes()
+    for cut in range(1, changes, max(1, changes // cuts)):
+        damaged.write_text("# damaged\n")
+        machine.cut_at(cut)
+        assert machine.run_alone(*again).returncode != 0
+        assert (machine.root / "opt/headwater/current/lib/edge/__main__.py").is_file(), f"after change {cut}"
+        machine.cut_at(0)
+        assert machine.run_alone(*again).returncode == 0
         assert tree(machine.root) == wanted, f"after change {cut}"
 
 
