@@ -40,10 +40,16 @@ def write_file(path: Path, content: bytes, mode: int = PRIVATE) -> None:
 
 @contextmanager
 def only_one(file: Path) -> Iterator[None]:
-    """Keeps other threads and processes that ask for the same out until it ends; they wait."""
-    with file.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    """Keeps other threads and processes that ask for the same out until it ends; they wait. Raises FleetError."""
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
+    except OSError as exc:
+        raise FleetError(f"{file}: cannot be opened, to be the only one: {exc.strerror}") from exc
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(descriptor)
 
 
 def read_file(path: Path) -> bytes:

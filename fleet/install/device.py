@@ -64,9 +64,9 @@ class Choices:
 def install(remote: Remote, device: Device, bundle: Path, choices: Choices, told: Callable[[str], None]) -> Installed:
     """Copies a bundle, installs it and waits for the agent's first word; `told` hears how far it is. Raises FleetError.
 
-    What was copied, which may hold a token, is deleted whatever happens.
+    What was copied, which may hold a token, is deleted whatever happens; `told` hears where it could not be.
     """
-    with _folder(remote) as folder:
+    with _folder(remote, told) as folder:
         _send(remote, bundle, f"{folder}/bundle.tar.gz", told)
         with tempfile.TemporaryDirectory() as here:
             for name in ("first-boot.sh", "first-health.sh"):
@@ -78,14 +78,20 @@ def install(remote: Remote, device: Device, bundle: Path, choices: Choices, told
 
 
 @contextmanager
-def _folder(remote: Remote) -> Iterator[str]:
+def _folder(remote: Remote, told: Callable[[str], None]) -> Iterator[str]:
     folder = remote.ask("mktemp -d").strip()
     if not _FOLDER.match(folder):
         raise FleetError(f"{remote.destination}: made no directory but {folder!r}")
     try:
         yield folder
-    finally:
-        remote.ask(f"rm -rf -- {folder}")
+    except BaseException:
+        try:
+            remote.ask(f"rm -rf -- {folder}")
+        except FleetError:
+            # Why it failed says more than that this fails too, as it does where the connection is gone.
+            told(f"{folder} is left on {remote.destination}: delete it, it may hold a token")
+        raise
+    remote.ask(f"rm -rf -- {folder}")
 
 
 def _send(remote: Remote, bundle: Path, place: str, told: Callable[[str], None]) -> None:

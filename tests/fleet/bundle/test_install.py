@@ -14,7 +14,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -22,7 +22,7 @@ from contract.config import ConfigError
 from fleet.__main__ import main
 from fleet.bundle import BundleKind, Target
 from fleet.errors import FleetError
-from fleet.install import Remote
+from fleet.install import Choices, Device, Remote, install
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -197,6 +197,28 @@ def test_what_fails_leaves_no_secret_behind(
     assert "no more users" in err
     assert "pi: installing failed with 1" in err
     assert reached.left() == []
+
+
+class CutOff:
+    """A connection that goes while something is copied."""
+
+    destination = "pi"
+
+    def ask(self, command: str) -> str:
+        if not command.startswith("mktemp"):
+            raise FleetError(f"pi: no connection for {command}")
+        return "/tmp/tmp.folder\n"
+
+    def send(self, *_: object) -> None:
+        raise FleetError("pi: the connection ended after 7 bytes")
+
+
+def test_what_went_wrong_is_told_though_nothing_can_be_cleaned_up_after_it(archive: Bundle) -> None:
+    told: list[str] = []
+    device = Device(Target("amd64", "3.11"), is_root=True)
+    with pytest.raises(FleetError, match="the connection ended after 7 bytes"):
+        install(cast("Remote", CutOff()), device, archive.path, Choices(), told.append)
+    assert told == ["/tmp/tmp.folder is left on pi: delete it, it may hold a token"]
 
 
 def test_a_bundle_for_another_device_is_not_even_copied(
