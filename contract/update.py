@@ -5,7 +5,7 @@ whole and chunk by chunk. It goes to the device as its signature in base64, a li
 keys, no spaces, ASCII. The Ed25519 signature is of `_DOMAIN` and that JSON, and is checked before any of it is read.
 
 What it is: an agent and a model are archives (`contract.archive`), a configuration is the YAML itself. It lies at
-`url`, or in retained messages, a chunk each (`blob_topic`); the signed state is retained too (`desired_topic`), so
+`url`, or in retained messages, a chunk each (`chunk_topic`); the signed state is retained too (`desired_topic`), so
 that a node which was away gets it.
 """
 
@@ -39,6 +39,8 @@ NAMESPACE: Final = "headwater"
 EVERY_NODE: Final = "*"
 Kind: TypeAlias = Literal["agent", "config", "model"]
 
+# What is in these, such as names of files and users, is nobody's business but the node's that it is for.
+PRIVATE_KINDS: Final[frozenset[Kind]] = frozenset({"config"})
 # With its topic a chunk is below 64 KiB, which devices take of a message.
 CHUNK_BYTES: Final = 64_000
 MAX_URL_CHUNK_BYTES: Final = 1 << 20
@@ -134,6 +136,11 @@ class Desired(Config):
         """What it is called in messages."""
         return f"{self.key} {self.version}"
 
+    def chunk_topic(self, number: int) -> str:
+        """Where a chunk, counted from 0, is retained: one node's configuration where it alone may read, if any."""
+        is_its_own = self.kind in PRIVATE_KINDS and self.target.node != EVERY_NODE
+        return blob_topic(self.target.group, self.sha256, number, self.target.node if is_its_own else None)
+
     def chunk_size(self, number: int) -> int:
         """Bytes of a chunk, counted from 0."""
         return min(self.chunk_bytes, self.size - number * self.chunk_bytes)
@@ -154,6 +161,11 @@ def signed(desired: Desired, key: Ed25519PrivateKey) -> bytes:
 
 def opened(payload: bytes, keys: Sequence[Ed25519PublicKey], origin: str) -> Desired:
     """The desired state that one of `keys` has signed; raises SignatureError, and ConfigError for what is none."""
+    return opened_by(payload, keys, origin)[0]
+
+
+def opened_by(payload: bytes, keys: Sequence[Ed25519PublicKey], origin: str) -> tuple[Desired, Ed25519PublicKey]:
+    """The desired state, and which of `keys` has signed it; raises as `opened`."""
     from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - memory that an agent without updates saves
 
     if len(payload) > MAX_DESIRED_BYTES:
@@ -170,7 +182,7 @@ def opened(payload: bytes, keys: Sequence[Ed25519PublicKey], origin: str) -> Des
             key.verify(raw, _DOMAIN + text)
         except InvalidSignature:
             continue
-        return _parsed(text, origin)
+        return _parsed(text, origin), key
     raise SignatureError(f"{origin}: is not signed by the fleet's update key, or was changed since")
 
 
@@ -209,9 +221,10 @@ def desired_filters(group: str, node: str) -> tuple[str, str]:
     return f"{NAMESPACE}/{group}/desired/{node}/+/+", f"{NAMESPACE}/{group}/desired/{EVERY_NODE}/+/+"
 
 
-def blob_topic(group: str, sha256: str, number: int) -> str:
-    """Where a chunk, counted from 0, of what has this SHA-256 is retained."""
-    return f"{NAMESPACE}/{group}/blob/{sha256}/{number}"
+def blob_topic(group: str, sha256: str, number: int, node: str | None = None) -> str:
+    """Where a chunk, counted from 0, of what has this SHA-256 is retained, for a group or for one node alone."""
+    place = "blob" if node is None else f"desired/{node}/blob"
+    return f"{NAMESPACE}/{group}/{place}/{sha256}/{number}"
 
 
 def update_metric(kind: str, name: str) -> str:

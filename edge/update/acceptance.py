@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from contract.config import ConfigError
-from contract.update import SignatureError, opened
+from contract.update import SignatureError, opened_by
 from edge.errors import NotNowError, UpdateError
 
 if TYPE_CHECKING:
@@ -26,10 +26,11 @@ _MS_PER_S = 1000
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A desired state that may be taken; `digest` tells it from all others."""
+    """A desired state that may be taken; `digest` tells it from all others, `signer` is the key that has signed it."""
 
     desired: Desired
     digest: str
+    signer: Ed25519PublicKey
 
 
 def accept(
@@ -37,13 +38,13 @@ def accept(
 ) -> Accepted | None:
     """What a payload asks of a node (its group and id); None where it is known and done with. Raises UpdateError."""
     try:
-        desired = opened(payload, keys, "desired state")
+        desired, signer = opened_by(payload, keys, "desired state")
     except (SignatureError, ConfigError) as exc:
         raise UpdateError("; ".join(str(exc).splitlines())) from exc
     if not desired.target.is_for(*node):
         target = desired.target
         raise UpdateError(f"{desired.title}: is for {target.group}/{target.node}, and this is {'/'.join(node)}")
-    accepted = Accepted(desired, hashlib.sha256(payload).hexdigest())
+    accepted = Accepted(desired, hashlib.sha256(payload).hexdigest(), signer)
     if (standing := standings.get(desired.key)) is None:
         return accepted
     if standing.digest == accepted.digest:

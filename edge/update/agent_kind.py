@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from contract import __version__
 from contract.update import UpdateState
-from edge.errors import NotNowError, UpdateError
-from edge.update.kinds import CONFIRMED, TO_BE_SEEN, Outcome, proven
+from edge.errors import UpdateError
+from edge.update.kinds import CONFIRMED, TO_BE_SEEN, Outcome, proven, until_done
+from edge.update.room import check_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from contract.update import Desired
+    from edge.update.acceptance import Accepted
     from edge.update.config import UpdateConfig
     from edge.update.kinds import Updated
     from edge.update.ledger import Standing
@@ -46,14 +49,13 @@ class AgentKind:
         if self._versions is None:
             raise UpdateError("this agent was not started by the launcher, which alone could put back what fails")
 
-    async def apply(self, desired: Desired, content: Path, trying: Callable[[], None]) -> Outcome:
+    async def apply(self, accepted: Accepted, content: Path, trying: Callable[[], None]) -> Outcome:
         """Unpacks it, has it check the configuration, and has it started in this one's place."""
         assert self._versions is not None  # checked
-        versions = self._versions
+        desired, versions = accepted.desired, self._versions
         if await asyncio.to_thread(versions.is_running, desired):
             return CONFIRMED
-        if versions.room_bytes() < desired.unpacked_bytes:
-            raise NotNowError(f"{versions.root}: no room for {desired.unpacked_bytes} bytes more")
+        await check_room(self._host, versions.root, desired.unpacked_bytes)
         await versions.install(desired, content, self._config_file)
         trying()
         failing = self._host.condition.failing
@@ -79,11 +81,11 @@ class AgentKind:
         failed_before = [str(name) for name in trial.get("failed_before", ())]
         if wanting := await proven(self._host, self._versions.seconds_left(trial), 0, failed_before):
             logger.error("agent %s does not work, the one of before is put back: %s", self._versions.mine, wanting)
-            await asyncio.to_thread(self._versions.give_up, trial, wanting)
+            await until_done(partial(self._versions.give_up, trial, wanting))
             self._host.restart()
             return TO_BE_SEEN
         before = self._versions.current
-        await asyncio.to_thread(self._versions.confirm)
+        await until_done(self._versions.confirm)
         await asyncio.to_thread(self._versions.prune, self._versions.mine, before)
         return CONFIRMED
 

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from contract.config import ConfigError
-from contract.update import desired_filters, public_key
+from contract.update import desired_filters
 from edge.clock import ClockState
-from edge.errors import IdentityError, UpdateError
 from edge.update.agent_kind import AgentKind
 from edge.update.config_kind import ConfigKind
 from edge.update.configuration import ConfigurationFile
 from edge.update.fetching import Fetcher
 from edge.update.ledger import Ledger
 from edge.update.model_kind import ModelKind
+from edge.update.record import Record
 from edge.update.staging import Staging
+from edge.update.trust import trusted_keys
 from edge.update.updates import Updates
 from edge.update.versions import Versions
+from edge.update.wanted import Wanted
 from edge.uplink.retained import Retained
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
     from edge.clock import AnchoredClock
     from edge.config import AgentConfig
-    from edge.update.kinds import Updated
+    from edge.update.kinds import Updated, UpdateKind
 
 
 def updates_of(
@@ -46,41 +45,25 @@ def updates_of(
         updates.take(topic, payload)
 
     retained = Retained(desired_filters(config.group, config.node), take)
-    staging = Staging(state / "staging")
+    ledger, staging = Ledger(state / "ledger.json"), Staging(state / "staging")
+    kinds: dict[str, UpdateKind] = {
+        "model": ModelKind(host, settings, state / "models"),
+        "config": ConfigKind(host, settings, ConfigurationFile(config_file)),
+        "agent": AgentKind(host, settings, Versions.from_environment(), config_file),
+    }
+    record = Record(ledger, kinds, tell)
+    node = config.group, config.node
     updates = Updates(
         settings,
         host,
-        kinds={
-            "model": ModelKind(host, settings, state / "models"),
-            "config": ConfigKind(host, settings, ConfigurationFile(config_file)),
-            "agent": AgentKind(host, settings, Versions.from_environment(), config_file),
-        },
-        ledger=Ledger(state / "ledger.json"),
+        kinds=kinds,
+        wanted=Wanted(node, lambda: trusted_keys(config), ledger, record.refuse, settings.retry_s),
+        record=record,
         staging=staging,
         fetcher=Fetcher(retained, staging, settings.bytes_per_s, settings.ca_file),
-        keys=lambda: trusted_keys(config),
         utc_ms=lambda: known_utc_ms(clock, config.clock.wait_s),
-        tell=tell,
     )
     return updates, retained
-
-
-def trusted_keys(config: AgentConfig) -> list[Ed25519PublicKey]:
-    """Who may sign for this node; raises UpdateError where that is not known."""
-    from edge.enrol.directory import IdentityDirectory  # noqa: PLC0415 - memory, until there is an update
-
-    assert config.update is not None
-    try:
-        if config.update.key_files:
-            return [public_key(path.read_bytes(), str(path)) for path in config.update.key_files]
-        identity = None if config.identity is None else IdentityDirectory(config.identity.directory).read()
-        if identity is None:
-            raise UpdateError("there is no update key: name update.key_files, or enrol the node")
-        return [public_key(identity.enrolment.update_key.encode(), "the enrolment's update_key")]
-    except OSError as exc:
-        raise UpdateError(f"update.key_files: {exc.filename}: cannot be read: {exc.strerror}") from exc
-    except (ConfigError, IdentityError) as exc:
-        raise UpdateError(str(exc)) from exc
 
 
 def known_utc_ms(clock: AnchoredClock, wait_s: float) -> int | None:

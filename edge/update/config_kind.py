@@ -12,13 +12,15 @@ from contract.update import UpdateState
 from edge.errors import EdgeError, RolledBackError, UpdateError
 from edge.launcher import ROOT_VARIABLE
 from edge.reload import take_in
-from edge.update.kinds import CONFIRMED, TO_BE_SEEN, Outcome, proven, put_back
+from edge.update.kinds import CONFIRMED, TO_BE_SEEN, Outcome, proven, until_done
+from edge.update.trust import check_trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from contract.update import Desired
+    from edge.update.acceptance import Accepted
     from edge.update.config import UpdateConfig
     from edge.update.configuration import ConfigurationFile, Trial
     from edge.update.kinds import Updated
@@ -58,11 +60,13 @@ class ConfigKind:
     def check(self, _desired: Desired) -> None:
         """It is small enough to be looked at as a whole."""
 
-    async def apply(self, desired: Desired, content: Path, trying: Callable[[], None]) -> Outcome:
+    async def apply(self, accepted: Accepted, content: Path, trying: Callable[[], None]) -> Outcome:
         """Tries it in this run, or in the next."""
+        desired = accepted.desired
         wanted = await asyncio.to_thread(content.read_bytes)
         new = await asyncio.to_thread(self._file.check, desired, wanted, self._host.config)
-        if self._file.sha256() == desired.sha256:
+        await asyncio.to_thread(check_trust, new, accepted.signer)
+        if self._file.sha256() == desired.sha256 and self._file.trial() is None:
             return CONFIRMED
         _, fixed = take_in(self._host.config, new)
         if fixed and not self._is_restarted:
@@ -89,7 +93,7 @@ class ConfigKind:
             logger.error("the new configuration does not work, the one of before is put back: %s", wanting)
         if self._file.sha256() != trial.sha256:
             return Outcome(UpdateState.ROLLED_BACK, wanting)
-        await put_back(partial(self._file.put_back, trial, wanting))
+        await until_done(partial(self._file.put_back, trial, wanting))
         if self._is_restarted:
             self._host.restart()
             return TO_BE_SEEN
@@ -108,7 +112,7 @@ class ConfigKind:
             wanting = str(exc)
         if wanting is None:
             return CONFIRMED
-        await put_back(partial(self._file.put_back, trial, wanting))
+        await until_done(partial(self._file.put_back, trial, wanting))
         try:
             await self._host.reload()
         except EdgeError as exc:

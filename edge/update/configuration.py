@@ -45,7 +45,10 @@ class Trial:
 
 
 class ConfigurationFile:
-    """The agent's configuration file, and what of a trial lies beside it. Methods raise UpdateError."""
+    """The agent's configuration file, and what of a trial lies beside it.
+
+    Methods raise UpdateError for a configuration that is none for here, and NotNowError for what the disk does not do.
+    """
 
     def __init__(self, path: Path) -> None:
         # A link is followed once: what it names is replaced.
@@ -59,7 +62,7 @@ class ConfigurationFile:
         try:
             return hashlib.sha256(self.path.read_bytes()).hexdigest()
         except OSError as exc:
-            raise UpdateError(f"{self.path}: cannot be read: {exc.strerror}") from exc
+            raise NotNowError(f"{self.path}: cannot be read: {exc.strerror}") from exc
 
     def check(self, desired: Desired, content: bytes, running: AgentConfig) -> AgentConfig:
         """What it would mean; raises UpdateError where this node could not run it, or nobody could change it again."""
@@ -69,6 +72,8 @@ class ConfigurationFile:
             replace_file(self._new, content, like=self.path)
             new = read_config(self._new, AgentConfig)
         except ConfigError as exc:
+            if isinstance(exc.__cause__, OSError):
+                raise NotNowError(str(exc)) from exc
             faults = "; ".join(str(exc).replace(f"{self._new}: ", "").splitlines())
             raise UpdateError(f"it cannot be used: {faults[:_MAX_FAULTS_CHARACTERS]}") from exc
         except OSError as exc:
@@ -87,15 +92,17 @@ class ConfigurationFile:
 
     def begin_trial(self, content: bytes, max_starts: int, failed_before: Collection[str]) -> Trial:
         """Puts it in the file's place; until the end of the trial what was before lies beside it."""
-        if self.trial() is not None:  # else what was confirmed last would be lost
-            raise NotNowError("another configuration is on trial")
         trial = Trial(hashlib.sha256(content).hexdigest(), max_starts, tuple(sorted(failed_before)))
+        if (present := self.trial()) is not None:
+            if present.sha256 == trial.sha256 and present.failed is None:
+                return present  # the disk has failed just when it was in its place
+            raise NotNowError("another configuration is on trial")  # else what was confirmed last would be lost
         try:
             replace_file(self._before, self.path.read_bytes(), like=self.path)
             self._note(trial)
             replace_file(self.path, content, like=self.path)
         except OSError as exc:
-            raise UpdateError(f"{self.path}: cannot be replaced: {exc.strerror}") from exc
+            raise NotNowError(f"{self.path}: cannot be replaced: {exc.strerror}") from exc
         return trial
 
     def trial(self) -> Trial | None:
@@ -107,7 +114,7 @@ class ConfigurationFile:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError) as exc:
-            raise UpdateError(f"{self._trial}: cannot be read: {exc}") from exc
+            raise NotNowError(f"{self._trial}: cannot be read: {exc}") from exc
         return trial if trial.failed is not None or self.sha256() == trial.sha256 else None
 
     def count_start(self, trial: Trial) -> Trial:
@@ -126,7 +133,7 @@ class ConfigurationFile:
             if self.sha256() == trial.sha256:
                 replace_file(self.path, self._before.read_bytes(), like=self.path)
         except OSError as exc:
-            raise UpdateError(f"{self._before}: cannot be put back: {exc.strerror}") from exc
+            raise NotNowError(f"{self._before}: cannot be put back: {exc.strerror}") from exc
         return failed
 
     def end_trial(self) -> None:
@@ -136,7 +143,7 @@ class ConfigurationFile:
             self._before.unlink(missing_ok=True)
             flush_directory(self.path.parent)
         except OSError as exc:
-            raise UpdateError(f"{self._trial}: cannot be deleted: {exc.strerror}") from exc
+            raise NotNowError(f"{self._trial}: cannot be deleted: {exc.strerror}") from exc
 
     def drop_stale_note(self) -> None:
         """The power went before what it is about was in the file's place."""
@@ -147,7 +154,7 @@ class ConfigurationFile:
         try:
             replace_file(self._trial, json.dumps(asdict(trial)).encode())
         except OSError as exc:
-            raise UpdateError(f"{self._trial}: cannot be written: {exc.strerror}") from exc
+            raise NotNowError(f"{self._trial}: cannot be written: {exc.strerror}") from exc
 
 
 def hold_trial(path: Path) -> str | None:

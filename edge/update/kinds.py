@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from contract.update import Desired
     from edge.config import AgentConfig
     from edge.models import Models
+    from edge.update.acceptance import Accepted
     from edge.update.ledger import Standing
 
 logger = logging.getLogger(__name__)
@@ -76,10 +77,11 @@ class UpdateKind(Protocol):
     def check(self, desired: Desired) -> None:
         """Raises UpdateError for one that need not even be fetched."""
 
-    async def apply(self, desired: Desired, content: Path, trying: Callable[[], None]) -> Outcome:
+    async def apply(self, accepted: Accepted, content: Path, trying: Callable[[], None]) -> Outcome:
         """Takes it in: `trying` is called once all checks are done, just before what runs is touched.
 
-        Raises UpdateError before that, RolledBackError after it.
+        Raises UpdateError before that, RolledBackError after it; and NotNowError, with what was before in its place,
+        wherever it is to be tried again.
         """
 
     async def settle(self, name: str, standing: Standing | None) -> Outcome | None:
@@ -99,8 +101,8 @@ async def proven(host: Updated, left_s: float, marks_before: int, failed_before:
     return None
 
 
-async def put_back(step: Callable[[], object]) -> None:
-    """Returns once what was before is back in its place, by `step`, which raises UpdateError.
+async def until_done(step: Callable[[], object]) -> None:
+    """Returns once what a trial has come to is on the disk, by `step`, which raises UpdateError.
 
     A disk may be full a while, and the end of the trial deletes what was before: nothing may end it earlier.
     """

@@ -8,15 +8,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from contract.update import UpdateState
-from edge.errors import ModelError, RolledBackError, UpdateError
-from edge.update.kinds import CONFIRMED, Outcome, put_back
+from edge.errors import ModelError, NotNowError, RolledBackError, UpdateError
+from edge.update.kinds import CONFIRMED, Outcome, until_done
 from edge.update.model_link import ModelLink
+from edge.update.room import check_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from contract.update import Desired
+    from edge.update.acceptance import Accepted
     from edge.update.config import UpdateConfig
     from edge.update.kinds import Updated
     from edge.update.ledger import Standing
@@ -48,23 +50,26 @@ class ModelKind:
         if desired.name not in self.names():
             raise UpdateError(f"there is no model {desired.name} in this node's configuration")
 
-    async def apply(self, desired: Desired, content: Path, trying: Callable[[], None]) -> Outcome:
+    async def apply(self, accepted: Accepted, content: Path, trying: Callable[[], None]) -> Outcome:
         """Tries it, and has it served."""
-        link = self._link(desired.name)
+        desired, link = accepted.desired, self._link(accepted.desired.name)
+        if not link.has(desired):
+            await check_room(self._host, self._directory, desired.unpacked_bytes)
         place = await asyncio.to_thread(link.install, desired, content)
         try:
             package = await self._host.models.try_out(desired.name, place)
         except ModelError as exc:
-            raise UpdateError(f"it fails its trial: {exc}") from exc
+            fault = NotNowError if _passes(exc.__cause__) else UpdateError
+            raise fault(f"it fails its trial: {exc}") from exc
         if package.manifest.version != desired.version:
             raise UpdateError(f"its archive is of version {package.manifest.version}")
         trying()
         trial = await asyncio.to_thread(link.begin_trial, place, package.digest)
         try:
             await asyncio.to_thread(link.go_on, trial)
-        except UpdateError as exc:
-            await put_back(partial(link.put_back, trial))
-            raise RolledBackError(str(exc)) from exc
+        except NotNowError:
+            await until_done(partial(link.put_back, trial))
+            raise
         if (wanting := await self._served(desired.name, trial)) is not None:
             raise RolledBackError(wanting)
         return CONFIRMED
@@ -74,7 +79,11 @@ class ModelKind:
         link = self._link(name)
         if (trial := link.trial()) is None:
             return None
-        await asyncio.to_thread(link.go_on, trial)
+        try:
+            await asyncio.to_thread(link.go_on, trial)
+        except NotNowError as exc:
+            await until_done(partial(link.put_back, trial))
+            return Outcome(UpdateState.WAITING, str(exc))
         wanting = await self._served(name, trial)
         return CONFIRMED if wanting is None else Outcome(UpdateState.ROLLED_BACK, wanting)
 
@@ -106,6 +115,12 @@ class ModelKind:
                 wanting = served.quarantined[trial.digest]
             elif time.monotonic() >= deadline_s:
                 wanting = served.status.refused or f"it is not served within {self._config.confirm_s:g} s"
-        await put_back(partial(self._link(name).put_back, trial))
+        await until_done(partial(self._link(name).put_back, trial))
         models.look_soon()
         return wanting
+
+
+def _passes(fault: BaseException | None) -> bool:
+    """Whether a trial has failed by what the machine could not do then; a file that is not there is the model's."""
+    of_the_model = FileNotFoundError | NotADirectoryError | IsADirectoryError
+    return isinstance(fault, OSError) and not isinstance(fault, of_the_model)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 from contract.archive import ArchiveError, flush_directory, unpack
 from edge.errors import NotNowError, UpdateError
 from edge.update.ledger import known, remove_file, replace_file
-from edge.update.staging import free_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,21 +38,25 @@ class ModelTrial:
 
 
 class ModelLink:
-    """The link `directory` to one of the versions in `versions`. Methods raise UpdateError."""
+    """The link `directory` to one of the versions in `versions`.
+
+    Methods raise UpdateError for an archive that is none, and NotNowError for what the disk does not do.
+    """
 
     def __init__(self, directory: Path, versions: Path) -> None:
         self.directory = directory.absolute()
         self._versions = versions.absolute()
         self._aside = self.directory.with_name(f".{self.directory.name}{_ASIDE}")
 
+    def has(self, desired: Desired) -> bool:
+        """Whether a version is unpacked already."""
+        return self._place(desired).is_dir()  # whole: it was renamed when it was
+
     def install(self, desired: Desired, archive: Path) -> Path:
-        """Unpacks a version; what runs is as it was."""
-        scratch = self._versions / _SCRATCH
-        place = self._versions / f"{desired.version}-{desired.sha256[:_DIGEST_CHARACTERS]}"
-        if place.is_dir():  # whole: it was renamed when it was
+        """Unpacks a version, unless it is there; what runs is as it was."""
+        scratch, place = self._versions / _SCRATCH, self._place(desired)
+        if self.has(desired):
             return place
-        if free_bytes(self._versions) < desired.unpacked_bytes:
-            raise NotNowError(f"{self._versions}: no room for {desired.unpacked_bytes} bytes more")
         try:
             shutil.rmtree(scratch, ignore_errors=True)
             scratch.mkdir(parents=True)
@@ -79,7 +82,7 @@ class ModelLink:
             trial = ModelTrial(str(place), digest, before)
             replace_file(self._versions / _TRIAL, json.dumps(asdict(trial)).encode())
         except OSError as exc:
-            raise UpdateError(f"{self._versions / _TRIAL}: cannot be written: {exc.strerror}") from exc
+            raise NotNowError(f"{self._versions / _TRIAL}: cannot be written: {exc.strerror}") from exc
         return trial
 
     def trial(self) -> ModelTrial | None:
@@ -90,7 +93,7 @@ class ModelLink:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError) as exc:
-            raise UpdateError(f"{self._versions / _TRIAL}: cannot be read: {exc}") from exc
+            raise NotNowError(f"{self._versions / _TRIAL}: cannot be read: {exc}") from exc
 
     def go_on(self, trial: ModelTrial) -> None:
         """Has the link go to what is on trial, wherever it goes now: the power may go at any moment."""
@@ -99,7 +102,7 @@ class ModelLink:
                 self.directory.rename(self._aside)
             self._point(trial.place)
         except OSError as exc:
-            raise UpdateError(f"{self.directory}: cannot be made a link: {exc.strerror}") from exc
+            raise NotNowError(f"{self.directory}: cannot be made a link: {exc.strerror}") from exc
 
     def put_back(self, trial: ModelTrial) -> None:
         """The link goes where it went before."""
@@ -110,7 +113,7 @@ class ModelLink:
             else:
                 self._point(trial.before)
         except OSError as exc:
-            raise UpdateError(f"{self.directory}: cannot be put back: {exc.strerror}") from exc
+            raise NotNowError(f"{self.directory}: cannot be put back: {exc.strerror}") from exc
         self.end_trial()
 
     def end_trial(self) -> None:
@@ -122,7 +125,10 @@ class ModelLink:
                 if place.resolve() != kept:
                     shutil.rmtree(place, ignore_errors=True)
         except OSError as exc:
-            raise UpdateError(f"{self._versions}: cannot be put in order: {exc.strerror}") from exc
+            raise NotNowError(f"{self._versions}: cannot be put in order: {exc.strerror}") from exc
+
+    def _place(self, desired: Desired) -> Path:
+        return self._versions / f"{desired.version}-{desired.sha256[:_DIGEST_CHARACTERS]}"
 
     def _point(self, target: str) -> None:
         self.directory.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Final
 
-from edge.errors import UpdateError
+from edge.errors import NotNowError, UpdateError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 _PART: Final = ".part"
 
 
+class BadChunkError(UpdateError):
+    """A chunk is not what was signed: what lies there is wrong, or it was spoilt on its way."""
+
+
 class Staging:
-    """The files that are being fetched, in a directory of their own."""
+    """The files that are being fetched, in a directory of their own. What its disk does not do is an OSError."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -29,7 +33,11 @@ class Staging:
         return self.directory / f"{desired.sha256}{_PART}"
 
     def resume(self, desired: Desired) -> int:
-        """How many chunks are there and good; whatever follows them is cut off. Raises UpdateError."""
+        """How many chunks are there and good; raises NotNowError where the disk fails.
+
+        Of the next one a beginning is kept, if it comes from a URL: in pieces, which nothing but the whole can show to
+        be good. All else that follows is cut off.
+        """
         path, count = self.path(desired), 0
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -39,25 +47,44 @@ class Staging:
                     if _digest(file.read(desired.chunk_size(number))) != digest:
                         break
                     count += 1
-                file.truncate(min(count * desired.chunk_bytes, desired.size))
+                good_bytes = min(count * desired.chunk_bytes, desired.size)
+                rest_bytes = file.seek(0, os.SEEK_END) - good_bytes
+                if desired.url is None or rest_bytes >= desired.chunk_size(count):
+                    file.truncate(good_bytes)
         except OSError as exc:
-            raise UpdateError(f"{path}: cannot be kept: {exc.strerror}") from exc
+            raise NotNowError(f"{path}: cannot be kept: {exc.strerror}") from exc
         return count
 
-    def append(self, desired: Desired, number: int, chunk: bytes) -> None:
-        """Keeps the next chunk. Raises UpdateError for one that is not what it should be, OSError by a full disk."""
-        if len(chunk) != desired.chunk_size(number) or _digest(chunk) != desired.chunks[number]:
-            raise UpdateError(f"chunk {number} is not what was signed: {len(chunk)} bytes of another SHA-256")
-        with self.path(desired).open("r+b") as file:
+    def begun(self, desired: Desired, number: int) -> bytes:
+        """What is there of a chunk, if all before it are."""
+        with self.path(desired).open("rb") as file:
             file.seek(number * desired.chunk_bytes)
-            file.write(chunk)
+            return file.read(desired.chunk_size(number))
+
+    def keep(self, desired: Desired, number: int, offset: int, piece: bytes) -> None:
+        """Keeps a piece of a chunk, not knowing whether it is good."""
+        with self.path(desired).open("r+b") as file:
+            file.seek(number * desired.chunk_bytes + offset)
+            file.write(piece)
+
+    def append(self, desired: Desired, number: int, chunk: bytes) -> None:
+        """Keeps the next chunk; raises BadChunkError for one that is not what it should be, and keeps nothing of it."""
+        if len(chunk) != desired.chunk_size(number) or _digest(chunk) != desired.chunks[number]:
+            os.truncate(self.path(desired), number * desired.chunk_bytes)
+            raise BadChunkError(f"chunk {number} is not what was signed: {len(chunk)} bytes of another SHA-256")
+        self.keep(desired, number, 0, chunk)
 
     def complete(self, desired: Desired) -> Path:
-        """The whole, checked as such; raises UpdateError where it is not what was signed."""
+        """The whole, checked as such; raises UpdateError where it is not what was signed.
+
+        What the disk has spoilt is cut off, and is a NotNowError.
+        """
         path = self.path(desired)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if digest != desired.sha256:
+            if self.resume(desired) < len(desired.chunks):
+                raise NotNowError(f"{path}: the disk has not kept what was written")
             self.discard(desired)
             raise UpdateError("its chunks are good, but the whole is not what was signed")
         return path
@@ -74,14 +101,6 @@ class Staging:
         for path in self.directory.iterdir():
             if path.name not in names:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-
-
-def free_bytes(directory: Path) -> int:
-    """What a directory's disk has free for us, the nearest above it that is there counting."""
-    while not directory.exists():
-        directory = directory.parent
-    found = os.statvfs(directory)
-    return found.f_bavail * found.f_frsize
 
 
 def _digest(content: bytes) -> str:

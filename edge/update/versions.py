@@ -32,7 +32,6 @@ from edge.launcher import (
     write_json,
 )
 from edge.update.ledger import replace_file
-from edge.update.staging import free_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -60,7 +59,10 @@ class _Bundle(BaseModel):
 
 
 class Versions:
-    """The directory that the launcher starts from; `mine` is the version that runs."""
+    """The directory that the launcher starts from; `mine` is the version that runs.
+
+    Methods raise UpdateError for a version that cannot run here, and NotNowError for what the disk does not do.
+    """
 
     def __init__(self, root: Path, mine: str) -> None:
         self.root = root
@@ -75,11 +77,11 @@ class Versions:
 
     @property
     def current(self) -> str:
-        """The version that was confirmed last; raises UpdateError."""
+        """The version that was confirmed last."""
         try:
             return (self.root / "current").readlink().name
         except OSError as exc:
-            raise UpdateError(f"{self.root}/current: cannot be read: {exc.strerror}") from exc
+            raise NotNowError(f"{self.root}/current: cannot be read: {exc.strerror}") from exc
 
     def is_running(self, desired: Desired) -> bool:
         """Whether it is what runs already; raises UpdateError where something else of its name does."""
@@ -122,17 +124,13 @@ class Versions:
         scratch.rename(place)
         flush_directory(self._versions)
 
-    def room_bytes(self) -> int:
-        """What its disk has free."""
-        return free_bytes(self._versions)
-
     def begin_trial(self, desired: Desired, confirm_s: float, max_starts: int, failed_before: Collection[str]) -> None:
-        """Has the launcher start it the next time; raises UpdateError."""
+        """Has the launcher start it the next time."""
         trial = {"version": desired.version, "confirm_s": confirm_s, "max_starts": max_starts, "starts": 0}
         self._write(TRIAL_FILE, {**trial, "failed_before": sorted(failed_before)})
 
     def trial(self) -> dict[str, Any] | None:
-        """What is on trial, None where nothing is; raises UpdateError."""
+        """What is on trial, None where nothing is."""
         return self._read(TRIAL_FILE)
 
     def seconds_left(self, trial: Mapping[str, Any]) -> float:
@@ -140,11 +138,11 @@ class Versions:
         return seconds_left(dict(trial))
 
     def give_up(self, trial: Mapping[str, Any], reason: str) -> None:
-        """The launcher puts back what was before, the next time; raises UpdateError."""
+        """The launcher puts back what was before, the next time."""
         self._write(TRIAL_FILE, {**trial, "failed": reason})
 
     def confirm(self) -> None:
-        """What runs is what is started from now on, whatever happens; raises UpdateError."""
+        """What runs is what is started from now on, whatever happens."""
         link = self.root / ".current.new"
         try:
             link.unlink(missing_ok=True)
@@ -153,20 +151,20 @@ class Versions:
             flush_directory(self.root)
             remove(self.root / TRIAL_FILE)
         except OSError as exc:
-            raise UpdateError(f"{self.root}: cannot be switched: {exc.strerror}") from exc
+            raise NotNowError(f"{self.root}: cannot be switched: {exc.strerror}") from exc
         signal.setitimer(signal.ITIMER_REAL, 0)
 
     def rolled_back(self) -> tuple[str, str] | None:
-        """The version that the launcher has put back, and why; None where there is none. Raises UpdateError."""
+        """The version that the launcher has put back, and why; None where there is none."""
         found = self._read(ROLLED_BACK_FILE)
         return None if found is None else (str(found.get("version")), str(found.get("reason")))
 
     def forget_rolled_back(self) -> None:
-        """It is told; raises UpdateError."""
+        """It is told."""
         self._remove(ROLLED_BACK_FILE)
 
     def drop_trial(self) -> None:
-        """A trial that the launcher could not begin; raises UpdateError."""
+        """A trial that the launcher could not begin."""
         self._remove(TRIAL_FILE)
 
     def discard(self, version: str) -> None:
@@ -217,19 +215,19 @@ class Versions:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as exc:
-            raise UpdateError(f"{self.root / name}: cannot be read: {exc}") from exc
+            raise NotNowError(f"{self.root / name}: cannot be read: {exc}") from exc
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
         try:
             write_json(self.root / name, content)
         except OSError as exc:
-            raise UpdateError(f"{self.root / name}: cannot be written: {exc.strerror}") from exc
+            raise NotNowError(f"{self.root / name}: cannot be written: {exc.strerror}") from exc
 
     def _remove(self, name: str) -> None:
         try:
             remove(self.root / name)
         except OSError as exc:
-            raise UpdateError(f"{self.root / name}: cannot be deleted: {exc.strerror}") from exc
+            raise NotNowError(f"{self.root / name}: cannot be deleted: {exc.strerror}") from exc
 
 
 async def _try_to_check(paths: list[Path], config_file: Path) -> None:
@@ -253,6 +251,8 @@ async def _try_to_check(paths: list[Path], config_file: Path) -> None:
         if process.returncode is None:
             process.kill()
             await process.wait()
+    if process.returncode == -signal.SIGKILL:
+        raise NotNowError("its check of the present configuration was killed: this machine may lack memory just now")
     if process.returncode:
         said = " ".join(stderr.decode(errors="replace").split())
         raise UpdateError(f"it cannot use the present configuration: {said[-_SHOWN_CHARACTERS:]}")

@@ -19,9 +19,10 @@ from paho.mqtt.enums import CallbackAPIVersion
 from contract.archive import pack
 from contract.config import read_config
 from contract.topics import MessageType
-from contract.update import CHUNK_BYTES, Desired, UpdateNews, blob_topic, chunk_hashes, desired_topic, signed
+from contract.update import CHUNK_BYTES, Desired, UpdateNews, chunk_hashes, desired_topic, signed
 from edge.agent import Agent
 from edge.config import AgentConfig
+from edge.update.acceptance import Accepted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -65,6 +66,10 @@ class Operator:
     def sign(self, desired: Desired) -> bytes:
         return signed(desired, self.key)
 
+    def accepted(self, desired: Desired) -> Accepted:
+        """As a node takes it."""
+        return Accepted(desired, "digest", self.key.public_key())
+
     def publish(self, topic: str, payload: bytes) -> None:
         assert self.client is not None
         self.client.publish(topic, payload, qos=1, retain=True).wait_for_publish(10)
@@ -72,9 +77,7 @@ class Operator:
     def put_chunks(self, desired: Desired, content: bytes) -> None:
         for number in range(len(desired.chunks)):
             begin = number * desired.chunk_bytes
-            self.publish(
-                blob_topic(desired.target.group, desired.sha256, number), content[begin:][: desired.chunk_bytes]
-            )
+            self.publish(desired.chunk_topic(number), content[begin:][: desired.chunk_bytes])
 
     def roll_out(self, content: bytes, **more: Any) -> Desired:
         """Chunks first, then what asks for them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import platform
 import shutil
@@ -19,7 +20,7 @@ import contract
 import edge.launcher
 from contract.topics import MessageType
 from contract.update import UpdateNews
-from edge.errors import UpdateError
+from edge.errors import NotNowError, UpdateError
 from edge.update.versions import Versions
 
 if TYPE_CHECKING:
@@ -182,6 +183,29 @@ def test_what_could_not_run_here_is_refused_before_anything_is_switched(
     with pytest.raises(UpdateError, match=why):
         asyncio.run(versions.install(desired, archive, tmp_path / "edge.yaml"))
     assert [path.name for path in (tmp_path / "versions").iterdir()] == ["1"]
+
+
+def test_what_the_machine_cannot_do_just_then_is_no_refusal(
+    tmp_path: Path, pack_files: Any, operator_key: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "versions").mkdir()
+    killed = {"lib/edge/__main__.py": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"}
+    content, unpacked = pack_files(SMALL | killed)
+    desired = operator_key.desire(content, kind="agent", version="2", unpacked_bytes=unpacked)
+    archive = tmp_path / "archive"
+    archive.write_bytes(content)
+    versions = Versions(tmp_path, "1")
+    with pytest.raises(NotNowError, match="its check of the present configuration was killed"):
+        asyncio.run(versions.install(desired, archive, tmp_path / "edge.yaml"))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(NotNowError, match="current: cannot be read"):
+        versions.is_running(desired)
+    monkeypatch.setattr("edge.update.versions.write_json", full)
+    with pytest.raises(NotNowError, match=r"trial\.json: cannot be written: No space left on device"):
+        versions.begin_trial(desired, 60, 3, [])
 
 
 def test_what_runs_already_is_known_by_its_content(tmp_path: Path, pack_files: Any, operator_key: Any) -> None:

@@ -101,6 +101,38 @@ def test_what_was_before_stays_until_it_is_put_back_where_the_disk_is_full_a_whi
     assert site.left_behind() == []
 
 
+@pytest.mark.parametrize("is_in_place", [False, True], ids=["not in its place", "in its place, perhaps"])
+def test_a_disk_that_fails_when_it_is_to_be_tried_is_waited_for(
+    site: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch, *, is_in_place: bool
+) -> None:
+    failed = []
+
+    def fail(path: Path, content: bytes, like: Path | None = None) -> None:
+        if path != site.path or failed:
+            replace_file(path, content, like)
+            return
+        failed.append(path)
+        if is_in_place:
+            replace_file(path, content, like)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("edge.update.configuration.replace_file", fail)
+
+    async def scenario() -> None:
+        async with site.run() as node:
+            await eventually(node.told, "births")
+            desired = site.operator.roll_out(site.text(sources=site.source(interval_s=0.1)))
+            await eventually(lambda: "confirmed" in node.states(desired.counter), "it is tried again")
+            assert failed
+            assert "refused" not in node.states(desired.counter)
+            (waited,) = [news.reason for news in node.told() if news.state == "waiting"]
+            assert waited.endswith("edge.yaml: cannot be replaced: Input/output error")
+            assert node.agent.config.sources[0].interval_s == 0.1
+
+    asyncio.run(scenario())
+    assert site.left_behind() == []
+
+
 def test_a_note_of_a_newer_agent_is_understood(site: Any) -> None:
     file = ConfigurationFile(site.path)
     trial = file.begin_trial(b"new: 1", 3, ["plant"])

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import errno
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge.errors import NotNowError, UpdateError, UplinkError
+from edge.errors import NotNowError, UplinkError
 from edge.update.fetching import Fetcher
 from edge.update.staging import Staging
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 CONTENT = bytes(range(250))
 CHUNK = 30
@@ -115,70 +111,39 @@ def test_it_is_fetched_at_its_rate(tmp_path: Path, operator_key: Any, monkeypatc
     assert waited[-1] == pytest.approx((8 * CHUNK - 100) / 100, abs=0.3)
 
 
-@contextlib.contextmanager
-def web_server(answer: Any) -> Iterator[str]:
-    """Answers with what `answer` makes of a Range's first and last byte: a status and a body."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            first, last = map(int, self.headers["Range"].removeprefix("bytes=").split("-"))
-            status, body = answer(first, last)
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            with contextlib.suppress(OSError):  # who has enough hangs up
-                self.wfile.write(body)
-
-        def log_message(self, *_args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/blob"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-def part(first: int, last: int) -> tuple[int, bytes]:
-    return 206, CONTENT[first : last + 1]
-
-
-def test_from_a_url_it_comes_in_parts(tmp_path: Path, operator_key: Any) -> None:
-    asked: list[tuple[int, int]] = []
-
-    def answer(first: int, last: int) -> tuple[int, bytes]:
-        asked.append((first, last))
-        return part(first, last)
-
-    with web_server(answer) as url:
-        assert fetch(None, tmp_path, operator_key.desire(CONTENT, chunk_bytes=100, url=url)) == CONTENT
-    assert asked == [(0, 99), (100, 199), (200, 249)]
-
-
-@pytest.mark.parametrize(
-    ("answer", "fault", "why"),
-    [
-        (lambda first, last: (206, part(first, last)[1] + b"x"), UpdateError, "gives more than the 100 bytes"),
-        (lambda first, last: (206, part(first, last)[1][:-1]), UpdateError, "chunk 0 is not what was signed"),
-        (lambda first, last: (206, part(first, last)[1][::-1]), UpdateError, "chunk 0 is not what was signed"),
-        (lambda _first, _last: (200, CONTENT), NotNowError, "answers 200, wanted is 206"),
-        (lambda _first, _last: (404, b""), NotNowError, "answers 404"),
-        (lambda _first, _last: (302, b""), NotNowError, "answers 302"),
-    ],
-)
-def test_what_a_web_server_gives_is_not_believed(
-    tmp_path: Path, operator_key: Any, answer: Any, fault: type[Exception], why: str
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EIO, errno.EINTR])
+def test_a_disk_that_fails_when_it_is_gone_on_is_waited_for(
+    tmp_path: Path, operator_key: Any, monkeypatch: pytest.MonkeyPatch, fault: int
 ) -> None:
-    with web_server(answer) as url, pytest.raises(fault, match=why):
-        fetch(None, tmp_path, operator_key.desire(CONTENT, chunk_bytes=100, url=url))
+    desired = operator_key.desire(CONTENT, chunk_bytes=CHUNK)
+    with monkeypatch.context() as patch:
+
+        def fail(*_: object, **__: object) -> None:
+            raise OSError(fault, os.strerror(fault))
+
+        patch.setattr(Path, "open", fail)
+        with pytest.raises(NotNowError, match=os.strerror(fault)):
+            fetch(Shelf(), tmp_path, desired)
+    assert fetch(Shelf(), tmp_path, desired) == CONTENT
 
 
-def test_a_server_that_is_away_is_waited_for(tmp_path: Path, operator_key: Any) -> None:
-    with web_server(part) as url:
-        pass
-    with pytest.raises(NotNowError, match="/blob: "):
-        fetch(None, tmp_path, operator_key.desire(CONTENT, chunk_bytes=100, url=url))
+def test_what_the_disk_has_spoilt_is_fetched_again_and_not_refused(
+    tmp_path: Path, operator_key: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desired = operator_key.desire(CONTENT, chunk_bytes=CHUNK)
+    append = Staging.append
+
+    def spoil(staging: Staging, desired: Any, number: int, chunk: bytes) -> None:
+        append(staging, desired, number, chunk)
+        if number == 8:
+            with staging.path(desired).open("r+b") as file:
+                file.seek(4 * CHUNK)
+                file.write(b"\0")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Staging, "append", spoil)
+        with pytest.raises(NotNowError, match="the disk has not kept what was written"):
+            fetch(Shelf(), tmp_path, desired)
+    shelf = Shelf()
+    assert fetch(shelf, tmp_path, desired) == CONTENT
+    assert shelf.asked == [4, 5, 6, 7, 8]

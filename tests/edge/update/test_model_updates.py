@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import json
+import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 
 from contract.datatypes import DataType
 from contract.update import UpdateState
-from edge.errors import RolledBackError, UpdateError
+from edge.errors import NotNowError, RolledBackError, UpdateError
 from edge.models import InferenceConfig, ModelConfig, Models
 from edge.reading import MetricInfo
 from edge.update.config import UpdateConfig
@@ -78,6 +80,7 @@ class Host:
 @dataclass(frozen=True)
 class Configured:
     models: tuple[ModelConfig, ...]
+    state_dir: Path
 
 
 class Desk:
@@ -99,7 +102,7 @@ class Desk:
             births_changed=lambda: None,
         )
         self.models.change([config])
-        host = Host(Configured((config,)), self.models)
+        host = Host(Configured((config,), directory), self.models)
         self.kind = ModelKind(host, UpdateConfig(confirm_s=5), directory / "updates")
         self.tried = 0
 
@@ -107,7 +110,7 @@ class Desk:
         content, unpacked = self._pack_files(found)
         self._archive.write_bytes(content)
         desired = self._operator.desire(content, kind="model", name="m", version=version, unpacked_bytes=unpacked)
-        outcome = await self.kind.apply(desired, self._archive, self._count)
+        outcome = await self.kind.apply(self._operator.accepted(desired), self._archive, self._count)
         await self.kind.settled("m")
         return outcome
 
@@ -195,17 +198,40 @@ def test_where_the_link_cannot_be_set_what_was_before_is_put_back(
     async def scenario() -> None:
         async with desk().running() as at:
             await at.apply(files("1.0.0"), "1.0.0")
-            monkeypatch.setattr(ModelLink, "go_on", _full)
-            with pytest.raises(RolledBackError, match="No space left on device"):
-                await at.apply(files("2.0.0"))
+            with monkeypatch.context() as patch:
+                patch.setattr(ModelLink, "go_on", _full)
+                with pytest.raises(NotNowError, match="No space left on device"):
+                    await at.apply(files("2.0.0"))
             assert "1.0.0" in str(at.directory.resolve())
             assert at.kind.running("m", None) == "1.0.0"
+            assert await at.apply(files("2.0.0")) == CONFIRMED
+
+    asyncio.run(scenario())
+
+
+def test_a_disk_that_is_full_when_it_is_to_be_tried_is_waited_for(
+    desk: Callable[[], Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async def scenario() -> None:
+        async with desk().running() as at:
+            with monkeypatch.context() as patch:
+                patch.setattr("edge.update.model_link.replace_file", full)
+                with pytest.raises(NotNowError, match="No space left on device"):
+                    await at.apply(files("1.0.0"), "1.0.0")
+            with monkeypatch.context() as patch:
+                patch.setattr(asyncio, "create_subprocess_exec", full)
+                with pytest.raises(NotNowError, match=r"it fails its trial: .*cannot be started"):
+                    await at.apply(files("1.0.0"), "1.0.0")
+            assert await at.apply(files("1.0.0"), "1.0.0") == CONFIRMED
 
     asyncio.run(scenario())
 
 
 def _full(*_: object) -> None:
-    raise UpdateError("m: cannot be made a link: No space left on device")
+    raise NotNowError("m: cannot be made a link: No space left on device")
 
 
 def test_a_run_that_was_cut_off_is_settled_by_the_next(
