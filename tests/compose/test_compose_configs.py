@@ -132,3 +132,15 @@ def test_grafana_is_told_all_that_its_files_ask_of_its_environment() -> None:
     told = set(compose["services"]["grafana"]["environment"])
     assert asked
     assert {name for name in asked if name not in told and f"{name}_FILE" not in told} == set()
+
+
+def test_what_the_page_of_alerts_puts_into_the_environment_reaches_grafana() -> None:
+    page = (COMPOSE.parent / "docs/alerts.md").read_text()
+    (block,) = re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    environment = yaml.safe_load((COMPOSE.parent / "docker-compose.yml").read_text())["services"]["grafana"][
+        "environment"
+    ]
+    names = [line.partition("=")[0] for line in block.splitlines()]
+    assert {"GF_SMTP_HOST", "HEADWATER_ALERT_TO"} < set(names)
+    assert {name: environment.get(name) for name in names} == {name: f"${{{name}:-}}" for name in names}
+    assert environment["GF_SMTP_PASSWORD__FILE"] == "/secrets/smtp.password"

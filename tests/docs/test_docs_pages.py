@@ -23,7 +23,7 @@ BLOCKS: list[tuple[str, dict[str, object]]] = [
 WHOLE = {"agent": {"group", "node"}, "bridge": {"mqtt", "kafka"}}
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.stem != "fleet"], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_of_commands_begins_with_their_environment(page: Path) -> None:
     text = page.read_text()
     first = re.search(r"^(?:\$ )?(?:\w+=\S+ )*python -m ", text, re.MULTILINE)
