@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from contract.config import parse_config
-from contract.update import CHUNK_BYTES, Desired, blob_topic, desired_topic, signed
+from contract.update import CHUNK_BYTES, PRIVATE_KINDS, Desired, blob_topic, desired_topic, signed
 from fleet.errors import FleetError
 from fleet.rollout.artifact import Artifact, kept_at
 from fleet.session import Broker, Session
@@ -60,23 +60,26 @@ class Desk:
         kept_at(self.artifacts, sha256).unlink(missing_ok=True)
 
     def put_chunks(self, rollout: Rollout, artifact: Artifact) -> None:
-        """Has the broker keep what devices fetch from it; raises FleetError, as all that goes there."""
-        content = enumerate(artifact.content())
-        self._publish((blob_topic(rollout.group, rollout.sha256, number), chunk) for number, chunk in content)
+        """Has the broker keep what the devices of a group fetch from it; raises FleetError, as all that goes there."""
+        self._publish(zip(_chunk_topics(rollout), artifact.content(), strict=False))
 
     def take_chunks(self, rollout: Rollout) -> None:
         """Takes that away again."""
-        topics = (blob_topic(rollout.group, rollout.sha256, number) for number in range(_chunks(rollout)))
-        self._publish((topic, b"") for topic in topics)
+        self._publish((topic, b"") for topic in _chunk_topics(rollout))
 
     def put_desired(self, rollout: Rollout, artifact: Artifact, nodes: Iterable[str]) -> None:
-        """Has the broker keep what is asked of nodes."""
-        self._publish((_topic(rollout, node), signed(desired(rollout, artifact, node), self.key)) for node in nodes)
+        """Has the broker keep what is asked of nodes, after what each of them alone fetches."""
+        self._publish(message for node in nodes for message in self._asked(rollout, artifact, node))
 
     def take_desired(self, rollout: Rollout, nodes: Sequence[str]) -> None:
         """Takes that away again."""
         if nodes:
-            self._publish((_topic(rollout, node), b"") for node in nodes)
+            topics = ((_topic(rollout, node), *_chunk_topics(rollout, node)) for node in nodes)
+            self._publish((topic, b"") for of_node in topics for topic in of_node)
+
+    def _asked(self, rollout: Rollout, artifact: Artifact, node: str) -> Iterator[tuple[str, bytes]]:
+        yield from zip(_chunk_topics(rollout, node), artifact.content(), strict=False)
+        yield _topic(rollout, node), signed(desired(rollout, artifact, node), self.key)
 
     def is_there(self, rollout: Rollout, nodes: Sequence[str], turn: int) -> bool:
         """Whether the broker still keeps what was put there for nodes, by a sample that is another one each turn.
@@ -84,9 +87,9 @@ class Desk:
         A broker that was started anew, or a hand that clears it, loses all, the first or the last: those are always
         looked at.
         """
-        sample = {_topic(rollout, nodes[turn % len(nodes)])}
-        if count := _chunks(rollout):
-            sample |= {blob_topic(rollout.group, rollout.sha256, number) for number in (0, turn % count, count - 1)}
+        node = nodes[turn % len(nodes)]
+        chunks = [*_chunk_topics(rollout), *_chunk_topics(rollout, node)]
+        sample = {_topic(rollout, node), *chunks[:1], *chunks[-1:], *chunks[turn % max(1, len(chunks)) :][:1]}
         with self.broker() as broker, Session(broker) as session:
             return session.kept(sample) == sample
 
@@ -114,9 +117,12 @@ def desired(rollout: Rollout, artifact: Artifact, node: str) -> Desired:
     return parse_config(manifest, Desired, "the update")
 
 
-def _chunks(rollout: Rollout) -> int:
-    """How many of them stand at the broker."""
-    return 0 if rollout.url is not None else math.ceil(rollout.size_bytes / CHUNK_BYTES)
+def _chunk_topics(rollout: Rollout, node: str | None = None) -> list[str]:
+    """Where chunks stand that the whole group may read, or this node alone."""
+    if rollout.url is not None or (rollout.kind in PRIVATE_KINDS) != (node is not None):
+        return []
+    count = math.ceil(rollout.size_bytes / CHUNK_BYTES)
+    return [blob_topic(rollout.group, rollout.sha256, number, node) for number in range(count)]
 
 
 def _topic(rollout: Rollout, node: str) -> str:

@@ -10,7 +10,8 @@ import os
 import threading
 import time
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import paho.mqtt.client as paho
@@ -20,10 +21,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from paho.mqtt.enums import CallbackAPIVersion
 from psycopg2.extensions import make_dsn, parse_dsn
 
-from contract.update import UpdateNews, UpdateState, opened
+from contract.update import CHUNK_BYTES, UpdateNews, UpdateState, opened
 from db import migrate, roles
 from fleet.registry import Registry
+from fleet.rollout.books import Books
 from fleet.rollout.desk import Desk
+from fleet.rollout.drive import Driver, Event
+from fleet.rollout.plan import Amount
+from fleet.rollout.start import Wish, begin, planned
 from fleet.session import Broker
 
 if TYPE_CHECKING:
@@ -31,9 +36,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from contract.update import Desired
+    from fleet.rollout.judge import Rollout
     from stack import Mosquitto, Timescale
 
 _groups = itertools.count(1)
+EVERY_S = 0.02
 PASSWORD = "an operator's password"
 # How a node answers to what it is asked.
 WELL, ROLLS_BACK, REFUSES, NEVER = "well", "rolls back", "refuses", "never"
@@ -95,7 +102,7 @@ class Site:
                 online,
             )
             for topic, payload in list(self.retained.items()):
-                if online and topic.split("/")[2:4] == ["desired", node]:
+                if online and topic.split("/")[2:4] == ["desired", node] and "/blob/" not in topic:
                     self._take(node, payload)
 
     def tell(self, node: str, news: UpdateNews) -> None:
@@ -131,8 +138,8 @@ class Site:
                     self.retained[message.topic] = message.payload
                 else:
                     self.retained.pop(message.topic, None)
-                *_, what, node = message.topic.split("/")[:4]
-                if what == "desired":
+                _, _, what, node, kind = message.topic.split("/")[:5]
+                if what == "desired" and kind != "blob":
                     self._hear(node, message.payload)
         except Exception as exc:  # noqa: BLE001 - paho would swallow it: told when the site stops
             self.faults.append(exc)
@@ -167,17 +174,14 @@ class Site:
 
     def content(self, desired: Desired) -> bytes:
         """What the chunks at the broker make, each sure to be the one that was signed."""
-        return b"".join(
-            self.retained[f"headwater/{self.group}/blob/{desired.sha256}/{number}"]
-            for number in range(len(desired.chunks))
-        )
+        return b"".join(self.retained[desired.chunk_topic(number)] for number in range(len(desired.chunks)))
 
     def desired_at_broker(self) -> set[str]:
         """The nodes for which something is retained."""
         return {topic.split("/")[3] for topic in self.retained if topic.split("/")[2] == "desired"}
 
 
-def until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+def until(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
     """Waits for a condition; fails when it does not come."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -269,3 +273,97 @@ def ask(fleet_database: str) -> Callable[..., list[tuple[Any, ...]]]:
             return at.fetchall() if at.description else []
 
     return run
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """An update of two and a half chunks."""
+    file = tmp_path / "model"
+    file.mkdir()
+    # What gzip cannot make smaller.
+    number, content = 1, bytearray()
+    while len(content) < CHUNK_BYTES * 2.5:
+        number = number * 6364136223846793005 + 1442695040888963407 & (2**64 - 1)
+        content += (number >> 16).to_bytes(6, "big")
+    (file / "weights").write_bytes(content)
+    (file / "manifest.json").write_text('{"version": "2"}')
+    return file
+
+
+@pytest.fixture
+def start(group: str, source: Path, registry: Registry, desk: Desk, operator_dsn: str) -> Callable[..., int]:
+    """Begins a roll-out; its number."""
+
+    def make(stages: str = "canary:1,50%,100%", max_failed: str = "0", **changes: Any) -> int:
+        wish = Wish(
+            kind="model",
+            name="tank",
+            file=source,
+            version="2",
+            group=group,
+            nodes=None,
+            stages=stages,
+            max_failed=Amount.parse(max_failed, "test"),
+            soak=timedelta(0),
+            within=timedelta(minutes=5),
+            lasting=timedelta(minutes=5),
+            url=None,
+        )
+        with Books.open(operator_dsn) as books:
+            wish = replace(wish, **changes)
+            with planned(wish, registry, books, desk, to_keep=True) as plan:
+                return begin(plan, registry, books, desk)
+
+    return make
+
+
+class Driven:
+    """A roll-out that is driven in a thread, and what was told of it."""
+
+    def __init__(self, dsn: str, desk: Desk, number: int, look_at_broker_s: float = 60) -> None:
+        self.events: list[Event] = []
+        self.faults: list[BaseException] = []
+        self.result: Rollout | None = None
+        self._driver = Driver(dsn, desk, number, self.events.append, look_at_broker_s)
+        self._driver.__enter__()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.result = self._driver.run(EVERY_S)
+        except BaseException as exc:  # noqa: BLE001 - told by `end`
+            self.faults.append(exc)
+        finally:
+            self._driver.__exit__(None, None, None)
+
+    def has(self, what: str, node: str | None = None) -> bool:
+        return any((event.what, event.node) == (what, node) for event in self.events)
+
+    def end(self) -> Rollout:
+        self._thread.join(60)
+        assert not self._thread.is_alive(), self.events
+        assert self.faults == []
+        assert self.result is not None
+        return self.result
+
+
+@pytest.fixture
+def drive(operator_dsn: str, desk: Desk) -> Callable[..., Driven]:
+    """Drives one in a thread of its own."""
+
+    def begin_to(number: int, at: Desk = desk, look_at_broker_s: float = 60) -> Driven:
+        return Driven(operator_dsn, at, number, look_at_broker_s)
+
+    return begin_to
+
+
+@pytest.fixture
+def run(operator_dsn: str, desk: Desk) -> Callable[[int], Rollout]:
+    """Drives it to its end."""
+
+    def do(number: int) -> Rollout:
+        with Driver(operator_dsn, desk, number, lambda _: None) as driver:
+            return driver.run(EVERY_S)
+
+    return do

@@ -115,36 +115,37 @@ def as_node(home: Home, name: str, group: str) -> Iterator[dict[str, bytes]]:
         client._reset_sockets()
 
 
-def test_a_roll_out_that_is_killed_goes_on(  # noqa: PLR0913, PLR0917 - the whole of it, once
-    home: Home,
-    nodes: Any,
-    model: Path,
-    rollout: Callable[..., tuple[int, str, str]],
-    group: str,
-    ask: Callable[..., list[tuple[Any, ...]]],
-    wait: Any,
+def given(model: Path, *words: str) -> tuple[object, ...]:
+    """What begins one."""
+    return "start", "model", "tank", model, "--version", "2", "--stages", "canary:1,100%", "--soak", "0s", *words
+
+
+def test_a_dry_run_tells_the_stages_and_writes_nothing(
+    nodes: Any, home: Home, model: Path, rollout: Callable[..., tuple[int, str, str]], ask: Any
 ) -> None:
-    given = ("start", "model", "tank", model, "--version", "2", "--stages", "canary:1,100%", "--soak", "0s")
-    code, told, _ = rollout(*given, "--dry-run", "--json")
+    code, told, _ = rollout(*given(model, "--dry-run", "--json"))
     assert code == 0
     assert [stage["nodes"] for stage in json.loads(told)["stages"]] == [["n1"], ["n2", "n3"]]
-    assert ask("select count(*) from rollout where group_id = %s", group) == [(0,)]
+    assert ask("select count(*) from rollout where group_id = %s", nodes.group) == [(0,)]
     assert list((home.path / "artifacts").iterdir()) == []
 
-    with as_node(home, "n1", group) as heard, alone(*given) as process:
-        wait(lambda: "n2" in nodes.asked and "n3" in nodes.asked, 60)
+
+def test_a_roll_out_that_is_killed_goes_on(
+    home: Home, nodes: Any, model: Path, rollout: Callable[..., tuple[int, str, str]], ask: Any, wait: Any
+) -> None:
+    group = nodes.group
+    with as_node(home, "n1", group) as heard, alone(*given(model)) as process:
+        wait(lambda: "n2" in nodes.asked and "n3" in nodes.asked)
         process.send_signal(signal.SIGKILL)
         wait(lambda: len(heard) == 2)
     ((number,),) = ask("select rollout_id from rollout where group_id = %s", group)
-    desired = opened(nodes.got["n1"][0], [home.update_key().public_key()], "n1")
+    keys = [home.update_key().public_key()]
+    desired = opened(nodes.got["n1"][0], keys, "n1")
     assert set(heard) == {f"headwater/{group}/desired/n1/model/tank", f"headwater/{group}/blob/{desired.sha256}/0"}
 
-    code, told, error = rollout(*given)
-    assert (code, error) == (
-        1,
-        f"fleet: roll-out {number} of model tank in group {group} is running and not over: resume or abort it first\n",
-    )
-    code, told, _ = rollout("pause", number, "--dry-run")
+    is_open = f"roll-out {number} of model tank in group {group} is running and not over: resume or abort it first"
+    assert rollout(*given(model))[::2] == (1, f"fleet: {is_open}\n")
+    told = rollout("pause", number, "--dry-run")[1]
     assert told == f"would pause roll-out {number}, model tank 2 in group {group}, which is running\n"
     assert rollout("pause", number)[0] == 0
     code, told, _ = rollout("status", number, "--json")
@@ -157,17 +158,22 @@ def test_a_roll_out_that_is_killed_goes_on(  # noqa: PLR0913, PLR0917 - the whol
     assert (code, error) == (0, "")
     assert told.splitlines()[-1] == f"roll-out {number}, model tank 2 in group {group}: done"
     wait(lambda: not nodes.retained)
-    assert {
-        opened(got, [home.update_key().public_key()], "n").counter for each in nodes.got.values() for got in each
-    } == {desired.counter}
-    code, told, _ = rollout("show", number)
+    assert {opened(got, keys, "n").counter for each in nodes.got.values() for got in each} == {desired.counter}
+
+
+def test_one_that_is_done_is_shown_and_not_gone_on_with(
+    nodes: Any, model: Path, rollout: Callable[..., tuple[int, str, str]]
+) -> None:
+    code, told, _ = rollout(*given(model, "--nodes", "n1,n3", "--json"))
+    number = json.loads(told.splitlines()[-1])["rollout_id"]
+    assert (code, sorted(nodes.asked)) == (0, ["n1", "n3"])
+    told = rollout("show", number)[1]
     assert [line.split()[:3] for line in told.splitlines()[2:]] == [
         ["n1", "canary", "confirmed"],
-        ["n2", "100%", "confirmed"],
         ["n3", "100%", "confirmed"],
     ]
     (listed,) = [each for each in json.loads(rollout("list", "--json")[1]) if each["rollout_id"] == number]
-    assert (listed["counts"], listed["is_driven"]) == ({"confirmed": 3}, True)
+    assert (listed["counts"], listed["is_driven"]) == ({"confirmed": 2}, True)
     assert rollout("watch", number)[0] == 0
     assert rollout("resume", number)[2] == f"fleet: roll-out {number} is done: there is nothing to go on with\n"
 

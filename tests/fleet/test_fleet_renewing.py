@@ -1,0 +1,155 @@
+"""Certificates renewed at a real endpoint: by whom, how often, and what becomes of those before."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from fleet.authority import Identity, issue, new_authority
+from fleet.broker import is_let_in
+from fleet.errors import FleetError
+from fleet.revoking import revoke
+from stack import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fleet.home import Home
+
+PATIENCE_S = 60.0
+
+
+def new_key() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def broken(*_: object) -> None:
+    raise FleetError("it died here")
+
+
+def test_a_certificate_is_renewed_by_the_present_one_which_stays_good(
+    home: Home, device: Callable[..., Any], enrolled: Callable[[], Identity]
+) -> None:
+    present, key = enrolled(), new_key()
+    answer = device(present).renew(key)
+    assert answer.status == 200, answer
+    renewed = Identity.of(key, answer.body["certificate"].encode())
+    assert renewed.certificate.serial_number != present.certificate.serial_number
+    assert is_let_in(home, renewed)
+    assert is_let_in(home, present)
+
+
+def test_a_renewal_whose_answer_was_lost_is_given_again(
+    home: Home, device: Callable[..., Any], enrolled: Callable[[], Identity]
+) -> None:
+    present, key = enrolled(), new_key()
+    first = device(present).renew(key)
+    assert device(present).renew(key) == first
+    renewed = Identity.of(key, first.body["certificate"].encode())
+    again = device(renewed).renew(key)
+    assert again.status == 200
+    assert again != first, "a device that keeps its key is given a new certificate, too"
+    assert is_let_in(home, present) is False, "it uses a newer one"
+
+
+def test_of_renewals_at_once_the_newest_is_left_once_it_is_used_and_each_works_until_then(
+    home: Home, device: Callable[..., Any], enrolled: Callable[[], Identity]
+) -> None:
+    present, keys = enrolled(), [new_key(), new_key()]
+    made = [Identity.of(key, device(present).renew(key).body["certificate"].encode()) for key in keys]
+    assert all(is_let_in(home, each) for each in (present, *made)), "any of them may be the one that has come"
+    key = new_key()
+    last = Identity.of(key, device(made[1]).renew(key).body["certificate"].encode())
+    assert [is_let_in(home, each) for each in (present, *made, last)] == [False, False, True, True]
+    assert device(made[0]).renew(new_key()).status == 403
+    assert device(last).renew(new_key()).status == 200
+    assert [is_let_in(home, each) for each in (made[1], last)] == [False, True]
+
+
+def test_a_renewal_does_not_wait_for_a_broker_that_does_not_hear(
+    home: Home,
+    device: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    enrolled: Callable[[], Identity],
+) -> None:
+    present, key = enrolled(), new_key()
+    renewed = Identity.of(key, device(present).renew(key).body["certificate"].encode())
+    with monkeypatch.context() as patch:
+        patch.setattr("fleet.serve.desk.reload", broken)
+        key = new_key()
+        assert device(renewed).renew(key).status == 200
+    assert "pump-1: the broker has not heard what was called back" in caplog.text
+    assert is_let_in(home, present)
+    assert device(renewed).renew(key).status == 200
+    assert not is_let_in(home, present), "told again"
+
+
+def test_nobody_renews_without_a_certificate_or_in_anothers_name(
+    home: Home, device: Callable[..., Any], enrolled: Callable[[], Identity]
+) -> None:
+    present = enrolled()
+    assert device().renew(new_key()).status == 401
+    answer = device(present).renew(new_key(), node="pump-2")
+    assert (answer.status, "allowed is the common name 'pump-1' alone" in answer.reason) == (400, True)
+    with home.operator() as operator:
+        tool = Identity(operator.identity_file.read_bytes())
+    assert device(tool).renew(new_key(), node=operator.name).status == 403
+
+
+def test_who_was_revoked_renews_nothing(
+    home: Home,
+    device: Callable[..., Any],
+    caplog: pytest.LogCaptureFixture,
+    token_of: Callable[[str], str],
+    enrolled: Callable[[], Identity],
+) -> None:
+    present = enrolled()
+    token = token_of("pump-1")
+    revoke(home, "pump-1")
+    answer = device(present).renew(new_key())
+    assert (answer.status, "was revoked at" in answer.reason) == (403, True)
+    assert "refused: pump-1: this certificate was revoked at" in caplog.text
+    assert device().enrol("pump-1", token).status == 403
+
+
+def of_another_fleet(_home: Home) -> Identity:
+    return issue(new_authority("Test issuing", dt.timedelta(hours=1)), "pump-1", dt.timedelta(hours=1))
+
+
+def expired(home: Home) -> Identity:
+    return issue(home.issuing(), "pump-1", dt.timedelta(seconds=-1))
+
+
+@pytest.mark.parametrize(
+    ("made", "alert", "logged"),
+    [
+        (of_another_fleet, "alert unknown ca", "unable to get local issuer certificate"),
+        (expired, "alert certificate expired", "certificate has expired"),
+    ],
+)
+def test_a_certificate_that_is_no_good_is_refused_in_the_handshake(
+    home: Home,
+    device: Callable[..., Any],
+    caplog: pytest.LogCaptureFixture,
+    made: Callable[[Home], Identity],
+    alert: str,
+    logged: str,
+) -> None:
+    with pytest.raises(ssl.SSLError, match=alert):
+        device(made(home)).renew(new_key())
+    said = f"refused: the certificate that it shows: {logged}"
+    assert wait_until(lambda: said in caplog.text, timeout_s=PATIENCE_S), caplog.text
+
+
+def test_a_certificate_that_nobody_noted_is_refused(
+    home: Home, device: Callable[..., Any], caplog: pytest.LogCaptureFixture, enrolled: Callable[[], Identity]
+) -> None:
+    """As the one that ends a revoked node's session."""
+    enrolled()
+    assert device(issue(home.issuing(), "pump-1", dt.timedelta(hours=1))).renew(new_key()).status == 401
+    assert "is not in the registry" in caplog.text
