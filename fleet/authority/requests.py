@@ -31,7 +31,7 @@ def requested_key(pem: bytes, name: str) -> ec.EllipticCurvePublicKey:
         key, is_signed = request.public_key(), request.is_signature_valid
         names = [each.value for each in request.subject]
         common_names = [each.value for each in request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as exc:
         raise RequestError("the CSR cannot be read: it must be PKCS #10 in PEM, of a key on the curve P-256") from exc
     if not is_signed:
         raise RequestError("the CSR is not signed by the key that is in it")
