@@ -67,14 +67,18 @@ class Ledger:
         return self._standings
 
     def load(self) -> None:
-        """Reads the file, if there is one; raises UpdateError."""
+        """Reads the file, if there is one; raises UpdateError, and NotNowError where the disk fails."""
         try:
             with self._path.open("rb") as file:
                 document = json.loads(file.read(_MAX_BYTES))
             self._standings = {key: _standing(found) for key, found in document["standings"].items()}
         except FileNotFoundError:
             return
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as exc:
+        except OSError as exc:
+            raise NotNowError(
+                f"{self._path}, which has the counters of updates, cannot be read: {exc.strerror}"
+            ) from exc
+        except (ValueError, TypeError, KeyError, AttributeError) as exc:
             raise UpdateError(
                 f"{self._path}, which has the counters of updates, cannot be read: {exc}; none is taken until it is "
                 "put in order, or deleted by somebody who accepts that older ones could come again"

@@ -40,7 +40,7 @@ class Record:
         self._seldom = Seldom()
 
     def load(self) -> None:
-        """Reads what earlier runs have noted; raises UpdateError."""
+        """Reads what earlier runs have noted; raises as `Ledger.load`."""
         self._ledger.load()
 
     def standing(self, kind: str, name: str) -> Standing | None:

@@ -68,12 +68,7 @@ class Updates:
 
     async def run(self) -> None:
         """Settles what an earlier run has begun, and takes in what comes, until it is cancelled or a restart is due."""
-        try:
-            self._record.load()
-        except UpdateError as exc:
-            self._record.refuse(str(exc))
-            return
-        if not await self._settle_all():
+        if not await self._load() or not await self._settle_all():
             return
         while True:
             self._news.clear()
@@ -88,6 +83,20 @@ class Updates:
                     await self._news.wait()
             except TimeoutError:
                 continue
+
+    async def _load(self) -> bool:
+        """Reads what earlier runs have noted; False where that is garbled, and somebody has to look."""
+        while True:
+            try:
+                self._record.load()
+            except NotNowError as exc:
+                self._record.refuse(str(exc))
+                await asyncio.sleep(self._config.retry_s)
+            except UpdateError as exc:
+                self._record.refuse(str(exc))
+                return False
+            else:
+                return True
 
     async def _settle_all(self) -> bool:
         """What earlier runs have begun comes to its end; False when a restart has to bring that."""

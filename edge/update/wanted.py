@@ -43,10 +43,12 @@ class Wanted:
         self._refuse = refuse
         self._inbox: dict[str, bytes] = {}
         self._accepted: dict[str, Accepted] = {}
+        self._retry_s = retry_s
         self._retries = Retries(retry_s)
         # Retained, the same comes at each connection: it is refused once, and again by other keys alone.
         self._known_refused: set[str] = set()
         self._refused_by: Sequence[Ed25519PublicKey] = ()
+        self._no_keys = ""
 
     @property
     def desired(self) -> list[Desired]:
@@ -61,11 +63,14 @@ class Wanted:
     def read(self) -> list[Accepted]:
         """Looks at what has come; returns what was taken back by that."""
         gone = []
-        while self._inbox:
-            topic, payload = self._inbox.popitem()
-            if not payload:
+        keys = self._known_keys() if any(self._inbox.values()) else None
+        for topic, payload in list(self._inbox.items()):
+            if payload and keys is None:
+                continue  # it is looked at again
+            del self._inbox[topic]
+            if not payload or keys is None:
                 gone += self._taken_back(topic)
-            elif (accepted := self._opened(topic, payload)) is not None:
+            elif (accepted := self._opened(topic, payload, keys)) is not None:
                 self._want(accepted)
         return gone
 
@@ -86,8 +91,11 @@ class Wanted:
         return next((each for key, each in self._accepted.items() if self._retries.is_due(key, now_s)), None)
 
     def until_due_s(self) -> float | None:
-        """Seconds until there is one; None: nothing waits."""
-        return self._retries.until_due_s(self._accepted, time.monotonic())
+        """Seconds until there is one, or what could not be looked at is looked at again; None: nothing waits."""
+        due_s = self._retries.until_due_s(self._accepted, time.monotonic())
+        if not self._inbox:
+            return due_s
+        return self._retry_s if due_s is None else min(due_s, self._retry_s)
 
     def put_off(self, accepted: Accepted, *, got_on: bool) -> None:
         """It is tried again in a while: a short one where it has `got_on`, else twice as long as the last."""
@@ -106,17 +114,24 @@ class Wanted:
             self._accepted[key] = accepted
             self._retries.forget(key)
 
-    def _opened(self, topic: str, payload: bytes) -> Accepted | None:
-        """What is to be worked on; None for what is known, or refused."""
-        digest = hashlib.sha256(payload).hexdigest()
+    def _known_keys(self) -> Sequence[Ed25519PublicKey] | None:
+        """The keys that are trusted; None while that is not known, which is told once."""
         try:
             keys = self._keys()
         except UpdateError as exc:
-            self._refuse(f"{topic!r}: {exc}")
+            if str(exc) != self._no_keys:
+                self._no_keys = str(exc)
+                self._refuse(self._no_keys)
             return None
+        self._no_keys = ""
         if keys != self._refused_by:
             self._known_refused.clear()
             self._refused_by = keys
+        return keys
+
+    def _opened(self, topic: str, payload: bytes, keys: Sequence[Ed25519PublicKey]) -> Accepted | None:
+        """What is to be worked on; None for what is known, or refused."""
+        digest = hashlib.sha256(payload).hexdigest()
         if digest in self._known_refused:
             return None
         try:

@@ -65,6 +65,15 @@ def test_a_ledger_that_cannot_be_read_is_no_empty_one(tmp_path: Path, content: b
         Ledger(tmp_path / "ledger.json").load()
 
 
+def test_a_ledger_that_cannot_be_read_now_is_read_later(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.json")
+    (tmp_path / "ledger.json").mkdir()
+    with pytest.raises(NotNowError, match=r"ledger\.json, which has the counters of updates, cannot be read: Is a dir"):
+        ledger.load()
+    (tmp_path / "ledger.json").rmdir()
+    ledger.load()
+
+
 def test_a_ledger_of_a_newer_agent_is_understood(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.json")
     standing = Standing("config", "config", 7, "digest", "7", UpdateState.CONFIRMED)

@@ -52,18 +52,27 @@ def node(tmp_path: Path) -> Node:
 
 def test_what_was_refused_is_refused_once_and_taken_when_the_keys_are_others(node: Node, operator_key: Any) -> None:
     payload = operator_key.sign(operator_key.desire(b"x"))
-    assert node.hears(payload) is None
-    assert "there is no update key" in node.refused[-1]
-
     node.keys = [Ed25519PrivateKey.generate().public_key()]
     for _ in range(3):  # retained, it comes at each connection
         assert node.hears(payload) is None
-    assert len(node.refused) == 2
+    assert len(node.refused) == 1
     assert "is not signed by the fleet's update key" in node.refused[-1]
 
     # Enrolled anew, or with another key in the same file.
     node.keys = [operator_key.key.public_key()]
     assert node.hears(payload).signer == operator_key.key.public_key()
+
+
+def test_what_comes_before_the_keys_are_known_is_looked_at_when_they_are(node: Node, operator_key: Any) -> None:
+    assert node.wanted.until_due_s() is None
+    assert node.hears(operator_key.sign(operator_key.desire(b"x"))) is None
+    node.wanted.read()
+    assert node.refused == ["there is no update key"]
+    assert node.wanted.until_due_s() == 60
+    node.keys = [operator_key.key.public_key()]
+    node.wanted.read()
+    assert node.wanted.due() is not None
+    assert node.wanted.until_due_s() == 0
 
 
 def test_what_gets_on_is_tried_again_sooner(node: Node, operator_key: Any, monkeypatch: pytest.MonkeyPatch) -> None:
