@@ -103,7 +103,7 @@ cluster-test: setup  ## Three Kafka brokers and a Spark cluster, of each one kil
 	@exec $(PY) -m pytest -m slow --timeout 900 -s tests/cluster $(ARGS)
 
 .PHONY: compose-test
-compose-test: setup  ## `docker compose up` for real, with an engine of Debian's where there is none; nothing may be lost
+compose-test: setup  ## `docker compose up` for real, also as a cluster and with a fleet's broker; an engine of Debian's where there is none
 	@exec $(PY) -m pytest -m slow --timeout 3600 -s tests/compose $(ARGS)
 
 .PHONY: fleet-test
