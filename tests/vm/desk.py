@@ -55,6 +55,8 @@ class Desk:
         settings = FleetSettings(name="Test", groups=(GROUP,), broker=broker, url=f"https://{HOST}:{free_port()}")
         self.home: Home = found(folder / "home", settings)
         self.broker = self._start("mosquitto", str(MOSQUITTO), "-c", str(self.home.path / "broker/mosquitto.conf"))
+        # What is made known to a broker that runs is read by it at once.
+        self.broker.wait_ready(lambda: "running" in self.broker.log_tail(), timeout_s=60)
         self._python("serve", "fleet", "serve", "--home", str(self.home.path))
         migrate.migrate(database, 30)
         for topic in (PAYLOAD_TOPIC, DEAD_LETTER_TOPIC):
