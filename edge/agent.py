@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from contract import __version__
 from contract.delivery import Gap
-from edge.batch import NODE, batches_of_poll, gap_batch
+from edge.aside import Aside
+from edge.batch import gap_batch
 from edge.clock import AnchoredClock
 from edge.commands import Commands
 from edge.enrol import renewal_of
@@ -18,7 +19,7 @@ from edge.errors import SourceError, SpoolError
 from edge.estimate import disk_room_bytes, outage_hours
 from edge.health.node_metrics import NodeHealth
 from edge.health.notify import Notifier
-from edge.health.page import LOOPBACK, health_page
+from edge.health.page import open_health_page
 from edge.health.report import (
     report_clock,
     report_identity,
@@ -26,22 +27,20 @@ from edge.health.report import (
     report_sources,
     report_spool,
     report_uplink,
+    summary_of,
 )
 from edge.health.watchdog import Watchdog
 from edge.identity import identity_of
 from edge.intake import Intake
-from edge.lane import Lane
 from edge.lock import alone_in
 from edge.log_desk import LogDesk
 from edge.models import Models
-from edge.reading import Reading
 from edge.reload import Reloading, take_in
 from edge.roster import Roster
 from edge.spool import Spool, SpoolLimits
 from edge.supervised import supervised
 from edge.update.building import updates_of
 from edge.update.probe import Condition
-from edge.update.telling import readings_of
 from edge.uplink import Uplink
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ if TYPE_CHECKING:
     from edge.config import AgentConfig
     from edge.log_ring import LogRing
     from edge.polling import Poll
-    from edge.reading import MetricInfo
+    from edge.reading import MetricInfo, Reading
     from edge.spool import Beginning
 
 logger = logging.getLogger(__name__)
@@ -85,28 +84,20 @@ class Agent:
         self._stop_asked = asyncio.Event()
         self._reloading = Reloading(reread, self._take_in, self._notifier, self._stop_asked)
         self._outage_s = outage_hours(config) * 3600
-        self._answered_ms = 0
         self._spool = self._new_spool()
         self._intake = Intake(self._spool.put, self._declare, self._clock.now_ms)
+        self._aside = Aside(self._spool, self._intake, self._clock.now_ms)
         self._births = 0
         self._roster = Roster(config.sources, self._keep, self._intake, self._clock.now_ms, jitter_s=config.jitter_s)
         self._health = NodeHealth(config, self._clock, self._spool, self._intake, lambda: self._roster.pollers)
-        self._models = Models(
-            config.inference,
-            config.state_dir,
-            self._clock.now_ms,
-            intake=self._intake,
-            keep=self._keep,
-            metrics_of=self.metrics_of,
-            births_changed=self._introduce,
-        )
+        self._models = self._new_models()
         self._models.change(config.models)
         self._commands = Commands(self, self._known_utc_ms, config.max_command_age_s)
         identity = identity_of(config, self._models.metrics)
         desk = LogDesk(log, (config.group, config.node), self._say, self._commands.submit)
-        updates = None if config_file is None else updates_of(config, config_file, self, self._clock, self._tell_news)
-        self._updates = None if updates is None else updates[0]
-        retained = None if updates is None else updates[1]
+        self._updates, retained = None, None
+        if config_file is not None and config.update is not None:
+            self._updates, retained = updates_of(config, config_file, self, self._clock, self._aside.tell_updates)
         self._uplink = Uplink(config.broker, identity, self._spool, self._clock.utc_ms, desk.submit, retained)
         self._renewal = renewal_of(config, self._clock, self._uplink.reconnect)
         self._watchdog = Watchdog(
@@ -124,6 +115,17 @@ class Agent:
             lambda: _tell(loop, self._uplink.wake),
             booted_ms=self._clock.booted_ms,
             devices=[*(source.name for source in config.sources), *(model.name for model in config.models)],
+        )
+
+    def _new_models(self) -> Models:
+        return Models(
+            self._config.inference,
+            self._config.state_dir,
+            self._clock.now_ms,
+            intake=self._intake,
+            keep=self._keep,
+            metrics_of=self.metrics_of,
+            births_changed=self._introduce,
         )
 
     def stop(self) -> None:
@@ -152,7 +154,8 @@ class Agent:
 
     async def _work(self) -> None:
         async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
-            await self._serve_health(stack)
+            if self._config.health is not None:
+                await open_health_page(stack, self._config.health.port, self.report)
             await stack.enter_async_context(self._roster.running())
             uplink = group.create_task(supervised(self._uplink.run), name="uplink")
             health = group.create_task(supervised(self._health.run), name="node metrics")
@@ -192,22 +195,8 @@ class Agent:
             logger.warning("stopping with %d batches in the spool, for the next run to deliver", depth)
             uplink.cancel()
 
-    async def _serve_health(self, stack: contextlib.AsyncExitStack) -> None:
-        if self._config.health is None:
-            return
-        try:
-            port = await stack.enter_async_context(health_page(self._config.health.port, self.report))
-            logger.info("health page at http://%s:%d/healthz", LOOPBACK, port)
-        except OSError as exc:
-            logger.error("no health page: %s", exc)  # noqa: TRY400 - an operator has no use for the traceback
-
     def _summary(self) -> str:
-        states = [poller.status.state for poller in self._roster.pollers.values()]
-        status = self._uplink.status
-        uplink = "delivering" if status.connected else f"nothing is delivered: {status.error or 'still connecting'}"
-        if status.connected and status.away:
-            uplink = "nobody confirms what is sent"
-        return f"{states.count('ok')} of {len(states)} sources ok; {uplink}"
+        return summary_of(self._roster.pollers, self._uplink.status)
 
     def _keep(self, poll: Poll) -> None:
         if self._births != self._uplink.status.births:
@@ -255,18 +244,7 @@ class Agent:
 
     def answer(self, device: str, answer: CommandAnswer, read_back: Reading | None) -> None:
         """Sends an answer as an alarm, and with it the reading that a write brought."""
-        told = answer.to_metric(now_ms := self._next_ms())
-        readings = [Reading(told.name, told.datatype, told.value, now_ms)]
-        if read_back is not None:
-            self._intake.note(device, read_back)
-            readings.append(read_back)
-        for batch in batches_of_poll(device, readings, now_ms, now_ms, Lane.ALARM):
-            self._spool.put(batch)
-
-    def _next_ms(self) -> int:
-        """A time of its own for each that is told aside of polls: two answers of one ms would be one."""
-        self._answered_ms = max(self._clock.now_ms(), self._answered_ms + 1)
-        return self._answered_ms
+        self._aside.answer(device, answer, read_back)
 
     # What updates are carried out on, beside `reload`.
 
@@ -301,11 +279,6 @@ class Agent:
         held = sum(extent.size_bytes for extent in extents.values())
         free_bytes = disk_room_bytes(self._config)
         return free_bytes - max(0, self._config.spool.max_bytes - held)
-
-    def _tell_news(self, told: Sequence[tuple[str, str]]) -> None:
-        now_ms = self._next_ms()
-        for batch in batches_of_poll(NODE, readings_of(told, now_ms), now_ms, now_ms, Lane.ALARM):
-            self._spool.put(batch)
 
     def _say(self, topic: str, payload: bytes) -> None:
         self._uplink.say(topic, payload)

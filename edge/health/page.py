@@ -45,6 +45,17 @@ async def health_page(port: int, report: Callable[[], Awaitable[Mapping[str, obj
         yield server.sockets[0].getsockname()[1]
 
 
+async def open_health_page(
+    stack: contextlib.AsyncExitStack, port: int, report: Callable[[], Awaitable[Mapping[str, object]]]
+) -> None:
+    """Serves it until `stack` is closed; an agent goes on where it cannot be."""
+    try:
+        found = await stack.enter_async_context(health_page(port, report))
+        logger.info("health page at http://%s:%d/healthz", LOOPBACK, found)
+    except OSError as exc:
+        logger.error("no health page: %s", exc)  # noqa: TRY400 - an operator has no use for the traceback
+
+
 async def _response(request: bytes, report: Callable[[], Awaitable[Mapping[str, object]]]) -> bytes:
     method, _, rest = request.partition(b" ")
     path = rest.partition(b" ")[0].partition(b"?")[0]

@@ -51,6 +51,15 @@ def report_uplink(status: UplinkStatus) -> Report:
     }
 
 
+def summary_of(pollers: Mapping[str, Poller], status: UplinkStatus) -> str:
+    """How sources and delivery fare, in one line."""
+    states = [poller.status.state for poller in pollers.values()]
+    uplink = "delivering" if status.connected else f"nothing is delivered: {status.error or 'still connecting'}"
+    if status.connected and status.away:
+        uplink = "nobody confirms what is sent"
+    return f"{states.count('ok')} of {len(states)} sources ok; {uplink}"
+
+
 def report_identity(status: IdentityStatus) -> Report:
     """Until when the node's certificate is good, and why it is not, or is not renewed; times in UTC ms."""
     told: Report = {"renewals": status.renewals, "failures": status.failures, "error": status.error}

@@ -35,11 +35,10 @@ def updates_of(
     host: Updated,
     clock: AnchoredClock,
     tell: Callable[[Sequence[tuple[str, str]]], None],
-) -> tuple[Updates, Retained] | None:
-    """The updates, and what they hear of at the broker; None where the configuration has none."""
+) -> tuple[Updates, Retained]:
+    """The updates, which the configuration wants, and what they hear of at the broker."""
     settings, state = config.update, config.state_dir / "updates"
-    if settings is None:
-        return None
+    assert settings is not None
 
     def take(topic: str, payload: bytes) -> None:
         updates.take(topic, payload)

@@ -67,10 +67,10 @@ def test_systemd_hears_how_the_agent_fares_and_sighup_reads_the_file_again(
         agent.config_path.write_text(yaml.safe_dump(document | {"sources": [*document["sources"], other]}))
         agent.send(signal.SIGHUP)
         wait_for(lambda: "other" in agent.health()["sources"], "the new source")
-        assert "2 sources; restart needed for: mqtt" in agent.log()
+        wait_for(lambda: "2 sources; restart needed for: mqtt" in agent.log(), "what is left undone is told")
+        wait_for(lambda: hears("READY=1"), "it is ready again")
         assert hears("RELOADING=1")
         assert hears("MONOTONIC_USEC=")
-        assert hears("READY=1")
         with urllib.request.urlopen(f"http://127.0.0.1:{agent.health_port}/metrics", timeout=5) as answer:
             assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
             assert b'headwater_edge_source_up{source="weather"} 1\n' in answer.read()
