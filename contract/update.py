@@ -1,4 +1,4 @@
-"""Updates: what a node shall run, signed by its fleet, and what the node tells of it.
+"""Updates: what a node shall run, signed by its fleet; what the node tells of it is in `contract.update_news`.
 
 A `Desired` says which agent, configuration or model, for whom, until when it holds, and the SHA-256 of what it is, as a
 whole and chunk by chunk. It goes to the device as its signature in base64, a line feed, and its canonical JSON: sorted
@@ -15,8 +15,6 @@ import base64
 import hashlib
 import json
 import math
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Final, Literal, Self, TypeAlias
 from urllib.parse import urlsplit
 
@@ -24,9 +22,7 @@ from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
 from contract.card import Name, Sha256, parse_document
 from contract.config import Config, ConfigError, parse_config
-from contract.datatypes import DataType
-from contract.errors import CodecError, ContractError
-from contract.sparkplug import Metric
+from contract.errors import ContractError
 from contract.topics import check_identifier
 
 if TYPE_CHECKING:
@@ -53,8 +49,6 @@ _MAX_URL_CHARACTERS: Final = 1000
 # What is signed for this cannot be taken for anything else that the key may sign.
 _DOMAIN: Final = b"headwater desired state 1\n"
 _SIGNATURE_BYTES: Final = 64
-
-_MAX_REASON_CHARACTERS: Final = 500
 
 Version = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+_-]{0,63}$")]
 
@@ -225,76 +219,6 @@ def blob_topic(group: str, sha256: str, number: int, node: str | None = None) ->
     """Where a chunk, counted from 0, of what has this SHA-256 is retained, for a group or for one node alone."""
     place = "blob" if node is None else f"desired/{node}/blob"
     return f"{NAMESPACE}/{group}/{place}/{sha256}/{number}"
-
-
-def update_metric(kind: str, name: str) -> str:
-    """The node's metric that tells how it stands with what it runs of a kind and name."""
-    return f"Update/{kind}/{name}"
-
-
-class UpdateState(StrEnum):
-    """How far an update is; the last three are its end."""
-
-    WAITING = "waiting"
-    FETCHING = "fetching"
-    TRYING = "trying"
-    CONFIRMED = "confirmed"
-    REFUSED = "refused"
-    ROLLED_BACK = "rolled_back"
-
-    @property
-    def is_final(self) -> bool:
-        """Whether nothing more comes of it."""
-        return self in {UpdateState.CONFIRMED, UpdateState.REFUSED, UpdateState.ROLLED_BACK}
-
-
-@dataclass(frozen=True, slots=True)
-class UpdateNews:
-    """How a node stands with a kind and name, as the value of its `update_metric`: told at births and at each change.
-
-    `counter` and `wanted` are of the last desired state that it took, `running` is what runs; `reason` is why it waits,
-    or why it was refused or rolled back. What is known of none is None.
-    """
-
-    kind: str
-    name: str
-    counter: int | None = None
-    wanted: str | None = None
-    running: str | None = None
-    state: UpdateState | None = None
-    reason: str | None = None
-
-    def to_text(self) -> str:
-        """The JSON that is the metric's value, so that SQL can look into it."""
-        reason = None if self.reason is None else self.reason[:_MAX_REASON_CHARACTERS]
-        told = {"counter": self.counter, "wanted": self.wanted, "running": self.running, "state": self.state}
-        return json.dumps({**told, "reason": reason}, ensure_ascii=False)
-
-    def to_metric(self, timestamp_ms: int) -> Metric:
-        """The metric."""
-        return Metric(update_metric(self.kind, self.name), DataType.STRING, self.to_text(), timestamp_ms)
-
-    @classmethod
-    def from_metric(cls, metric: Metric) -> UpdateNews:
-        """What a node has told; raises CodecError for what is no news of an update."""
-        prefix, kind, name = (*metric.name.split("/", 2), "", "")[:3]
-        if prefix != "Update" or not kind or not name or not isinstance(metric.value, str):
-            raise CodecError(f"metric {metric.name!r} is no news of an update")
-        try:
-            told = json.loads(metric.value)
-            match told:
-                case {
-                    "counter": int() | None as counter,
-                    "wanted": str() | None as wanted,
-                    "running": str() | None as running,
-                    "state": str() | None as state,
-                    "reason": str() | None as reason,
-                }:
-                    state = None if state is None else UpdateState(state)
-                    return cls(kind, name, counter, wanted, running, state, reason)
-        except (ValueError, RecursionError) as exc:
-            raise CodecError(f"{metric.name}: news of an update that cannot be read: {exc}") from exc
-        raise CodecError(f"{metric.name}: news of an update without what it needs: {metric.value[:80]!r}")
 
 
 def _parsed(text: bytes, origin: str) -> Desired:

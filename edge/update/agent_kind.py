@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from contract import __version__
-from contract.update import UpdateState
+from contract.update_news import UpdateState
 from edge.errors import UpdateError
 from edge.update.kinds import CONFIRMED, TO_BE_SEEN, Outcome, proven, until_done
 from edge.update.room import check_room

@@ -8,7 +8,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
-from contract.update import UpdateState
+from contract.update_news import UpdateState
 from edge.errors import EdgeError, RolledBackError, UpdateError
 from edge.launcher import ROOT_VARIABLE
 from edge.reload import take_in
@@ -97,8 +97,7 @@ class ConfigKind:
         if self._is_restarted:
             self._host.restart()
             return TO_BE_SEEN
-        await self._host.reload()
-        return Outcome(UpdateState.ROLLED_BACK, wanting)
+        return Outcome(UpdateState.ROLLED_BACK, await self._reloaded(wanting))
 
     async def settled(self, _name: str) -> None:
         """What was before is needed no more."""
@@ -113,8 +112,12 @@ class ConfigKind:
         if wanting is None:
             return CONFIRMED
         await until_done(partial(self._file.put_back, trial, wanting))
+        raise RolledBackError(await self._reloaded(wanting))
+
+    async def _reloaded(self, wanting: str) -> str:
+        """Takes in the one of before; gives the reason why the other was put back."""
         try:
             await self._host.reload()
         except EdgeError as exc:
-            wanting = f"{wanting}; and the one of before is not reloaded: {exc}"
-        raise RolledBackError(wanting)
+            return f"{wanting}; and the one of before is not reloaded: {exc}"
+        return wanting

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # A chunk on a link of 1 kB/s; a message has no beginning that could be seen to come.
 _MESSAGE_TIMEOUT_S: Final = 60.0
 # Who signs in at a café, and a proxy that garbles what it passes on, spoil what would be good later.
-_BAD_TRIES: Final = 4
+_BAD_TRIES: Final = 5
 
 
 class RetainedMessages(Protocol):
@@ -34,6 +34,7 @@ class Fetcher:
     """Fetches into `staging`; `check_room` raises NotNowError where the disk has none for the rest."""
 
     def __init__(self, retained: RetainedMessages, staging: Staging, bytes_per_s: float, ca_file: Path | None) -> None:
+        # In this run, and good as far as is known: what a bad chunk has brought is none of them.
         self.fetched_bytes = 0
         self._retained = retained
         self._staging = staging
@@ -74,11 +75,13 @@ class Fetcher:
                 raise NotNowError("another is wanted by now")
             await check_room(desired.size - number * desired.chunk_bytes)
             await asyncio.sleep(self._rate.wait_s(time.monotonic()))
+            fetched_before = self.fetched_bytes
             try:
                 chunk = await chunk_of(desired, number)
                 self._rate.take(len(chunk), time.monotonic())
                 await asyncio.to_thread(self._staging.append, desired, number, chunk)
             except BadChunkError as exc:
+                self.fetched_bytes = fetched_before
                 raise self._bad(desired, exc) from exc
             except OSError as exc:
                 raise NotNowError(f"the disk does not take it: {exc.strerror}") from exc
@@ -88,7 +91,9 @@ class Fetcher:
             chunk = await self._retained.fetch(desired.chunk_topic(number), _MESSAGE_TIMEOUT_S)
         except UplinkError as exc:
             raise NotNowError(f"chunk {number} of {len(desired.chunks)}: {exc}") from exc
-        self._count(len(chunk))
+        if not chunk:
+            raise NotNowError(f"chunk {number} of {len(desired.chunks)}: was taken away from the broker")
+        self.fetched_bytes += len(chunk)
         return chunk
 
     def _bad(self, desired: Desired, fault: BadChunkError) -> UpdateError:

@@ -55,11 +55,8 @@ class FromUrl:
         headers = {"Range": f"bytes={begin + begun}-{begin + size - 1}", "Accept-Encoding": "identity"}
         try:
             async with self._client.stream("GET", desired.url, headers=headers) as response:
-                is_whole = response.status_code == _OK and size == desired.size
-                if response.status_code != _PARTIAL and not is_whole:
-                    raise NotNowError(f"{desired.url}: answers {response.status_code}, wanted is 206: a part of it")
                 # Who knows no ranges begins anew.
-                offset = 0 if is_whole else begun
+                offset = 0 if _is_whole(response, desired, size) else begun
                 async for piece in response.aiter_raw():
                     await self._keep(desired, number, offset, piece)
                     offset += len(piece)
@@ -78,3 +75,15 @@ class FromUrl:
             raise BadChunkError(f"more came than the {size} bytes of chunk {number}")
         await asyncio.to_thread(self._staging.keep, desired, number, offset, piece)
         self._count(len(piece))
+
+
+def _is_whole(response: httpx.Response, desired: Desired, size: int) -> bool:
+    """Whether the answer is all of it, and not the part that was asked for; raises NotNowError where it is neither."""
+    if response.status_code == _PARTIAL:
+        return False
+    if response.status_code == _OK and size == desired.size:
+        # A page to sign in at, say, is told from it by its length.
+        if (length := response.headers.get("Content-Length", str(size))) != str(size):
+            raise NotNowError(f"{desired.url}: answers with {length[:20]} bytes, wanted are {size}")
+        return True
+    raise NotNowError(f"{desired.url}: answers {response.status_code}, wanted is 206: a part of it")

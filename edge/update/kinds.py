@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from contract.update import UpdateState
+from contract.update_news import UpdateState
 from edge.errors import UpdateError
 from edge.update.probe import Condition, lacking
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from contract.archive import flush_directory
-from contract.update import UpdateNews, UpdateState
+from contract.update_news import UpdateNews, UpdateState
 from edge.errors import NotNowError, UpdateError
 
 if TYPE_CHECKING:

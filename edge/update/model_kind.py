@@ -7,7 +7,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from contract.update import UpdateState
+from contract.update_news import UpdateState
 from edge.errors import ModelError, NotNowError, RolledBackError, UpdateError
 from edge.update.kinds import CONFIRMED, Outcome, until_done
 from edge.update.model_link import ModelLink

@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from contract.update import UpdateNews, UpdateState, update_metric
+from contract.update_news import UpdateNews, UpdateState, update_metric
 from edge.update.ledger import Standing
 from edge.update.telling import REFUSED_METRIC
 from edge.uplink.seldom import Seldom

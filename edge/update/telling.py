@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from contract.datatypes import DataType
-from contract.update import update_metric
+from contract.update_news import update_metric
 from edge.reading import MetricInfo, Reading
 
 if TYPE_CHECKING:

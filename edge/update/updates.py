@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from contract.update import UpdateState
+from contract.update_news import UpdateState
 from edge.errors import NotNowError, RolledBackError, UpdateError
 from edge.update.acceptance import check_expiry
 from edge.update.room import check_room

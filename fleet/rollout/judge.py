@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from contract.update import UpdateState
+from contract.update_news import UpdateState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -23,8 +23,6 @@ from contract.update import (
     MAX_DESIRED_BYTES,
     Desired,
     SignatureError,
-    UpdateNews,
-    UpdateState,
     chunk_hashes,
     desired_filters,
     desired_topic,
@@ -32,6 +30,7 @@ from contract.update import (
     public_key,
     signed,
 )
+from contract.update_news import UpdateNews, UpdateState
 
 KEY = Ed25519PrivateKey.generate()
 DIGEST = "0" * 64

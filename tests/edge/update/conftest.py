@@ -19,7 +19,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from contract.archive import pack
 from contract.config import read_config
 from contract.topics import MessageType
-from contract.update import CHUNK_BYTES, Desired, UpdateNews, chunk_hashes, desired_topic, signed
+from contract.update import CHUNK_BYTES, Desired, chunk_hashes, desired_topic, signed
+from contract.update_news import UpdateNews
 from edge.agent import Agent
 from edge.config import AgentConfig
 from edge.update.acceptance import Accepted

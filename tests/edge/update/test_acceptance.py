@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from contract.update import UpdateState
+from contract.update_news import UpdateState
 from edge.clock import AnchoredClock, MachineClock
 from edge.errors import NotNowError, UpdateError
 from edge.update.acceptance import accept, check_expiry

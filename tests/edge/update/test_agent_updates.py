@@ -19,7 +19,7 @@ import pytest
 import contract
 import edge.launcher
 from contract.topics import MessageType
-from contract.update import UpdateNews
+from contract.update_news import UpdateNews
 from edge.errors import NotNowError, UpdateError
 from edge.update.versions import Versions
 

@@ -15,10 +15,14 @@ import pytest
 from contract.topics import MessageType
 from contract.update import desired_topic
 from edge.__main__ import main
+from edge.errors import EdgeError
 from edge.health.exposition import exposition
 from edge.health.page import health_page
+from edge.update.config import UpdateConfig
+from edge.update.config_kind import ConfigKind
 from edge.update.configuration import ConfigurationFile, hold_trial
 from edge.update.ledger import replace_file
+from edge.update.probe import Condition
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,6 +135,27 @@ def test_a_disk_that_fails_when_it_is_to_be_tried_is_waited_for(
 
     asyncio.run(scenario())
     assert site.left_behind() == []
+
+
+class Deaf:
+    """An agent that works no more, and does not take in a configuration either."""
+
+    condition = Condition(connected=False, marks=0, sources={})
+
+    async def reload(self) -> str | None:
+        raise EdgeError("the agent is stopping")
+
+
+def test_one_of_before_that_is_not_taken_in_is_told_with_the_rest(site: Any) -> None:
+    before = site.path.read_bytes()
+    file, host = ConfigurationFile(site.path), Deaf()
+    file.begin_trial(b"new: 1", 3, [])
+    kind = ConfigKind(host, UpdateConfig(confirm_s=1), file, environment={})  # type: ignore[arg-type]  # as much of one as this needs
+    outcome = asyncio.run(kind.settle("config", None))
+    assert outcome is not None
+    assert outcome.state == "rolled_back"
+    assert str(outcome.reason).endswith("and the one of before is not reloaded: the agent is stopping")
+    assert site.path.read_bytes() == before
 
 
 def test_a_note_of_a_newer_agent_is_understood(site: Any) -> None:

@@ -78,6 +78,19 @@ def test_what_was_fetched_before_a_lost_connection_stays(tmp_path: Path, operato
     assert shelf.asked == [5, 6, 7, 8]
 
 
+def test_a_chunk_that_was_taken_away_is_waited_for(tmp_path: Path, operator_key: Any) -> None:
+    class Cleared(Shelf):
+        """As where a roll-out is paused just then: who deletes a retained message sends an empty one."""
+
+        async def fetch(self, topic: str, timeout_s: float) -> bytes:
+            return b"" if topic.endswith("/3") else await super().fetch(topic, timeout_s)
+
+    desired = operator_key.desire(CONTENT, chunk_bytes=CHUNK)
+    with pytest.raises(NotNowError, match="chunk 3 of 9: was taken away"):
+        fetch(Cleared(), tmp_path, desired)
+    assert fetch(Shelf(), tmp_path, desired) == CONTENT
+
+
 def test_a_full_disk_is_waited_for(tmp_path: Path, operator_key: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     desired = operator_key.desire(CONTENT, chunk_bytes=CHUNK)
     staging = Staging(tmp_path)

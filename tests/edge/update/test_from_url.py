@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CONTENT = bytes(range(250))
+# As a piece: nothing more comes, and the connection stays.
+STILL = b"still"
 
 
 class WebServer:
@@ -54,14 +56,14 @@ def _handler(web: WebServer) -> type[BaseHTTPRequestHandler]:
             web.asked.append((first, last))
             status, pieces = web.spoil(len(web.asked), CONTENT[first : last + 1])
             self.send_response(status)
-            cut = None in pieces
+            cut = None in pieces or STILL in pieces
             self.send_header(
                 "Content-Length", str(last + 1 - first if cut else sum(len(piece or b"") for piece in pieces))
             )
             self.end_headers()
             with contextlib.suppress(OSError):  # who has enough hangs up
                 for piece in pieces:
-                    if piece is None or web.stopped.wait(web.pause_s):
+                    if piece is None or web.stopped.wait(60 if piece is STILL else web.pause_s):
                         return
                     self.wfile.write(piece)
 
@@ -128,17 +130,13 @@ def test_a_slow_link_is_no_broken_one(device: Device, web: WebServer, monkeypatc
 def test_a_link_that_is_still_is_told_and_gone_on_with_where_it_was(
     device: Device, web: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge.update.from_url._STILL_S", 0.3)
-
-    def stall(number: int, body: bytes) -> tuple[int, list[bytes | None]]:
-        web.pause_s = 60 if number == 2 else 0
-        return 206, [body] if number != 2 else [b"", body]
-
-    web.spoil = stall
-    with pytest.raises(NotNowError, match=r"/blob: no byte came for 0\.3 s"):
-        device.fetch()
+    web.spoil = lambda number, body: (206, [body] if number > 1 else [body[:40], STILL])
+    with monkeypatch.context() as patch:
+        patch.setattr("edge.update.from_url._STILL_S", 1.0)
+        with pytest.raises(NotNowError, match=r"/blob: no byte came for 1 s"):
+            device.fetch()
     assert device.fetch() == CONTENT
-    assert web.asked == [(0, 99), (100, 199), (100, 199), (200, 249)]
+    assert web.asked == [(0, 99), (40, 99), (100, 199), (200, 249)]
 
 
 def test_inside_of_a_chunk_it_goes_on_where_it_was_cut_off(device: Device, web: WebServer) -> None:
@@ -192,19 +190,31 @@ def test_what_is_taken_back_is_not_fetched_on_within_a_chunk(device: Device, web
 def test_a_bad_chunk_is_fetched_again_before_it_is_refused(device: Device, web: WebServer) -> None:
     web.spoil = lambda number, body: (206, [body if number > 3 else body[::-1]])
     for tries in (1, 2, 3):
-        with pytest.raises(NotNowError, match=f"chunk 0 is not what was signed: .* again \\({tries} of 4 times\\)"):
+        with pytest.raises(NotNowError, match=f"chunk 0 is not what was signed: .* again \\({tries} of 5 times\\)"):
             device.fetch()
+        assert device.fetched_bytes == 0, "so that it waits longer and longer"
     assert device.fetch() == CONTENT
 
 
 def test_a_chunk_that_stays_bad_is_refused_with_its_reason(device: Device, web: WebServer) -> None:
     web.spoil = lambda _number, body: (206, [body[::-1]])
-    for _ in range(3):
+    for _ in range(4):
         with pytest.raises(NotNowError):
             device.fetch()
-    with pytest.raises(UpdateError, match=r"/blob: chunk 0 is not what was signed: .*, 4 times") as refused:
+    with pytest.raises(UpdateError, match=r"/blob: chunk 0 is not what was signed: .*, 5 times") as refused:
         device.fetch()
     assert not isinstance(refused.value, NotNowError)
+
+
+def test_a_page_to_sign_in_at_is_never_taken_for_it(tmp_path: Path, operator_key: Any, web: WebServer) -> None:
+    device = Device(tmp_path, operator_key, web.url)
+    device.desired = operator_key.desire(CONTENT, chunk_bytes=250, url=web.url)
+    web.spoil = lambda _number, _body: (200, [b"<html>" * 100])
+    for _ in range(10):
+        with pytest.raises(NotNowError, match="answers with 600 bytes, wanted are 250"):
+            device.fetch()
+    web.spoil = lambda _number, body: (206, [body])
+    assert device.fetch() == CONTENT
 
 
 @pytest.mark.parametrize(

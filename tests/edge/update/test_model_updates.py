@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from contract.datatypes import DataType
-from contract.update import UpdateState
+from contract.update_news import UpdateState
 from edge.errors import NotNowError, RolledBackError, UpdateError
 from edge.models import InferenceConfig, ModelConfig, Models
 from edge.reading import MetricInfo

@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from paho.mqtt.enums import CallbackAPIVersion
 from psycopg2.extensions import make_dsn, parse_dsn
 
-from contract.update import CHUNK_BYTES, UpdateNews, UpdateState, opened
+from contract.update import CHUNK_BYTES, opened
+from contract.update_news import UpdateNews, UpdateState
 from db import migrate, roles
 from fleet.registry import Registry
 from fleet.rollout.books import Books

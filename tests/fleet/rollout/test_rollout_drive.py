@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from contract.update import UpdateNews, UpdateState, opened
+from contract.update import opened
+from contract.update_news import UpdateNews, UpdateState
 from fleet.errors import FleetError
 from fleet.rollout.books import Books
 
