@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Final
 
 from contract.config import ConfigError
 from contract.enrolment import CA_FILE, CERTIFICATE_FILE, KEY_FILE, Enrolment, read_message, written
-from edge.enrol.certificate import check_identity, is_key, new_key
-from edge.enrol.faults import of_disk
+from edge.enrol.certificate import check_identity, is_key, new_key, read_certificate
+from edge.enrol.faults import NotYetError, of_disk
 from edge.enrol.files import PUBLIC, SECRET, read_bounded, sync_directory, write_file
 from edge.errors import IdentityError
 
@@ -101,8 +101,11 @@ class IdentityDirectory:
             self._fill(place, {KEY_FILE: key_pem})
             return key_pem
 
-    def put(self, identity: Identity) -> Certificate:
-        """Makes it the present one, and deletes all others; raises IdentityError, and changes nothing."""
+    def put(self, identity: Identity, instead_of: str | None = None) -> Certificate:
+        """Makes it the present one, and deletes all others; raises IdentityError, and changes nothing.
+
+        With `instead_of`, the number of a certificate, no other's place is taken: NotYetError where there is another.
+        """
         certificate = identity.check()
         content = {
             KEY_FILE: identity.key_pem,
@@ -113,11 +116,17 @@ class IdentityDirectory:
         }
         name = f"{certificate.not_before:%Y%m%dT%H%M%SZ}-{certificate.serial[:_SERIAL_CHARACTERS]}"
         with self._alone():
+            if instead_of is not None and self._serial() != instead_of:
+                raise NotYetError(f"another identity was put into {self.path} meanwhile")
             if (self.path / _CURRENT).resolve().name == name:
                 name += "-again"  # the present one is not to be touched until there is another
             self._fill(self.path / name, content)
             self._switch(name)
         return certificate
+
+    def _serial(self) -> str | None:
+        found = self.read()
+        return None if found is None else read_certificate(found.chain_pem).serial
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

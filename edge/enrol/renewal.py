@@ -168,7 +168,8 @@ class Renewal:
         request = RenewRequest(csr=certificate_request(key_pem, self._node))
         chain_pem = await endpoint.ask(RENEW_PATH, request)
         renewed = Identity(enrolment, key_pem, chain_pem, identity.token_sha256)
-        return await asyncio.to_thread(self._directory.put, renewed)
+        # Somebody may have enrolled the node anew meanwhile: that is newer than what was asked for.
+        return await asyncio.to_thread(self._directory.put, renewed, instead_of=certificate.serial)
 
     def _pause_s(self, life_s: float) -> float:
         base_s, cap_s = (

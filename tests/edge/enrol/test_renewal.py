@@ -174,6 +174,26 @@ async def test_an_answer_that_was_lost_is_asked_for_again_with_the_same_key_even
     fits(device.directory)
 
 
+@in_loop
+async def test_a_renewal_does_not_take_the_place_of_what_was_enrolled_meanwhile(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device.directory.put(device.fleet.identity(OVERDUE))
+    enrolled, answer = device.fleet.identity(), device.fleet.answer
+
+    def enrol_first(*asked: Any) -> Any:
+        device.directory.put(enrolled)
+        return answer(*asked)
+
+    monkeypatch.setattr(device.fleet, "answer", enrol_first)
+    async with device.watched().running() as watched:
+        await device.eventually(lambda: watched.changes, "the new one is seen")
+        await device.eventually(lambda: watched.status.error is None, "all is well")
+        assert watched.status.certificate == enrolled.check()
+        assert (watched.status.renewals, len(device.fleet.asked)) == (0, 1)
+    assert device.directory.read() == enrolled
+
+
 @pytest.mark.parametrize("reason", ["the certificate of pi-007 is revoked", "pi-007 is not known"])
 @in_loop
 async def test_a_refusal_is_told_and_leaves_the_old_one(
