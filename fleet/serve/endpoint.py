@@ -17,7 +17,7 @@ from contract.enrolment import ENROL_PATH, MAX_REQUEST_BYTES, RENEW_PATH, Refusa
 from fleet.broker import certificate_is_good
 from fleet.errors import FleetError
 from fleet.serve.desk import Desk, RefusedError
-from fleet.serve.identity import keep_identity, server_context
+from fleet.serve.identity import server_context
 from fleet.serve.limits import Limit, Seats, who
 
 if TYPE_CHECKING:
@@ -111,7 +111,8 @@ class Endpoint(ThreadingMixIn, TCPServer):
             return
         self._looked_at_s = time.monotonic()
         try:
-            self._context.load_cert_chain(keep_identity(self._home))
+            # Another one: that which a handshake in another thread uses may not be changed, OpenSSL crashes.
+            self._context = server_context(self._home)
             if not certificate_is_good(self._home):
                 logger.warning("the broker's certificate ends soon, or lacks a name: `fleet broker` renews it")
         except (FleetError, OSError):

@@ -68,6 +68,13 @@ def test_who_is_slow_is_hung_up_on(endpoint: Endpoint, monkeypatch: pytest.Monke
         assert silent.recv(1) == b""
 
 
+def test_what_handshakes_may_use_is_replaced_and_never_changed(home: Home) -> None:
+    with Endpoint(home, "127.0.0.1", 0) as endpoint:
+        in_use = endpoint._context
+        endpoint.service_actions()
+        assert endpoint._context is not in_use
+
+
 def test_a_brokers_certificate_that_ends_is_told(home: Home, caplog: pytest.LogCaptureFixture) -> None:
     file = home.path / "broker/broker.pem"
     with Endpoint(home, "127.0.0.1", 0) as endpoint:
