@@ -78,10 +78,10 @@ class Desk:
         certificate, for which of them the device goes on with is not known here until it shows it: what is older than
         that one is called back then.
         """
-        shown = self._shown(serial)
         request = _read(body, RenewRequest)
-        key = self._requested(request.csr, shown.name)
         with self._alone():
+            shown = self._shown(serial)
+            key = self._requested(request.csr, shown.name)
             if count := self._home.registry.revoke_before(shown.serial):
                 logger.info("%s: certificates before the one it uses called back: %d", shown.name, count)
             answered = self._answered_before(shown.name, key_digest(key), after=shown.serial)

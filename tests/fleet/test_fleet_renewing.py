@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import ssl
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from fleet.authority import Identity, issue, new_authority
+from fleet.authority import Identity, issue, key_digest, new_authority, requested_key
 from fleet.broker import is_let_in
 from fleet.errors import FleetError
 from fleet.revoking import revoke
@@ -68,6 +69,38 @@ def test_of_renewals_at_once_the_newest_is_left_once_it_is_used_and_each_works_u
     assert device(made[0]).renew(new_key()).status == 403
     assert device(last).renew(new_key()).status == 200
     assert [is_let_in(home, each) for each in (made[1], last)] == [False, True]
+
+
+def test_a_lost_card_renews_nothing_while_another_takes_its_place(
+    home: Home,
+    device: Callable[..., Any],
+    token_of: Callable[[str], str],
+    enrolled: Callable[[], Identity],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lost, lost_key, key = enrolled(), new_key(), new_key()
+    entered, goes_on, answers, token = threading.Event(), threading.Event(), [], token_of("pump-1")
+
+    def slow(pem: bytes, name: str) -> ec.EllipticCurvePublicKey:
+        found = requested_key(pem, name)
+        if key_digest(found) == key_digest(lost_key.public_key()):
+            entered.set()
+            goes_on.wait(PATIENCE_S)
+        return found
+
+    monkeypatch.setattr("fleet.serve.desk.requested_key", slow)
+    renews = threading.Thread(target=lambda: answers.append(device(lost).renew(lost_key)))
+    renews.start()
+    assert entered.wait(PATIENCE_S)
+    enrols = threading.Thread(target=lambda: answers.append(device().enrol("pump-1", token, key)))
+    enrols.start()
+    enrols.join(0.3)  # time to overtake, if it may
+    goes_on.set()
+    for thread in (renews, enrols):
+        thread.join(PATIENCE_S)
+    assert [answer.status for answer in answers] == [200, 200]
+    good = [each for each in home.registry.certificates_of("pump-1") if each.revoked_at is None]
+    assert [each.key_sha256 for each in good] == [key_digest(key.public_key())]
 
 
 def test_a_renewal_does_not_wait_for_a_broker_that_does_not_hear(
