@@ -1,4 +1,8 @@
-"""Files of the operator's directory: whole or not at all, for their owner alone unless said otherwise."""
+"""Files of the operator's directory: whole or not at all, for their owner alone unless said otherwise.
+
+What root makes in somebody's directory, as when a card is flashed by `sudo`, is made his: else neither he nor the
+broker that runs as him could read it.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +30,7 @@ def write_file(path: Path, content: bytes, mode: int = PRIVATE) -> None:
         try:
             with os.fdopen(descriptor, "wb") as file:
                 os.fchmod(descriptor, mode)
+                _hand_over(descriptor, path.parent)
                 file.write(content)
                 file.flush()
                 os.fsync(descriptor)
@@ -38,13 +43,36 @@ def write_file(path: Path, content: bytes, mode: int = PRIVATE) -> None:
         raise FleetError(f"{path}: cannot be written: {exc.strerror}") from exc
 
 
+def make_folder(path: Path) -> Path:
+    """A folder for its owner alone, with those above it, where there is none yet; raises FleetError."""
+    try:
+        for each in reversed([path, *path.parents]):
+            if not each.exists():
+                each.mkdir(mode=0o700, exist_ok=True)
+                descriptor = os.open(each, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+                try:
+                    _hand_over(descriptor, each.parent)
+                finally:
+                    os.close(descriptor)
+    except OSError as exc:
+        raise FleetError(f"{path}: cannot be made: {exc.strerror}") from exc
+    return path
+
+
+def open_lock(file: Path) -> int:
+    """A descriptor for `flock`, the caller's to close; raises FleetError."""
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
+        _hand_over(descriptor, file.parent)
+    except OSError as exc:
+        raise FleetError(f"{file}: cannot be opened, to be the only one: {exc.strerror}") from exc
+    return descriptor
+
+
 @contextmanager
 def only_one(file: Path) -> Iterator[None]:
     """Keeps other threads and processes that ask for the same out until it ends; they wait. Raises FleetError."""
-    try:
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
-    except OSError as exc:
-        raise FleetError(f"{file}: cannot be opened, to be the only one: {exc.strerror}") from exc
+    descriptor = open_lock(file)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -58,6 +86,12 @@ def read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as exc:
         raise FleetError(f"{path}: cannot be read: {exc.strerror}") from exc
+
+
+def _hand_over(descriptor: int, folder: Path) -> None:
+    owner = folder.stat()
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def _settle(directory: Path) -> None:

@@ -29,7 +29,7 @@ from fleet.authority import Identity, certify, issue, key_digest, still_good
 from fleet.broker import keep_files, reload
 from fleet.cards import baked_card, card_with_token
 from fleet.errors import FleetError
-from fleet.files import read_file, write_file
+from fleet.files import make_folder, read_file, write_file
 from fleet.operators import OPERATORS, operator
 from fleet.registry import Certificate, Registry
 from fleet.settings import FleetSettings
@@ -174,7 +174,7 @@ class Home:
 
     def keep(self, path: Path, name: str, hosts: Sequence[str] = ()) -> Path:
         """The file of an identity, made anew where there is none that is good."""
-        path.parent.mkdir(mode=0o700, exist_ok=True)
+        make_folder(path.parent)
         if not self.is_good(path, hosts):
             write_file(path, self.issue(name, hosts).pem)
         return path

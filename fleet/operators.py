@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from contract.config import Tls
 from fleet.authority import key_digest
 from fleet.errors import FleetError
-from fleet.files import only_one, write_file
+from fleet.files import make_folder, only_one, open_lock, write_file
 
 if TYPE_CHECKING:
     import ssl
@@ -53,7 +53,7 @@ def operator(home: Home) -> Iterator[Operator]:
     """The first one that is free; it is free again when this ends, however it ends."""
     folder = _folder(home)
     for name in OPERATORS:
-        lock = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = open_lock(folder / f"{name}.lock")
         try:
             if _is_taken(lock):
                 continue
@@ -73,9 +73,7 @@ def _is_taken(lock: int) -> bool:
 
 
 def _folder(home: Home) -> Path:
-    folder = home.path / "operator"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
+    return make_folder(home.path / "operator")
 
 
 def _operator(home: Home, name: str, folder: Path) -> Operator:

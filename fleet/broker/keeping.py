@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fleet.authority import is_list_of, revocation_list
 from fleet.broker import files
 from fleet.broker.witness import rights_of_witness
-from fleet.files import PRIVATE, PUBLIC, only_one, write_file
+from fleet.files import PRIVATE, PUBLIC, make_folder, only_one, write_file
 from fleet.operators import OPERATORS
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def renew_certificate(home: Home) -> Path:
 def _folder(home: Home) -> Path:
     folder = home.path / "broker"
     for each in (folder, folder / "data"):
-        each.mkdir(mode=0o700, exist_ok=True)
+        make_folder(each)
     return folder
 
 

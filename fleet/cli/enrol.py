@@ -11,7 +11,7 @@ from contract.config import ConfigError
 from contract.enrolment import CA_FILE, CERTIFICATE_FILE, ENROLMENT_FILE, KEY_FILE
 from fleet.cli.arguments import open_home, takes_dry_run, takes_home, takes_json
 from fleet.cli.command import OK, Command
-from fleet.files import PUBLIC, write_file
+from fleet.files import PUBLIC, make_folder, write_file
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -63,7 +63,7 @@ def _made(home: Home, args: Namespace) -> Card:
 
 
 def _write(card: Card, folder: Path) -> list[Path]:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(folder)
     files = {ENROLMENT_FILE: card.to_json()}
     if card.key_pem is not None and card.cert_pem is not None:
         files |= {KEY_FILE: card.key_pem, CERTIFICATE_FILE: card.cert_pem, CA_FILE: card.ca_pem}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from contract.enrolment import CA_FILE, CERTIFICATE_FILE, KEY_FILE
 from fleet.cli.arguments import open_home, takes_dry_run, takes_home, takes_json
 from fleet.cli.command import OK, Command
-from fleet.files import PUBLIC, write_file
+from fleet.files import PUBLIC, make_folder, write_file
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -48,7 +48,7 @@ def _host(args: Namespace) -> int:
 def _make(home: Home, name: str, folder: Path) -> None:
     home.add_host(name)
     identity = home.issue(name)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(folder)
     write_file(folder / KEY_FILE, identity.key_pem)
     write_file(folder / CERTIFICATE_FILE, identity.chain_pem, PUBLIC)
     write_file(folder / CA_FILE, home.root_pem, PUBLIC)

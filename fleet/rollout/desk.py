@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from contract.config import parse_config
 from contract.update import CHUNK_BYTES, PRIVATE_KINDS, Desired, blob_topic, desired_topic, signed
 from fleet.errors import FleetError
+from fleet.files import make_folder
 from fleet.rollout.artifact import Artifact, kept_at
 from fleet.session import Broker, Session
 
@@ -43,9 +44,7 @@ class Desk:
             with home.operator() as operator:
                 yield Broker(operator.host, operator.port, operator.name, operator.tls())
 
-        folder = home.path / _FOLDER
-        folder.mkdir(mode=0o700, exist_ok=True)
-        return cls(home.update_key(), folder, lent)
+        return cls(home.update_key(), make_folder(home.path / _FOLDER), lent)
 
     def artifact(self, rollout: Rollout) -> Artifact:
         """The file of a roll-out, made sure of; raises FleetError."""

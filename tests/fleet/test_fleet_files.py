@@ -1,11 +1,15 @@
+"""Files of the operator's directory: whose they are, and who waits for whom."""
+
 from __future__ import annotations
 
+import os
+import stat
 from typing import TYPE_CHECKING
 
 import pytest
 
 from fleet.errors import FleetError
-from fleet.files import only_one
+from fleet.files import make_folder, only_one, write_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,3 +27,15 @@ def test_a_failure_of_what_is_done_alone_is_its_own(tmp_path: Path) -> None:
         raise OSError("the disk")
     with only_one(tmp_path / "lock"):
         pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives something away")
+def test_what_root_makes_in_somebodys_directory_is_his(tmp_path: Path) -> None:
+    os.chown(tmp_path, 12_345, 12_346)
+    write_file(tmp_path / "acl", b"x")
+    with only_one(tmp_path / ".lock"):
+        make_folder(tmp_path / "operator/below")
+    write_file(tmp_path / "operator/below/key", b"x")
+    made = [path.stat() for path in tmp_path.rglob("*")]
+    assert [(each.st_uid, each.st_gid) for each in made] == [(12_345, 12_346)] * 5
+    assert {stat.S_IMODE(each.st_mode) for each in made} == {0o600, 0o700}
