@@ -113,8 +113,10 @@ class ConfigurationFile:
             trial = Trial(**{**known(Trial, found), "failed_before": tuple(found["failed_before"])})
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, KeyError) as exc:
-            raise NotNowError(f"{self._trial}: cannot be read: {exc}") from exc
+        except OSError as exc:
+            raise NotNowError(f"{self._trial}: cannot be read: {exc.strerror}") from exc
+        except (ValueError, TypeError, KeyError) as exc:
+            raise UpdateError(f"{self._trial}: cannot be read: {exc}") from exc
         return trial if trial.failed is not None or self.sha256() == trial.sha256 else None
 
     def count_start(self, trial: Trial) -> Trial:

@@ -72,7 +72,7 @@ class Fetcher:
     ) -> None:
         for number in range(count, len(desired.chunks)):
             if not is_wanted():
-                raise NotNowError("another is wanted by now")
+                raise NotNowError("another one comes first")
             await check_room(desired.size - number * desired.chunk_bytes)
             await asyncio.sleep(self._rate.wait_s(time.monotonic()))
             fetched_before = self.fetched_bytes

@@ -70,7 +70,7 @@ class FromUrl:
 
     async def _keep(self, desired: Desired, number: int, offset: int, piece: bytes) -> None:
         if not self._is_wanted():
-            raise NotNowError("another is wanted by now")
+            raise NotNowError("another one comes first")
         if offset + len(piece) > (size := desired.chunk_size(number)):
             raise BadChunkError(f"more came than the {size} bytes of chunk {number}")
         await asyncio.to_thread(self._staging.keep, desired, number, offset, piece)

@@ -92,8 +92,10 @@ class ModelLink:
                 return ModelTrial(**known(ModelTrial, json.loads(file.read(_MAX_BYTES))))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError) as exc:
-            raise NotNowError(f"{self._versions / _TRIAL}: cannot be read: {exc}") from exc
+        except OSError as exc:
+            raise NotNowError(f"{self._versions / _TRIAL}: cannot be read: {exc.strerror}") from exc
+        except (ValueError, TypeError) as exc:
+            raise UpdateError(f"{self._versions / _TRIAL}: cannot be read: {exc}") from exc
 
     def go_on(self, trial: ModelTrial) -> None:
         """Has the link go to what is on trial, wherever it goes now: the power may go at any moment."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Final
 
 from contract.update_news import UpdateState
 from edge.errors import NotNowError, RolledBackError, UpdateError
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from edge.update.wanted import Wanted
 
 logger = logging.getLogger(__name__)
+
+# So long one is fetched while others wait: a slow link may take hours for it, and what waits may be what mends that.
+_TURN_S: Final = 600.0
 
 
 class Updates:
@@ -102,29 +106,44 @@ class Updates:
         """What earlier runs have begun comes to its end; False when a restart has to bring that."""
         for kind, carried_out_by in self._kinds.items():
             for name in carried_out_by.names():
-                standing = self._record.standing(kind, name)
-                try:
-                    outcome = await carried_out_by.settle(name, standing)
-                    if outcome is None:
-                        continue
-                    if outcome.state is UpdateState.TRYING:
-                        return False
-                    # What was begun by hand has no standing, and nothing to be noted.
-                    if standing is not None and not standing.state.is_final:
-                        self._record.settle(standing, outcome)
-                    await carried_out_by.settled(name)
-                except UpdateError as exc:
-                    logger.error("%s/%s: %s", kind, name, exc)  # noqa: TRY400 - an operator has no use for the traceback
+                if not await self._settle(kind, name):
+                    return False
+        return True
+
+    async def _settle(self, kind: str, name: str) -> bool:
+        """As `_settle_all` for one, however long its disk takes nothing."""
+        while True:
+            try:
+                return await self._settle_now(kind, name)
+            except NotNowError as exc:
+                logger.warning("%s/%s: %s; tried again in %g s", kind, name, exc, self._config.retry_s)
+                await asyncio.sleep(self._config.retry_s)
+            except UpdateError as exc:
+                logger.error("%s/%s: %s", kind, name, exc)  # noqa: TRY400 - an operator has no use for the traceback
+                return True
+
+    async def _settle_now(self, kind: str, name: str) -> bool:
+        carried_out_by, standing = self._kinds[kind], self._record.standing(kind, name)
+        outcome = await carried_out_by.settle(name, standing)
+        if outcome is None:
+            return True
+        if outcome.state is UpdateState.TRYING:
+            return False
+        # What was begun by hand has no standing, and nothing to be noted.
+        if standing is not None and not standing.state.is_final:
+            self._record.settle(standing, outcome)
+        await carried_out_by.settled(name)
         return True
 
     async def _work(self, accepted: Accepted) -> bool:
         """Goes on with one as far as it goes; False when a restart is due."""
         desired, fetched_before = accepted.desired, self._fetcher.fetched_bytes
+        turn_ends_s = time.monotonic() + _TURN_S
         try:
             self._check(desired)
             kind = self._kinds[desired.kind]
             self._record.progress(accepted, UpdateState.FETCHING)
-            content = await self._fetcher.fetch(desired, lambda: self._is_wanted(accepted), self._check_room)
+            content = await self._fetcher.fetch(desired, lambda: self._goes_on(accepted, turn_ends_s), self._check_room)
             outcome = await kind.apply(accepted, content, lambda: self._record.progress(accepted, UpdateState.TRYING))
             if outcome.state is UpdateState.TRYING:
                 return False
@@ -153,6 +172,12 @@ class Updates:
     def _is_wanted(self, accepted: Accepted) -> bool:
         self._read()
         return self._wanted.has(accepted)
+
+    def _goes_on(self, accepted: Accepted, turn_ends_s: float) -> bool:
+        """Whether it is still to be fetched: wanted, and no other one's turn."""
+        if not self._is_wanted(accepted):
+            return False
+        return time.monotonic() < turn_ends_s or not self._wanted.is_due_beside(accepted)
 
     def _read(self) -> None:
         for gone in self._wanted.read():

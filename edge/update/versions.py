@@ -214,8 +214,10 @@ class Versions:
             return read_json(self.root / name)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as exc:
-            raise NotNowError(f"{self.root / name}: cannot be read: {exc}") from exc
+        except OSError as exc:
+            raise NotNowError(f"{self.root / name}: cannot be read: {exc.strerror}") from exc
+        except ValueError as exc:
+            raise UpdateError(f"{self.root / name}: cannot be read: {exc}") from exc
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
         try:

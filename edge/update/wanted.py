@@ -90,6 +90,11 @@ class Wanted:
         now_s = time.monotonic()
         return next((each for key, each in self._accepted.items() if self._retries.is_due(key, now_s)), None)
 
+    def is_due_beside(self, accepted: Accepted) -> bool:
+        """Whether another one is to be worked on now."""
+        now_s = time.monotonic()
+        return any(key != accepted.desired.key and self._retries.is_due(key, now_s) for key in self._accepted)
+
     def until_due_s(self) -> float | None:
         """Seconds until there is one, or what could not be looked at is looked at again; None: nothing waits."""
         due_s = self._retries.until_due_s(self._accepted, time.monotonic())

@@ -105,7 +105,7 @@ def test_a_full_disk_is_waited_for(tmp_path: Path, operator_key: Any, monkeypatc
 def test_what_is_wanted_no_more_is_not_fetched_on(tmp_path: Path, operator_key: Any) -> None:
     shelf = Shelf()
     fetcher = Fetcher(shelf, Staging(tmp_path), 1e9, None)
-    with pytest.raises(NotNowError, match="another is wanted"):
+    with pytest.raises(NotNowError, match="another one comes first"):
         asyncio.run(fetcher.fetch(operator_key.desire(CONTENT, chunk_bytes=CHUNK), lambda: len(shelf.asked) < 2, room))
     assert shelf.asked == [0, 1]
 

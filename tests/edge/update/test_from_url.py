@@ -182,7 +182,7 @@ def test_what_is_taken_back_is_not_fetched_on_within_a_chunk(device: Device, web
         return 206, [body]
 
     web.spoil = cut
-    with pytest.raises(NotNowError, match="another is wanted"):
+    with pytest.raises(NotNowError, match="another one comes first"):
         device.fetch()
     assert web.asked == [(0, 99)]
 
