@@ -117,8 +117,8 @@ def _write(order: Order, source: Source, file: IO[bytes], scratch: Path) -> int:
         lay_payload(source, stage, order.node)
         put(stage / "install", device_file("install"), 0o755)
         return pack(stage, file)
-    lay_payload(source, scratch / "payload", order.node)
     own = stage / "system/usr/lib/headwater"
+    put(own / "kib", f"{lay_payload(source, scratch / 'payload', order.node)}\n".encode())
     put(own / "version", f"{source.version}\n".encode())
     with (own / "bundle.tar.gz").open("xb") as payload:
         unpacked_bytes = pack(scratch / "payload", payload)

@@ -25,6 +25,7 @@ OWN_PACKAGES: Final = ("contract", "edge")
 MANIFEST: Final = "manifest.json"
 DEPS: Final = "deps"
 _DIGEST_CHARACTERS: Final = 8
+_BLOCK_KIB: Final = 4
 _PROGRAM_MODE: Final = 0o755
 _FILE_MODE: Final = 0o644
 _UNITS: Final = "usr/lib/systemd/system"
@@ -95,6 +96,7 @@ def _system_files(checkout: Path, target: Target) -> Iterator[tuple[str, bytes, 
     yield "usr/lib/headwater/launcher.py", _read(checkout / "edge/launcher.py"), _FILE_MODE
     for name in ("setup", "prune-cache"):
         yield f"usr/lib/headwater/{name}", device_file(name), _PROGRAM_MODE
+    yield "usr/lib/headwater/setup-node", device_file("setup-node"), _FILE_MODE
     yield "usr/bin/headwater-edge", device_file("headwater-edge"), _PROGRAM_MODE
     yield f"{_UNITS}/headwater-edge.service", _read(checkout / "edge/examples/headwater-edge.service"), _FILE_MODE
     yield f"{_UNITS}/headwater-enrol.service", device_file("headwater-enrol.service"), _FILE_MODE
@@ -108,13 +110,20 @@ def device_file(name: str) -> bytes:
     return (resources.files(__package__) / "device" / name).read_bytes()
 
 
-def lay_payload(source: Source, folder: Path, node: str | None) -> None:
-    """What is unpacked on the device, of a node's bundle or any's: a version, its libraries, and what is in them."""
+def lay_payload(source: Source, folder: Path, node: str | None) -> int:
+    """What is unpacked on the device, of a node's bundle or any's: a version, its libraries, and what is in them.
+
+    Returns what that takes there, in KiB.
+    """
     lay_version(source, folder / "version", whole=False)
     lay_libraries(source.wheels, folder / "deps")
     for name in ("version", "deps"):
         put(folder / "sums" / name, _sums(folder / name).encode())
-    put(folder / "about", source.about(node).encode())
+    # A file takes whole blocks.
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    kib = sum(-(-size_bytes // (_BLOCK_KIB << 10)) * _BLOCK_KIB for size_bytes in sizes)
+    put(folder / "about", f"{source.about(node)}KIB={kib}\n".encode())
+    return kib
 
 
 def _sums(folder: Path) -> str:

@@ -22,14 +22,18 @@ fail() { echo "headwater: $*" >&2; exit 1; }
 
 # At each boot from now on: who called this may call it once only.
 go_on_at_next_boot() {
-    [ ! -e "$unit_file" ] || return 0
+    [ -e "$unit_file" ] || put_unit
+    # A cut may have come before this.
+    systemctl enable "$unit"
+    sync "$(dirname "$unit_file")"
+}
+
+put_unit() {
     mkdir -p "$(dirname "$unit_file")"
     printf '[Unit]\nDescription=Headwater, first boot\nRequiresMountsFor=%s\n\n[Service]\nType=oneshot\nExecStart=/bin/sh "%s" %s "%s"\n\n[Install]\nWantedBy=multi-user.target\n' \
         "$folder" "$folder/first-boot.sh" "${data:+--data $data}" "$folder" >"$unit_file.partial"
     sync "$unit_file.partial"
     mv -f -- "$unit_file.partial" "$unit_file"
-    systemctl enable "$unit"
-    sync "$(dirname "$unit_file")"
 }
 
 # What is left to do once all is in place.
@@ -52,19 +56,26 @@ find_bundle() {
 }
 
 install_package() {
+    HEADWATER_SETUP="$options ${data:+--data $data}" HEADWATER_NODE=$folder
+    export HEADWATER_SETUP HEADWATER_NODE
     # Cut off within dpkg.
     dpkg --configure -a
-    HEADWATER_NO_START=1 dpkg --install "$bundle"
-    version=$(cat "$own/version")
+    dpkg --install "$bundle"
 }
 
 install_archive() {
     rm -rf -- "$incoming"
     mkdir -p "$(dirname "$incoming")"
+    # It may hold a token, and is large: it goes again, whatever becomes of it.
+    trap 'rm -rf -- "$incoming"' EXIT
+    trap 'exit 1' HUP INT TERM
     mkdir -m 0700 "$incoming"
+    wanted=$(tar -xOf "$bundle" --occurrence=1 about | sed -n 's/^KIB=//p')
+    left=$(df --output=avail -k -- "$incoming" | tail -n 1 | tr -d ' ')
+    [ "$left" -gt "$wanted" ] || fail "there are $((left / 1024)) MiB left, and $((wanted / 1024)) are wanted to unpack"
     tar -xf "$bundle" -C "$incoming" --no-same-owner
-    sh "$incoming/install" --no-start ${data:+--data "$data"}
-    version=$(sed -n 's/^VERSION=//p' "$incoming/about")
+    # shellcheck disable=SC2086 # options are words
+    sh "$incoming/install" $options ${data:+--data "$data"} "$folder"
 }
 
 while [ $# -gt 0 ]; do
@@ -80,7 +91,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-folder=${1:?which folder?}
+folder=$(cd "${1:?which folder?}" && pwd)
 
 mkdir -p "$prefix/run"
 # Two at once, as cloud-init and the unit, would be in each other's way.
@@ -102,9 +113,7 @@ case $bundle in
 *.deb) install_package ;;
 *) install_archive ;;
 esac
-# shellcheck disable=SC2086 # options are words
-"$own/setup" $options ${data:+--data "$data"} "$version" "$folder"
-# Here and not before: until all is in place it is what this goes on from. It may hold a token.
+# Before that is noted: after it nobody would.
 rm -rf -- "$incoming"
 touch "$done_file"
 sync "$done_file" "$own"

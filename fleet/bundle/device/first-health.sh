@@ -8,18 +8,19 @@ if [ ! -f "$config" ]; then
     echo '{"state": "unconfigured"}'
     exit 0
 fi
-left=${1:?how many seconds?}
-# How long an answer may take, and be: whoever answers is the agent, which may hang, or mean no good.
-answer_s=30 answer_bytes=262144
+# Since the start: the time of day may be set meanwhile.
+now() { cut -d . -f 1 /proc/uptime; }
+deadline=$(($(now) + ${1:?how many seconds?}))
+answer_bytes=262144
 while :; do
-    # 1 says that something is wrong with it: that too is an answer.
-    answer=$(setsid --wait timeout "$answer_s" headwater-edge status --json "$config" </dev/null 2>/dev/null |
+    left=$((deadline - $(now)))
+    # 1 says that something is wrong with it: that too is an answer. It is the agent's, which may hang, or mean no good.
+    answer=$(timeout -k 5 "$((left > 1 ? left : 1))" headwater-edge status --json "$config" </dev/null 2>/dev/null |
         head -c "$answer_bytes" | tr -d '\0\n')
     case $answer in
     '{'*) break ;;
     esac
-    [ "$left" -gt 0 ] || break
-    left=$((left - 1))
+    [ "$(now)" -lt "$deadline" ] || break
     sleep 1
 done
 case $answer in

@@ -118,14 +118,14 @@ def test_a_newer_bundle_takes_over_and_ends_a_trial(machine: Machine, card: Path
         machine.root / f"opt/headwater/versions/{archive.version}", machine.root / "opt/headwater/versions/9"
     )
     setup = machine.root / "usr/lib/headwater/setup"
-    assert machine.run(setup, "--keep-current", "9").returncode == 0
+    assert machine.run(setup, "--keep-current", "--version", "9").returncode == 0
     assert (machine.root / "opt/headwater/current").readlink().name == archive.version
-    assert machine.run(setup, "9").returncode == 0
+    assert machine.run(setup, "--version", "9").returncode == 0
     assert (machine.root / "opt/headwater/current").readlink().name == "9"
     assert not (machine.root / "opt/headwater/trial.json").exists()
     # What no version names is gone; what one does is not.
     assert len(list((machine.root / "opt/headwater/deps").iterdir())) == 1
-    assert machine.run(setup, "10").returncode == 1
+    assert machine.run(setup, "--version", "10").returncode == 1
 
 
 @pytest.mark.parametrize(

@@ -193,3 +193,12 @@ def test_the_command_line_reads_nothing_for_the_agent_that_it_could_not_read(tak
     done = taken.machine.run(taken.machine.root / "usr/bin/headwater-edge", "check")
     assert "precious" not in done.stdout + done.stderr
     assert "Permission denied" in done.stderr
+
+
+def test_what_root_has_laid_there_once_and_the_agent_cannot_delete_hinders_nothing(taken: Taken) -> None:
+    for place in ("versions/0.0.9", "deps/old"):
+        (taken.machine.root / "opt/headwater" / place / "lib").mkdir(parents=True)
+        (taken.machine.root / "opt/headwater" / place / "lib/x.py").touch()
+    done = taken.install()
+    assert done.returncode == 0, done.stderr
+    assert (taken.machine.root / "opt/headwater/current").readlink().name == taken.newer.version

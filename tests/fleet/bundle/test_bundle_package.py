@@ -123,3 +123,13 @@ def test_the_same_package_again_puts_right_what_is_damaged_and_keeps_an_update(d
     assert debian.dpkg("--install", package.path).returncode == 0
     assert (version / "lib/edge/__main__.py").read_text() != ""
     assert str((opt / "current").readlink()) == "versions/9"
+
+
+def test_a_purge_takes_the_mounts_of_a_data_partition_along(debian: Debian, package: Bundle, tmp_path: Path) -> None:
+    debian.machine.environment["HEADWATER_SETUP"] = f"--data {tmp_path}/data"
+    assert debian.dpkg("--install", package.path).returncode == 0
+    units = debian.machine.root / "etc/systemd/system"
+    assert len(list(units.glob("*.mount"))) == 3
+    assert debian.dpkg("--purge", "headwater-edge").returncode == 0
+    assert list(units.glob("*.mount")) == []
+    assert "disable var-lib-headwater.mount" in debian.machine.told_systemctl()
