@@ -16,7 +16,7 @@ from fleet.cli.bundle import BUNDLES, takes_node_files
 from fleet.cli.command import OK, Command
 from fleet.errors import FleetError
 from fleet.flash import Load, flash, rehearse, wifi
-from fleet.flash.devices import Machine, is_block_device, look_at
+from fleet.flash.devices import Machine, device_at
 from fleet.flash.progress import Progress
 from fleet.flash.target import device_target, file_target
 
@@ -61,7 +61,7 @@ def _flash(args: Namespace) -> int:
     network = _wifi(args)
     files = _node_files(args, home)
     bundle = _bundle(args, home)
-    device = look_at(args.target, Machine()) if is_block_device(args.target) else None
+    device = device_at(args.target, Machine())
     if device and (refusals := list(device.refusals(force=args.force))):
         raise FleetError("; ".join(f"{device.path}: {refusal}" for refusal in refusals))
     if args.dry_run:

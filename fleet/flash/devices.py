@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _SECTOR_BYTES: Final = 512
 _LARGE_BYTES: Final = 256 * 10**9
+_DEVICES: Final = Path("/dev")
 # What makes a disk one of the system's; what is mounted elsewhere is somebody's all the same.
 _SYSTEM_PLACES: Final = frozenset({"/", "/boot", "/boot/efi", "/boot/firmware", "/usr", "/var", "/home", "swap"})
 
@@ -73,6 +74,16 @@ def is_block_device(path: Path) -> bool:
         return stat.S_ISBLK(path.stat().st_mode)
     except OSError:
         return False
+
+
+def device_at(path: Path, machine: Machine) -> Device | None:
+    """What the block device at `path` is, None where a file is meant; raises FleetError."""
+    if is_block_device(path):
+        return look_at(path, machine)
+    # Somebody has misspelt a device, or pulled it: a file of its name would fill the memory that /dev lies in.
+    if _DEVICES in path.resolve().parents:
+        raise FleetError(f"{path}: there is no disk of that name: is the card in its reader?")
+    return None
 
 
 def look_at(path: Path, machine: Machine) -> Device:

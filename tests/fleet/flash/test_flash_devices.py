@@ -13,7 +13,7 @@ import pytest
 
 from fleet.errors import FleetError
 from fleet.flash import Load, flash
-from fleet.flash.devices import Machine, describe, is_block_device, look_at
+from fleet.flash.devices import Machine, describe, device_at, is_block_device, look_at
 from fleet.flash.progress import Progress
 from fleet.flash.target import device_target
 
@@ -194,3 +194,16 @@ def test_what_was_written_is_read_back_from_what_is_open(
 
     flash(make_card().path, nameless(), load, Progress(None))
     assert any(loop.read_bytes())
+
+
+@pytest.mark.parametrize("name", ["/dev/no-such-card", "/dev/disk/by-id/no-such-card", "/dev/null"])
+def test_what_is_no_device_among_devices_is_no_file_to_make(name: str) -> None:
+    with pytest.raises(FleetError, match="there is no disk of that name"):
+        device_at(Path(name), Machine())
+
+
+def test_a_link_to_a_device_that_has_gone_is_no_file_to_make(tmp_path: Path) -> None:
+    (tmp_path / "card").symlink_to("/dev/no-such-card")
+    with pytest.raises(FleetError, match="there is no disk of that name"):
+        device_at(tmp_path / "card", Machine())
+    assert device_at(tmp_path / "card.img", Machine()) is None
