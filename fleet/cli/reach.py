@@ -47,18 +47,26 @@ def takes_reach(parser: argparse.ArgumentParser, wait_s: float) -> None:
 
 
 def which_node(args: argparse.Namespace) -> tuple[str, str]:
-    """Group and name of the node that is meant: GROUP/NODE, or one of the home; raises ConfigError or FleetError."""
+    """Group and name of the node that is meant: GROUP/NODE, or one of the home; raises ConfigError or FleetError.
+
+    One that the home has revoked is not asked: nobody would answer.
+    """
     group, slash, node = args.node.rpartition("/")
     try:
         check_identifier(node, "node")
         if slash:
             check_identifier(group, "group")
-            return group, node
     except TopicError as exc:
         raise ConfigError(plain(exc)) from exc
-    if (home := home_if_any(args)) is None:
+    home = home_if_any(args) if not slash or args.broker is None else None
+    known = () if home is None else home.registry.nodes()
+    found = next((each for each in known if each.name == node and group in ("", each.group)), None)
+    if found is not None and found.revoked_at is not None:
+        raise FleetError(f"{node} was revoked at {found.revoked_at:%Y-%m-%d %H:%M %Z}: `fleet enrol` takes it in again")
+    if slash:
+        return group, node
+    if home is None:
         raise ConfigError(f"{node}: of which group? Say GROUP/{node}, or --home DIR of the home that knows it")
-    found = next((each for each in home.registry.nodes() if each.name == node), None)
     if found is None:
         raise FleetError(f"the home knows no node {node}; GROUP/NODE names one that was not enrolled by it")
     return found.group, node

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
     from fleet.view.node import Node
 
-_STATES: Final = {State.ONLINE: GOOD, State.SILENT: WARNING, State.OFFLINE: BAD, State.NEVER: DIM}
+_STATES: Final = {
+    State.ONLINE: GOOD,
+    State.SILENT: WARNING,
+    State.OFFLINE: BAD,
+    State.NEVER: DIM,
+    State.REVOKED: DIM,
+}
 _CLOCKS: Final = {1: "sync", 0: "no sync"}
 _WIDE: Final = 110
 # Wide enough for what is wrong beside each node; below it stands under the table.

@@ -15,6 +15,8 @@ SILENT_AFTER: Final = timedelta(minutes=2)
 SPOOL_FULL: Final = 0.125
 HOT_CELSIUS: Final = 70.0
 DISK_LOW: Final = 0.1
+# What was on its way when a node was revoked comes later, and clocks differ.
+_STILL_TOLD: Final = timedelta(seconds=15)
 # A certificate is renewed when a third of its life is left, which is ten days or more.
 CERTIFICATE_LOW: Final = timedelta(days=7)
 
@@ -27,12 +29,13 @@ class Trouble(NamedTuple):
 
 
 class State(StrEnum):
-    """Whether a node is there; a new one was enrolled, and has never come."""
+    """Whether a node is there; a new one was enrolled, and has never come, a revoked one does not come again."""
 
     NEVER = "new"
     OFFLINE = "offline"
     SILENT = "silent"
     ONLINE = "online"
+    REVOKED = "revoked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,23 +96,34 @@ class Node:
 
     def state(self, now: datetime) -> State:
         """Whether it is there."""
+        if self.revoked_at is not None and not self._is_still_there(now, self.revoked_at):
+            return State.REVOKED
         if self.seen_at is None:
             return State.NEVER
         if not self.online:
             return State.OFFLINE
         return State.SILENT if now - self.seen_at > SILENT_AFTER else State.ONLINE
 
+    def _is_still_there(self, now: datetime, revoked_at: datetime) -> bool:
+        """Whether something came of it since; it cannot say any more that it goes, so `online` alone tells nothing."""
+        return (
+            self.online
+            and self.seen_at is not None
+            and self.seen_at > revoked_at + _STILL_TOLD
+            and now - self.seen_at <= SILENT_AFTER
+        )
+
     def troubles(self, now: datetime) -> tuple[Trouble, ...]:
-        """What somebody should look at, the worst first."""
+        """What somebody should look at, the worst first; of a revoked one that has gone nothing any more."""
+        if self.state(now) is State.REVOKED:
+            return ()
         return tuple(trouble for find in _TROUBLES for trouble in find(self, now))
 
 
 def _is_away(node: Node, now: datetime) -> Iterator[Trouble]:
-    if node.revoked_at is not None:
-        if node.online:
-            yield Trouble("revoked", "revoked, but still connected: `fleet revoke` it again")
-        return
     match node.state(now):
+        case State.ONLINE if node.revoked_at is not None:
+            yield Trouble("revoked", "revoked, but still connected: `fleet revoke` it again")
         case State.NEVER if node.certificate_ends_at is None:
             yield Trouble("new", "enrolled, but has not fetched its certificate yet")
         case State.NEVER:
@@ -165,7 +179,7 @@ _TROUBLES: Final[tuple[Callable[[Node, datetime], Iterator[Trouble]], ...]] = (
     _has_lost,
     _is_unwell,
 )
-_SEVERITY: Final = {State.OFFLINE: 0, State.SILENT: 1, State.NEVER: 2, State.ONLINE: 3}
+_SEVERITY: Final = {State.OFFLINE: 0, State.SILENT: 1, State.NEVER: 2, State.ONLINE: 3, State.REVOKED: 4}
 
 
 def worst_first(nodes: list[Node], now: datetime) -> list[Node]:

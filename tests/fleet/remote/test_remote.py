@@ -123,6 +123,18 @@ def test_a_broker_that_is_not_there(said: Any) -> None:
         assert err.startswith("fleet: the broker at 127.0.0.1:1 cannot be reached: ")
 
 
+def test_a_revoked_node_is_not_waited_for(said: Any, fleet: Any) -> None:
+    fleet.home.add_node("pump-1", "plant")
+    fleet.home.registry.revoke("pump-1")
+    for name in ("pump-1", "plant/pump-1"):
+        for command in (("command", name, "reload"), ("logs", name)):
+            code, out, err = said(*command, "--home", str(fleet.home.path))
+            assert (code, out, err.count("\n")) == (1, "", 1)
+            assert err.startswith("fleet: pump-1 was revoked at 2")
+    other = ("annex/pump-1", "reload", "--dry-run", "--home", str(fleet.home.path))
+    assert said("command", *other)[0] == 0, "it is another node"
+
+
 def test_a_dry_run_sends_nothing(said: Any) -> None:
     words = ("write", "line", "valve", "0.5", "--dry-run", "--broker", "127.0.0.1:1")
     code, out, _ = said("command", "g/n", *words)

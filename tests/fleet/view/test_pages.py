@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 from fleet.errors import FleetError
 from fleet.view.fleet_page import fleet_page, status_line
 from fleet.view.live import Seen, Watch
-from fleet.view.node import Node
+from fleet.view.node import Node, State
 from fleet.view.node_page import NodePage, node_page
 from fleet.view.sections import SECTIONS
 
@@ -71,15 +71,15 @@ FLEET = [
 ]
 
 AT_80 = """\
-6 nodes: 2 online, 1 silent, 2 offline, 1 new; 4 with trouble
+6 nodes: 2 online, 1 silent, 1 offline, 1 new, 1 revoked; 4 with trouble
 
 Node               State     Seen Version          Spool Clock   °C Lost    Cert
 pi-3               offline  3.0 h 0.1.0                - -        -    -       -
-pi-6               offline   30 d -                    - -        -    - revoked
 pi-4               silent  10 min -                    - -        -    -       -
 pi-5               new          - -                    - -        -    -    59 d
 pump-station-west… online     1 s ?[31mred?      112,000 no sync 81   16   3.0 d
 pi-1               online     3 s 0.1.0+1a2b3c4d      12 sync    51    0    61 d
+pi-6               revoked   30 d -                    - -        -    - revoked
 
 ! plant/pi-3: offline, last seen 3.0 h ago
 ! plant/pi-4: connected, but says nothing for 10 min
@@ -91,15 +91,15 @@ longer kept; 3 batches not come yet; its clock is not synchronised; its
 processor has 81 °C
 """
 AT_120 = """\
-6 nodes: 2 online, 1 silent, 2 offline, 1 new; 4 with trouble
+6 nodes: 2 online, 1 silent, 1 offline, 1 new, 1 revoked; 4 with trouble
 
 Node                  State      Seen  Version           Spool  Full  Clock    °C  Disk  Lost     Cert
 pi-3                  offline   3.0 h  0.1.0                 -     -  -         -     -     -        -
-pi-6                  offline    30 d  -                     -     -  -         -     -     -  revoked
 pi-4                  silent   10 min  -                     -     -  -         -     -     -        -
 pi-5                  new           -  -                     -     -  -         -     -     -     59 d
 pump-station-west-07  online      1 s  ?[31mred?       112,000   50%  no sync  81     -    16    3.0 d
 pi-1                  online      3 s  0.1.0+1a2b3c4d       12    0%  sync     51   56%     0     61 d
+pi-6                  revoked    30 d  -                     -     -  -         -     -     -  revoked
 
 ! plant/pi-3: offline, last seen 3.0 h ago
 ! plant/pi-4: connected, but says nothing for 10 min
@@ -139,7 +139,7 @@ def test_groups_are_named_where_there_are_several() -> None:
 
 def test_what_does_not_fit_is_turned_to() -> None:
     page = drawn(fleet_page(FLEET, NOW, 80, rows=2, first=2), 80)
-    assert [line.split()[0] for line in page.splitlines()[3:5]] == ["pi-4", "pi-5"]
+    assert [line.split()[0] for line in page.splitlines()[3:5]] == ["pi-5", "pump-station-west-07"]
     assert page.splitlines()[-1] == "3 to 4 of 6, the worst first"
 
 
@@ -150,6 +150,26 @@ def test_a_disk_without_any_room_is_trouble() -> None:
     console.print(fleet_page([full], NOW, 120))
     assert isinstance(console.file, io.StringIO)
     assert "\x1b[1;31m  0%" in console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("revoked", "seen", "online", "state"),
+    [
+        (timedelta(minutes=5), timedelta(seconds=3), True, State.ONLINE),
+        # The word that it goes is refused, so nobody tells the database.
+        (timedelta(minutes=5), timedelta(minutes=5), True, State.REVOKED),
+        (timedelta(minutes=5), timedelta(minutes=5, seconds=-10), True, State.REVOKED),
+        (timedelta(hours=5), timedelta(hours=4), True, State.REVOKED),
+        (timedelta(minutes=5), timedelta(seconds=3), False, State.REVOKED),
+    ],
+    ids=["talks on", "gone at once", "on its way", "gone later", "offline"],
+)
+def test_a_revoked_node_is_there_only_as_long_as_it_talks(
+    *, revoked: timedelta, seen: timedelta, online: bool, state: State
+) -> None:
+    node = replace(UNWELL, online=online, seen_at=NOW - seen, revoked_at=NOW - revoked)
+    assert node.state(NOW) is state
+    assert [each.kind for each in node.troubles(NOW)][:1] == (["revoked"] if state is State.ONLINE else [])
 
 
 def test_a_node_in_a_line() -> None:
@@ -289,9 +309,9 @@ def test_a_watch_turns_pages() -> None:
 
     assert first_row() == "pi-3"
     assert watch.key("n", 10)
-    assert first_row() == "pump-station-west-07"
+    assert first_row() == "pi-1"
     watch.key("n", 10)
-    assert first_row() == "pump-station-west-07", "there are no more"
+    assert first_row() == "pi-1", "there are no more"
     watch.key("p", 10)
     assert first_row() == "pi-3"
     assert not watch.key("q", 10)
