@@ -40,4 +40,6 @@ def read_about(path: Path) -> About:
     told = dict(_LINE.findall(text))
     if not told.keys() >= {"VERSION", "ARCH", "PYTHON"}:
         raise FleetError(f"{path}: is no bundle; `fleet bundle --tar` makes one")
+    if "KIB" not in told:
+        raise FleetError(f"{path}: was made by an older fleet, whose bundles install otherwise: make it anew")
     return About(told["VERSION"], Target.parse(told["ARCH"], told["PYTHON"]), told.get("NODE"))

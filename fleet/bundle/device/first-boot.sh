@@ -71,6 +71,7 @@ install_archive() {
     trap 'exit 1' HUP INT TERM
     mkdir -m 0700 "$incoming"
     wanted=$(tar -xOf "$bundle" --occurrence=1 about | sed -n 's/^KIB=//p')
+    [ -n "$wanted" ] || fail "$bundle was made by an older fleet, whose bundles install otherwise: make it anew"
     left=$(df --output=avail -k -- "$incoming" | tail -n 1 | tr -d ' ')
     [ "$left" -gt "$wanted" ] || fail "there are $((left / 1024)) MiB left, and $((wanted / 1024)) are wanted to unpack"
     tar -xf "$bundle" -C "$incoming" --no-same-owner

@@ -160,6 +160,11 @@ def test_a_bundle_says_for_what_it_is(workshop: Workshop, archive: Bundle, tmp_p
     assert read_about(archive.path).version == archive.version
     assert read_about(archive.path).target == workshop.target
     assert read_about(archive.path).node == "pi-1"
+    (tmp_path / "about").write_text("VERSION=1\nARCH=arm64\nPYTHON=3.11\n")
+    with tarfile.open(tmp_path / "older", "w:gz") as tar:
+        tar.add(tmp_path / "about", "about")
+    with pytest.raises(FleetError, match="was made by an older fleet"):
+        read_about(tmp_path / "older")
     (tmp_path / "no").write_bytes(b"no bundle")
     with pytest.raises(FleetError, match="is no bundle"):
         read_about(tmp_path / "no")

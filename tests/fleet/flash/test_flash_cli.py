@@ -43,7 +43,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def put_bundle(path: Path, more: str) -> None:
     """One that says for which devices it is, and holds no agent."""
-    about = f"VERSION=1\nARCH=arm64\nPYTHON=3.11\n{more}".encode()
+    about = f"VERSION=1\nARCH=arm64\nPYTHON=3.11\nKIB=1\n{more}".encode()
     with tarfile.open(path, "w:gz") as tar:
         member = tarfile.TarInfo("about")
         member.size = len(about)
