@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from contract.update import desired_topic
+from contract.update import blob_topic, desired_topic
 from fleet.errors import FleetError
 from fleet.rollout.books import Books
 from fleet.rollout.drive import Driver, TakenError
@@ -160,16 +160,34 @@ def test_what_the_broker_has_lost_is_put_there_again_as_long_as_somebody_needs_i
     wait(lambda: driven.has("confirmed", "n3") and len(nodes.retained) == 6)
     (asked,) = [topic for topic in nodes.retained if "/n1/" in topic]
     chunks = sorted(topic for topic in nodes.retained if "/blob/" in topic)
-    for lost in ([*nodes.retained], chunks[:1], chunks[1:2], chunks[2:], [asked]):
-        with desk.broker() as broker, Session(broker) as session:
-            session.keep((topic, b"") for topic in lost)
-        wait(lambda: {asked, *chunks} <= nodes.retained.keys())
-    assert driven.has("put again")
+    # Another's name than the driver's, which would be thrown out.
+    with desk.broker() as broker, Session(replace(broker, client_id="")) as session:
+        session.keep((topic, b"") for topic in (asked, *chunks))
+    wait(lambda: driven.has("put again") and {asked, *chunks} <= nodes.retained.keys())
     assert set(nodes.got["n1"]) == {nodes.retained[asked]}, "the same bytes"
     nodes.behaviour["n1"] = "well"
     nodes.present("n1", online=True)
     assert driven.end().state == "done"
     wait(lambda: not nodes.retained)
+
+
+def test_whatever_is_lost_is_missed_in_its_turn(site: Any, start: Begin, operator_dsn: str, desk: Desk) -> None:
+    nodes = site(2)
+    with Books.open(operator_dsn) as books:
+        rollout = books.rollout(start("100%"))
+    artifact = desk.artifact(rollout)
+    desk.put_chunks(rollout, artifact)
+    desk.put_desired(rollout, artifact, nodes.nodes)
+    assert all(desk.is_there(rollout, nodes.nodes, turn) for turn in range(6))
+    chunks = [blob_topic(rollout.group, rollout.sha256, number) for number in range(3)]
+    asked = [desired_topic(rollout.group, node, "model", "tank") for node in nodes.nodes]
+    # In which of its turns each is looked for.
+    for topic, turn in zip((*chunks, *asked), (5, 1, 3, 2, 3), strict=True):
+        with desk.broker() as broker, Session(broker) as session:
+            session.keep([(topic, b"")])
+        assert not impatient(desk).is_there(rollout, nodes.nodes, turn), topic
+        desk.put_chunks(rollout, artifact)
+        desk.put_desired(rollout, artifact, nodes.nodes)
 
 
 def impatient(desk: Desk) -> Desk:
