@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import time
@@ -132,15 +133,15 @@ def test_the_command_line_has_no_terminal_of_roots_and_is_interrupted_with_it(ma
     seen = card.parent / "seen"
     machine.put("id", 'if [ "$1" = -u ]; then echo 0; fi')
     # Who it becomes looks whose session it has, and waits.
-    machine.put("setpriv", f'ps -o sid= -p $$ >{seen}; trap "echo ended >>{seen}; exit 3" TERM; sleep 60 & wait')
+    waits = f"trap 'kill $!; echo ended >>{seen}; exit 3' TERM; sleep 60 & wait"
+    machine.put("setpriv", f"cut -d ' ' -f 6 /proc/$$/stat >{seen}; {waits}")
     machine.put("setsid", f'exec {shutil.which("setsid")} "$@"')
     command = (machine.root / "usr/bin/headwater-edge", "status")
     with subprocess.Popen(command, env=machine.environment) as process:
         deadline = time.monotonic() + 60
         while not (seen.exists() and seen.read_text()) and time.monotonic() < deadline:
             time.sleep(0.02)
-        ours = subprocess.run(("ps", "-o", "sid=", "-p", str(process.pid)), capture_output=True, text=True, check=True)
-        assert seen.read_text().strip() != ours.stdout.strip()
+        assert int(seen.read_text()) != os.getsid(process.pid)
         process.terminate()
         assert process.wait(60) == 3
     assert "ended" in seen.read_text()
