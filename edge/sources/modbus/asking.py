@@ -67,8 +67,9 @@ class Asking:
         self._now = asyncio.get_running_loop().time()  # the same for all that is learned: it belongs together
         self.unit, self._poll, self._known = unit, poll, unit.experience
         self._name = f"unit {unit.unit_id}"
-        # What has been silent comes last, it may use up the patience; what there was no time for comes first.
-        self._pending = deque(sorted(self._known.pieces, key=lambda piece: (piece.failures, -piece.passed_over)))
+        self._pending = deque(sorted(self._known.pieces, key=lambda piece: piece.turn))
+        for piece in self._pending:
+            piece.unread += 1
         self._bad = [(point, self._known.bad_points[point.name].reason) for point in self._known.spoiled]
         self._busy: list[tuple[Piece, Refusal, float]] = []
         self._failed: list[tuple[Piece, ModbusFault]] = []

@@ -165,7 +165,7 @@ class Experience:
             split = Split(piece.block, suspect=piece in in_vain and not piece.answered)
             parts = self._part(piece, split, blocks)
             piece = next(part for part in parts if part.block.points == probed.points)
-        piece.answered, piece.failures = True, 0
+        piece.answered, piece.failures, piece.unread = True, 0, 0
         return piece
 
     def _part(self, piece: Piece, split: Split, blocks: Iterable[Block]) -> Sequence[Piece]:
@@ -176,7 +176,7 @@ class Experience:
 
     def answered(self, piece: Piece) -> Split | None:
         """A block was answered; the split of which no part is to blame, once all of them are."""
-        piece.answered, piece.failures = True, 0
+        piece.answered, piece.failures, piece.unread = True, 0, 0
         count, of_bits = piece.block.count, piece.of_bits
         if count > self._largest[of_bits]:
             self._answered_more(count, of_bits=of_bits)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Final
 
 from edge.sources.modbus.blocks import Block, Forbidden, plan_blocks
 from edge.sources.modbus.framing import Request, read_request
 from edge.sources.modbus.points import BIT_TABLES, MAX_BITS, MAX_REGISTERS, PointConfig
+
+# So many polls without an answer, and it comes first once.
+_LONGEST_WAIT: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,7 @@ class Piece:
     part_of: Split | None = None
     failures: int = 0  # in a row: not answered, or refused for a reason that names no address
     passed_over: int = 0  # in a row: there was no time for it
+    unread: int = 0  # polls since its last answer
     answered: bool = False
     request: Request = field(init=False)
     of_bits: bool = field(init=False)
@@ -49,6 +54,15 @@ class Piece:
         block = self.block
         self.of_bits = block.table in BIT_TABLES
         self.request = read_request(block.unit_id, block.table, block.address, block.count)
+
+    @property
+    def turn(self) -> tuple[int, int]:
+        """When in a poll: what was silent comes last, it may use up the patience; what was passed over comes first.
+
+        On a line that has never time for all, what was silent once would otherwise never again be given enough of it.
+        """
+        is_patient = (self.unread + 1) % _LONGEST_WAIT
+        return self.failures if is_patient else -1, -self.passed_over
 
 
 @dataclass(eq=False, slots=True)

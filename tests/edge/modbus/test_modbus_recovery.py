@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import struct
 import time
@@ -27,7 +28,7 @@ def test_a_unit_of_which_nothing_was_readable_and_that_then_fell_silent_is_found
         async with config.open(kit.now) as source:
             assert set(kit.shown(await source.poll()).values()) == {"bad"}  # a PLC without its program
             silent = True
-            await asyncio.sleep(0.06)
+            await asyncio.sleep(0.1)
             with pytest.raises(SourceError, match="nothing answered"):
                 await source.poll()
             silent, line.units[1] = False, dict.fromkeys(range(4), 7)
@@ -142,9 +143,33 @@ def test_the_bits_of_a_bad_register_are_asked_for_once(kit: Any) -> None:
             assert sum(value == "bad" for value in shown.values()) == 16
             assert line.requests.count((1, 4, 4, 1)) == 1
             line.units[1][4] = 0xFFFF
-            await asyncio.sleep(0.06)
+            await asyncio.sleep(0.1)
             # All sixteen at once, from the one request that looks again.
             assert set(kit.shown(await source.poll()).values()) == {7, True}
+
+    kit.on_line(test)
+
+
+def test_what_was_silent_once_has_its_turn_on_a_line_without_time_for_all(kit: Any) -> None:
+    async def test(line: Any) -> None:
+        silent = [60]
+
+        async def slowly(unit: int, function: int, address: int, count: int) -> bytes | None:
+            if address in silent:
+                silent.remove(address)
+                return None
+            await asyncio.sleep(0.1)
+            return await line.honest(unit, function, address, count)
+
+        line.answer = slowly
+        line.units[1] = dict.fromkeys(range(0, 120, 20), 7)
+        config = kit.config(line, kit.units(u1=FAR_APART), timeout_s=0.6, request_timeout_s=1)
+        async with config.open(kit.now) as source:
+            for _ in range(40):
+                with contextlib.suppress(SourceError):  # a poll in which nothing else was answered
+                    if kit.shown(await source.poll())["p3"] == 7:
+                        return
+        raise AssertionError("never asked again")
 
     kit.on_line(test)
 

@@ -103,7 +103,7 @@ class Desk:
         )
         self.models.change([config])
         host = Host(Configured((config,), directory), self.models)
-        self.kind = ModelKind(host, UpdateConfig(confirm_s=5), directory / "updates")
+        self.kind = ModelKind(host, UpdateConfig(confirm_s=60), directory / "updates")
         self.tried = 0
 
     async def apply(self, found: dict[str, bytes | str], version: str = "2.0.0") -> Any:
