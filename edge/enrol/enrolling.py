@@ -64,11 +64,11 @@ def plan(card: Card, directory: IdentityDirectory) -> Plan:
 
 
 def _is_as_good(found: Identity | None, present: Certificate | None, baked: Identity) -> bool:
-    """Whether what is there came of what was baked: it may have been renewed since."""
+    """Whether what is there is what was baked, or younger: it may have been renewed since."""
     if found is None or present is None:
         return False
     same = found.enrolment.ca_pem == baked.enrolment.ca_pem and present.node == baked.enrolment.node
-    return same and present.not_after >= read_certificate(baked.chain_pem).not_after
+    return same and present.not_before >= read_certificate(baked.chain_pem).not_before
 
 
 def take_in(card: Card, directory: IdentityDirectory) -> Certificate:

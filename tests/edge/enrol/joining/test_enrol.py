@@ -134,9 +134,10 @@ async def _never(*_: object) -> str:
     raise AssertionError("nobody is to be asked")
 
 
-def _bake(fleet: Any, life: dt.timedelta) -> Path:
+def _bake(fleet: Any, age: dt.timedelta, life: dt.timedelta) -> Path:
     card: Path = fleet.card(token=None)
-    baked = fleet.identity(life)
+    begins_at = dt.datetime.now(dt.UTC) - age
+    baked = fleet.identity_from(begins_at, begins_at + life)
     (card.parent / "key.pem").write_text(baked.key_pem)
     (card.parent / "cert.pem").write_text(baked.chain_pem)
     return card
@@ -146,7 +147,7 @@ def test_what_is_baked_is_taken_in_without_a_network(
     joining: Any, new_fleet: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fleet = new_fleet(served=False)
-    card = _bake(fleet, 30 * DAY)
+    card = _bake(fleet, 9 * DAY, 30 * DAY)
     assert joining.enrol(card) == 0
     first = joining.serial
     assert "was baked in" in capsys.readouterr().out
@@ -154,11 +155,16 @@ def test_what_is_baked_is_taken_in_without_a_network(
     assert joining.enrol(card) == 0
 
     # Flashed again while the identity was kept, or cut off before the key was deleted: a renewed one is better.
-    joining.directory.put(fleet.identity(60 * DAY))
+    now = dt.datetime.now(dt.UTC)
+    joining.directory.put(fleet.identity_from(now - DAY, now + 60 * DAY))
     renewed = joining.serial
-    assert joining.enrol(_bake(fleet, 30 * DAY)) == 0
+    assert joining.enrol(_bake(fleet, 8 * DAY, 90 * DAY)) == 0
     assert joining.serial == renewed != first
     assert not (card.parent / "key.pem").exists()
+
+    # Baked after that, for whatever time: what it replaces may have been called back.
+    assert joining.enrol(_bake(fleet, 0 * DAY, 30 * DAY)) == 0
+    assert joining.serial not in {first, renewed}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a place that another may not write to")
