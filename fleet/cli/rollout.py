@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, get_args
 
 from contract.config import ConfigError
 from contract.update import Kind
+from fleet.bundle import node_files
 from fleet.cli import rollout_shown as shown
 from fleet.cli.arguments import open_home, takes_dry_run, takes_home, takes_json
 from fleet.cli.command import FAILURE, OK, Command
@@ -119,6 +120,8 @@ def _add(
 def _start(args: Namespace) -> int:
     home, database = open_home(args), dsn()
     wish, desk = _wish(args, home), Desk.of(home)
+    if wish.kind == "config":
+        _check_config(wish, home)
     with Books.open(database) as books:
         with planned(wish, home.registry, books, desk, to_keep=not args.dry_run) as plan:
             shown.plan(plan, args.json)
@@ -152,6 +155,15 @@ def _wish(args: Namespace, home: Home) -> Wish:
         span(args.expires, "--expires", least=second),
         args.url,
     )
+
+
+def _check_config(wish: Wish, home: Home) -> None:
+    """As `fleet flash` does, for a device that refuses it is far away; raises ConfigError."""
+    group = [node.name for node in home.registry.nodes() if node.group == wish.group and node.revoked_at is None]
+    nodes = dict.fromkeys(group if wish.nodes is None else wish.nodes)
+    if len(nodes) != 1:
+        raise ConfigError(f"--nodes: found {len(nodes)}, allowed is one: a configuration names the node it is for")
+    node_files(*nodes, wish.group, wish.file, None)
 
 
 def _drive(args: Namespace, desk: Desk, number: int) -> int:
@@ -220,10 +232,10 @@ def _turn(args: Namespace, turn: Callable[[Books, str], Rollout], what: str) -> 
         rollout = turn(books, f"by {whoever()}")
     try:
         with Driver(dsn(), desk, args.rollout, lambda event: shown.event(event, args.json)) as driver:
-            rollout = driver.settle(LOOK_EVERY_S)
+            shown.line(driver.settle(LOOK_EVERY_S), args.json)
     except TakenError:
+        shown.line(rollout, args.json)
         shown.elsewhere(args.rollout, args.json)
-    shown.line(rollout, args.json)
     return OK
 
 
@@ -235,13 +247,15 @@ def _resume(args: Namespace) -> int:
         if args.dry_run:
             shown.would("resume", look, args.json)
             return OK
-        if look.rollout.state in ("paused", "stopped"):
-            books.turn(args.rollout, "running", None, ("paused", "stopped"), most)
-        elif look.rollout.cleared_at is not None:
-            raise FleetError(f"roll-out {args.rollout} is {look.rollout.state}: there is nothing to go on with")
+        rollout = look.rollout
+        if rollout.state in ("paused", "stopped"):
+            rollout = books.turn(args.rollout, "running", None, ("paused", "stopped"), most)
+        elif rollout.cleared_at is not None:
+            raise FleetError(f"roll-out {args.rollout} is {rollout.state}: there is nothing to go on with")
     try:
         return _drive(args, desk, args.rollout)
     except TakenError:
+        shown.line(rollout, args.json)
         shown.elsewhere(args.rollout, args.json)
         return OK
 

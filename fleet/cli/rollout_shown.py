@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 # Written every ten seconds while somebody drives it.
 _DRIVEN: Final = timedelta(seconds=30)
-_LONGEST_REASON: Final = 100
+# A node may tell anything.
+_LONGEST_CELL: Final = 2000
 
 
 def plan(made: Plan, as_json: bool) -> None:  # noqa: FBT001 - as the option is given
@@ -53,7 +54,7 @@ def left(number: int, as_json: bool) -> None:  # noqa: FBT001 - as above
 
 def elsewhere(number: int, as_json: bool) -> None:  # noqa: FBT001 - as above
     """Somebody else does what is to be done."""
-    _say(as_json, f"roll-out {number}: somebody drives it already, and goes on with it there", elsewhere=number)
+    _say(as_json, f"roll-out {number}: who drives it, in another terminal, sees to that", elsewhere=number)
 
 
 def event(happened: Event, as_json: bool) -> None:  # noqa: FBT001 - as above
@@ -111,7 +112,7 @@ def whole(look: Look, as_json: bool) -> None:  # noqa: FBT001 - as above
     for node in look.nodes:
         told = (node.told.running or "-", node.told.state or "-") if node.told else ("-", "-")
         named = (node.node, look.rollout.stages[node.stage - 1], _state(node))
-        rows.append((*named, _time(node.asked_at), *told, node.reason or ""))
+        rows.append((*named, _time(node.asked_at), *told, _why(look.rollout, node)))
     _print_table(rows)
 
 
@@ -128,6 +129,12 @@ def _state(node: Node) -> str:
     if node.is_away:
         return "away"
     return "at work" if node.is_at_work else node.state
+
+
+def _why(rollout: Rollout, node: Node) -> str:
+    """What was written down of it, else in its own words, as of one that waits."""
+    told = node.told
+    return node.reason or (told.reason if told is not None and told.counter == rollout.counter else None) or ""
 
 
 def _counted(rollout: Rollout, at: datetime, states: Mapping[str, int]) -> dict[str, Any]:
@@ -169,7 +176,7 @@ def _print_json(document: object) -> None:
 
 
 def _print_table(rows: Sequence[Sequence[str]]) -> None:
-    rows = [[wording.plain(cell)[:_LONGEST_REASON] for cell in row] for row in rows]
+    rows = [[wording.plain(cell)[:_LONGEST_CELL] for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -196,6 +196,10 @@ class Books:
         """Nothing of it is at the broker any more."""
         self._set(rollout_id, "cleared_at = now()")
 
+    def left(self, rollout_id: int) -> None:
+        """Nobody drives it any more."""
+        self._set(rollout_id, "driven_at = null")
+
     def groups_with(self, sha256: str, but: int = 0) -> frozenset[str]:
         """The groups in which a roll-out that is not over needs this file, one of them apart."""
         with self._transaction() as at:

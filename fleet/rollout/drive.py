@@ -8,7 +8,7 @@ already: the same signed bytes at the same topics.
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Self
 
@@ -66,6 +66,7 @@ class Driver:
         self._look_at_broker_s = look_at_broker_s
         self._seen_at_broker_s = 0.0
         self._turn = 0
+        self._stays = False
         self._waits_for = ""
         self._trouble: str | None = None
 
@@ -81,11 +82,16 @@ class Driver:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Lets it go: the next one may take it."""
+        """Lets it go: the next one may take it, and whoever looks on sees that nobody has it."""
+        if self._books is not None:
+            # What cannot be written now shows by its age.
+            with suppress(FleetError):
+                self._books.left(self._rollout_id)
         self._connection.close()
 
     def run(self, every_s: float = LOOK_EVERY_S) -> Rollout:
         """Until it is over, or stopped by its threshold; servers that are away are waited for, and told once."""
+        self._stays = True
         while True:
             if (rollout := self.try_step()) is not None and rollout.state != "paused" and self.is_at_rest(rollout):
                 return rollout
@@ -212,7 +218,7 @@ class Driver:
             yield Event(f"stage {look.rollout.stages[verdict.stage - 1]}")
         if verdict.state != look.rollout.state:
             yield Event(verdict.state, None, verdict.reason)
-        if verdict.waits_for != self._waits_for:
+        if self._stays and verdict.waits_for != self._waits_for:
             self._waits_for = verdict.waits_for
             if verdict.waits_for:
                 yield Event("waits for", None, verdict.waits_for)

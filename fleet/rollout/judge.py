@@ -219,7 +219,9 @@ def _unfinished(rollout: Rollout, nodes: Sequence[Node], now: datetime) -> str:
 def _halt(rollout: Rollout, nodes: tuple[Node, ...], state: State, reason: str | None) -> Verdict:
     away = tuple(node.node for node in nodes if node.is_away)
     back = tuple(replace(node, state="waiting", asked_at=None) if node.is_away else node for node in nodes)
-    return Verdict(back, rollout.stage, state, reason, withdraw=away, waits_for="somebody to resume or abort it")
+    # Of one that has stopped nobody waits for anything.
+    waits_for = "somebody to resume or abort it" if state == "paused" else ""
+    return Verdict(back, rollout.stage, state, reason, withdraw=away, waits_for=waits_for)
 
 
 def _expire(rollout: Rollout, nodes: Sequence[Node]) -> Verdict:

@@ -173,7 +173,7 @@ def test_one_that_is_done_is_shown_and_not_gone_on_with(
         ["n3", "100%", "confirmed"],
     ]
     (listed,) = [each for each in json.loads(rollout("list", "--json")[1]) if each["rollout_id"] == number]
-    assert (listed["counts"], listed["is_driven"]) == ({"confirmed": 2}, True)
+    assert (listed["counts"], listed["is_driven"]) == ({"confirmed": 2}, False)
     assert rollout("watch", number)[0] == 0
     assert rollout("resume", number)[2] == f"fleet: roll-out {number} is done: there is nothing to go on with\n"
 
@@ -221,6 +221,54 @@ def test_what_cannot_be_is_told_before_anything_is_written(
     )
 
 
+CONFIG = """
+group: {group}
+node: {node}
+state_dir: /var/lib/headwater
+mqtt: {{host: broker.example}}
+sources:
+- {{type: rest, name: weather, {interval}: 300, preset: open-meteo, latitude: 48.14, longitude: 11.58}}
+"""
+
+
+def test_a_configuration_that_its_node_would_refuse_is_refused_here(
+    home: Home, rollout: Callable[..., tuple[int, str, str]], group: str, tmp_path: Path
+) -> None:
+    def start(*words: str, group: str = group, node: str = "n1", interval: str = "interval_s") -> tuple[int, str]:
+        file = tmp_path / "edge.yaml"
+        file.write_text(CONFIG.format(group=group, node=node, interval=interval))
+        code, _, error = rollout("start", "config", "config", file, "--version", "2", "--dry-run", *words)
+        return code, error
+
+    assert [node.name for node in home.registry.nodes()] == list(NODES)
+    assert start("--nodes", "n1") == (0, "")
+    code, error = start("--nodes", "n1", interval="intervall_s")
+    assert (code, "intervall_s" in error) == (2, True)
+    code, error = start("--nodes", "n2")
+    assert (code, "node is 'n1'" in error) == (2, True)
+    code, error = start("--nodes", "n1", group="other")
+    assert (code, "group is 'other'" in error) == (2, True)
+    for words in ((), ("--nodes", "n1,n2")):
+        code, error = start(*words)
+        assert (code, "a configuration names the node it is for" in error) == (2, True)
+
+
+def test_who_leaves_it_is_seen_to_have_left(
+    nodes: Any, model: Path, rollout: Callable[..., tuple[int, str, str]], ask: Any, group: str, wait: Any
+) -> None:
+    with alone(*given(model)) as process:
+        wait(lambda: "n2" in nodes.asked)
+        ((number,),) = ask("select rollout_id from rollout where group_id = %s", group)
+        assert rollout("status", number)[0] == 0
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+    assert rollout("status", number)[0] == 1
+    assert f"nobody drives it: `rollout resume {number}` does" in rollout("show", number)[1]
+    code, told, _ = rollout("pause", number)
+    assert (code, "waits for" in told) == (0, False), "nobody waits any more"
+    assert rollout("abort", number)[0] == 0
+
+
 def test_it_needs_a_database_that_is_there(
     rollout: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, database: str
 ) -> None:
@@ -251,11 +299,12 @@ def test_another_driver_is_left_alone(
     with alone(*given) as process:
         wait(lambda: len(nodes.asked) == 3, 60)
         ((number,),) = ask("select rollout_id from rollout where group_id = %s", group)
-        assert rollout("resume", number)[:2] == (
-            0,
-            f"roll-out {number}: somebody drives it already, and goes on with it there\n",
-        )
-        assert rollout("abort", number)[0] == 0
+        elsewhere = f"roll-out {number}: who drives it, in another terminal, sees to that"
+        code, told, _ = rollout("resume", number)
+        result = f"roll-out {number}, model tank 2 in group {group}: running, stage 100%"
+        assert (code, told.splitlines()) == (0, [result, elsewhere])
+        code, told, _ = rollout("abort", number)
+        assert (code, ": aborted: by " in told.splitlines()[0], told.splitlines()[1:]) == (0, True, [elsewhere])
         assert process.wait(30) == 1
         assert process.stdout is not None
         assert "aborted: by " in process.stdout.read()
