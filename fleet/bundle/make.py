@@ -17,6 +17,8 @@ from fleet.bundle.wheels import download, wanted
 from fleet.errors import FleetError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fleet.bundle.node import NodeFiles
     from fleet.bundle.target import Target
     from fleet.bundle.wheels import Locked, Wheel
@@ -65,18 +67,27 @@ def plan(target: Target, checkout: Path = CHECKOUT) -> tuple[Locked, ...]:
 
 
 def make_bundle(
-    order: Order, out: Path, wheels: Path | None = None, checkout: Path = CHECKOUT, *, folder: bool = False
+    order: Order,
+    out: Path,
+    wheels: Path | None = None,
+    checkout: Path = CHECKOUT,
+    *,
+    folder: bool = False,
+    told: Callable[[str], None] = lambda _: None,
 ) -> Bundle:
     """Makes a bundle as the file `out`, or under its own name in the directory `out`; raises FleetError.
 
     Its file is there whole or not at all, and its owner's alone: it may hold a token. Wheels come from the directory
-    `wheels`, or by pip.
+    `wheels`, or by pip. It takes a minute or two: `told` hears of each step when it begins.
     """
     place = out if folder else out.parent
     try:
         place.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place, prefix=".bundle-") as scratch:
-            found = download(plan(order.target, checkout), order.target, Path(scratch) / "wheels", wheels)
+            locked = plan(order.target, checkout)
+            told(f"fetching {len(locked)} libraries for {order.target.arch} with Python {order.target.python}")
+            found = download(locked, order.target, Path(scratch) / "wheels", wheels)
+            told("packing them with the agent")
             source = Source.read(checkout, order.target, found)
             half = Path(scratch) / "bundle"
             with half.open("xb") as file:

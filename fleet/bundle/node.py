@@ -68,14 +68,16 @@ def _read_config(path: Path, node: str, group: str) -> bytes:
         with path.open("rb") as file:
             content = file.read(_MAX_CONFIG_BYTES + 1)
         document = yaml.safe_load(content)
-    except (OSError, yaml.YAMLError, RecursionError) as exc:
-        raise ConfigError(f"{path}: cannot be read: {exc}") from exc
+    except OSError as exc:
+        raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
+    except (yaml.YAMLError, RecursionError) as exc:
+        raise ConfigError(f"{path}: is not YAML: {' '.join(str(exc).split())}") from exc
     if len(content) > _MAX_CONFIG_BYTES:
         raise ConfigError(f"{path}: is larger than {_MAX_CONFIG_BYTES} bytes")
     told = document if isinstance(document, dict) else {}
     for key, own in (("node", node), ("group", group)):
         if told.get(key) != own:
-            raise ConfigError(f"{path}: {key} is {told.get(key)!r}, and the bundle is for {own}")
+            raise ConfigError(f"{path}: {key} is {told.get(key)!r}, and it is for {own}")
     return content
 
 

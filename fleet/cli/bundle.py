@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,6 +46,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 def takes_node_files(parser: ArgumentParser) -> None:
     """The options of what is a node's alone, for `read_node_files` and `with_card`."""
+    parser.add_argument("--group", help="the node's group (default: the one it is in, else the fleet's first)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="the node's edge.yaml")
     parser.add_argument("--models", type=Path, metavar="DIR", help="models, a directory each, for /var/lib/headwater")
     parser.add_argument(
@@ -62,13 +64,13 @@ def _bundle(args: Namespace) -> int:
         files = with_card(args, args.node, files)
     order = Order(args.kind, target, args.node, files, whole=args.whole)
     out = args.out or bundles_folder(args)
-    bundle = make_bundle(order, out, args.wheels, folder=args.out is None)
+    bundle = make_bundle(order, out, args.wheels, folder=args.out is None, told=_say)
     _tell(args, target, bundle)
     return OK
 
 
 def _check_use(args: Namespace) -> None:
-    of_node = [option for option in ("config", "models", "baked") if getattr(args, option)]
+    of_node = [option for option in ("group", "config", "models", "baked") if getattr(args, option)]
     if of_node and args.node is None:
         raise ConfigError(f"--{of_node[0]}: is a node's: name the node")
     if args.node is not None and args.kind is BundleKind.UPDATE:
@@ -78,13 +80,15 @@ def _check_use(args: Namespace) -> None:
 
 
 def read_node_files(args: Namespace, node: str) -> NodeFiles:
-    """A known node's configuration and models, checked; raises ConfigError and FleetError."""
-    return node_files(node, open_home(args).registry.node(node).group, args.config, args.models)
+    """A node's configuration and models, checked; raises ConfigError and FleetError."""
+    return node_files(node, open_home(args).group_for(node, args.group), args.config, args.models)
 
 
 def with_card(args: Namespace, node: str, files: NodeFiles) -> NodeFiles:
-    """And its enrolment; a token of before is no longer good. Raises FleetError."""
-    return files.with_card(open_home(args).enrolment_for(node, baked=args.baked))
+    """And its enrolment; the node is known from now on, and a token of before no longer good. Raises FleetError."""
+    home = open_home(args)
+    home.add_node(node, args.group)
+    return files.with_card(home.enrolment_for(node, baked=args.baked))
 
 
 def bundles_folder(args: Namespace) -> Path:
@@ -129,6 +133,11 @@ def _tell_gaps(target: Target) -> None:
         print(f"Debian's packages must be on the device, PyPI has no wheels: {' '.join(sorted(debian.values()))}")
     if lacking := target.lacking():
         print(f"there are no wheels of {', '.join(sorted(lacking))}: models do not run there")
+
+
+def _say(text: str) -> None:
+    """Progress, which is none of what programs read."""
+    print(text, file=sys.stderr)
 
 
 def _about(target: Target) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from contract.config import ConfigError, read_secret
-from fleet.bundle import first_boot_script, node_files, read_about
+from fleet.bundle import first_boot_script, read_about
 from fleet.cli.arguments import open_home, takes_dry_run, takes_home, takes_json
-from fleet.cli.bundle import BUNDLES, takes_node_files
+from fleet.cli.bundle import BUNDLES, read_node_files, takes_node_files, with_card
 from fleet.cli.command import OK, Command
 from fleet.errors import FleetError
 from fleet.flash import Load, flash, rehearse, wifi
@@ -38,7 +38,6 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("image", type=Path, metavar="IMAGE", help="Raspberry Pi OS: .img, .img.xz or .img.zst")
     parser.add_argument("target", type=Path, metavar="TARGET", help="a card, such as /dev/sdb, or a file to make")
     parser.add_argument("--node", required=True, help="whose card it is")
-    parser.add_argument("--group", help="the node's group (default: the one it is in, else the fleet's first)")
     takes_node_files(parser)
     parser.add_argument(
         "--bundle", type=Path, metavar="FILE", help="of `fleet bundle --tar` (default: the newest in the home)"
@@ -59,7 +58,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
 def _flash(args: Namespace) -> int:
     home = open_home(args)
     network = _wifi(args)
-    files = _node_files(args, home)
+    files = read_node_files(args, args.node)
     bundle = _bundle(args, home)
     device = device_at(args.target, Machine())
     if device and (refusals := list(device.refusals(force=args.force))):
@@ -68,7 +67,7 @@ def _flash(args: Namespace) -> int:
         return _rehearse(args, _load(args, bundle, files, network), device)
     if device and not args.yes:
         _ask_for_name(device)
-    load = _load(args, bundle, _with_identity(files, args, home), network)
+    load = _load(args, bundle, with_card(args, args.node, files), network)
     target = _target(args, device)
     began_s = time.monotonic()
     try:
@@ -144,19 +143,6 @@ def _ask_for_name(device: Device) -> None:
     answer = input(f"all of {device.explained} will be overwritten; type {device.name} to go on: ")
     if answer.strip() != device.name:
         raise FleetError(f"{device.path}: left alone")
-
-
-def _node_files(args: Namespace, home: Home) -> NodeFiles:
-    """Configuration and models, checked; raises ConfigError."""
-    known = {node.name: node.group for node in home.registry.nodes()}
-    group = args.group or known.get(args.node, home.settings.groups[0])
-    return node_files(args.node, group, args.config, args.models)
-
-
-def _with_identity(files: NodeFiles, args: Namespace, home: Home) -> NodeFiles:
-    """And an enrolment with a new token, or without one and with a key and its certificate; raises FleetError."""
-    home.add_node(args.node, args.group)
-    return files.with_card(home.enrolment_for(args.node, baked=args.baked))
 
 
 def _bundle(args: Namespace, home: Home) -> Path:

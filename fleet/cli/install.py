@@ -61,8 +61,8 @@ def _install(args: Namespace) -> int:
 def _check_use(args: Namespace) -> None:
     if (args.bundle is None) == (args.node is None):
         raise ConfigError("give either NODE, for which a bundle is made, or --bundle FILE")
-    if args.node is None and (args.config or args.models or args.baked):
-        raise ConfigError("--config, --models and --baked go into a bundle: give NODE instead of --bundle")
+    if args.node is None and (args.group or args.config or args.models or args.baked):
+        raise ConfigError("--group, --config, --models and --baked go into a bundle: give NODE instead of --bundle")
     if args.data is not None and not _DATA.match(args.data):
         raise ConfigError(f"--data: found {args.data!r}, allowed: an absolute path of plain characters")
 
@@ -77,9 +77,8 @@ def _bundle(args: Namespace, device: Device, scratch: Path) -> Path | None:
     files = read_node_files(args, args.node)
     if args.dry_run:
         return None
-    _say("making a bundle")
     order = Order(BundleKind.TAR, device.target, args.node, with_card(args, args.node, files))
-    return make_bundle(order, scratch, args.wheels, folder=True).path
+    return make_bundle(order, scratch, args.wheels, folder=True, told=_say).path
 
 
 def _tell_plan(args: Namespace, device: Device) -> int:

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import tarfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,7 +174,7 @@ def test_a_bundle_says_for_what_it_is(workshop: Workshop, archive: Bundle, tmp_p
 def test_a_configuration_of_another_node_is_refused() -> None:
     example = ROOT / "edge/examples/edge.yaml"
     assert read_node_files("edge-1", "demo", example, None).files["edge.yaml"] == example.read_bytes()
-    with pytest.raises(ConfigError, match="node is 'edge-1', and the bundle is for pi-1"):
+    with pytest.raises(ConfigError, match="node is 'edge-1', and it is for pi-1"):
         read_node_files("pi-1", "demo", example, None)
 
 
@@ -182,6 +183,9 @@ def test_a_configuration_that_the_agent_refuses_is_refused(tmp_path: Path) -> No
     path.write_text("node: pi-1\ngroup: plant\nsourcess: []\n")
     with pytest.raises(ConfigError, match="sourcess"):
         read_node_files("pi-1", "plant", path, None)
+    with pytest.raises(ConfigError) as caught:
+        read_node_files("pi-1", "plant", tmp_path / "none.yaml", None)
+    assert str(caught.value) == f"{tmp_path}/none.yaml: cannot be read: No such file or directory"
 
 
 def test_models_are_taken_with_their_names_and_no_links(tmp_path: Path) -> None:
@@ -195,7 +199,7 @@ def test_models_are_taken_with_their_names_and_no_links(tmp_path: Path) -> None:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    words = ["--name", "Test", "--group", "plant", "--broker", "localhost"]
+    words = ["--name", "Test", "--group", "plant", "--group", "annex", "--broker", "localhost"]
     assert main(["init", "--home", str(tmp_path / "home"), *words]) == 0
     made = Home.open(tmp_path / "home")
     made.add_node("pi-1", "plant")
@@ -211,6 +215,22 @@ def test_a_nodes_bundle_has_its_enrolment(baked: bool, home: Home, workshop: Wor
     enrolment = read_message(told["enrol.json"], Enrolment, "enrol.json")
     assert (enrolment.node, enrolment.token is None) == ("pi-1", baked)
     assert told.keys() == {"enrol.json", *(("cert.pem", "key.pem") if baked else ())}
+
+
+def test_the_command_makes_its_node_known_and_says_what_takes_its_time(
+    home: Home, workshop: Workshop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("fleet.cli.bundle.make_bundle", partial(make_bundle, checkout=workshop.checkout))
+    of_home = ["--home", str(home.path), "--wheels", str(workshop.wheels), "--json"]
+    target = ["--arch", workshop.target.arch, "--python", workshop.target.python]
+    capsys.readouterr()
+    assert main(["bundle", "pi-9", "--group", "annex", "--tar", *target, *of_home]) == 0
+    out, err = capsys.readouterr()
+    assert read_about(Path(json.loads(out)["path"])).node == "pi-9"
+    assert home.registry.node("pi-9").group == "annex"
+    assert re.search("^fetching [0-9]+ librar(?s:.*)^packing ", err, re.MULTILINE)
+    assert main(["bundle", "pi-9", "--group", "plant", "--tar", *target, *of_home]) == 1
+    assert "pi-9 is a node of group annex" in capsys.readouterr().err
 
 
 def test_a_dry_run_makes_no_token(home: Home, capsys: pytest.CaptureFixture[str]) -> None:

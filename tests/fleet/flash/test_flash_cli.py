@@ -6,6 +6,7 @@ import io
 import json
 import sys
 import tarfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,6 @@ from fleet.__main__ import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 CONFIG = """
 group: {group}
@@ -186,6 +186,19 @@ def test_a_device_is_asked_for_by_its_name(
     assert flash(card.path, "--force", target=loop) == 0
     assert "MiB written and read back" in capsys.readouterr().out
     assert loop.read_bytes()[: card.boot_start] == card.path.read_bytes()[: card.boot_start]
+
+
+@pytest.mark.parametrize("how", ["--dry-run", "--force"])
+def test_a_device_that_is_not_there_becomes_no_file(
+    make_card: Callable[..., Any], flash: Callable[..., int], capsys: pytest.CaptureFixture[str], how: str
+) -> None:
+    target = Path("/dev/headwater-no-such-card")
+    try:
+        assert flash(make_card().path, how, target=target) == 1
+        assert f"{target}: there is no disk of that name" in capsys.readouterr().err
+        assert not target.exists()
+    finally:
+        target.unlink(missing_ok=True)
 
 
 def test_ctrl_c_says_what_is_left(
