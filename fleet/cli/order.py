@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from fleet.remote.command import Outcome
 
 _WAIT_S: Final = 10.0
+# Without a bridge births are tried again with pauses of up to 15 s, one in 5 s at most.
+_BIRTH_WAIT_S: Final = 20.0
 _NOTHING: Final = "nothing was sent"
 
 
@@ -28,7 +30,8 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("node", metavar="NODE", help="a node of the home, or GROUP/NODE")
     what = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     for name, help_text in (("rebirth", "tell all births again"), ("reload", "read the configuration again")):
-        _takes_common(what.add_parser(name, help=help_text, description=help_text))
+        each = what.add_parser(name, help=help_text, description=help_text)
+        _takes_common(each, _BIRTH_WAIT_S if name == "rebirth" else _WAIT_S)
     help_text = "set a metric that the node's configuration calls writable"
     write = what.add_parser("write", help=help_text, description=f"{help_text}; what is read back is told")
     write.add_argument("device", metavar="DEVICE", help="the source, as the node calls it")
@@ -38,11 +41,11 @@ def _add_arguments(parser: ArgumentParser) -> None:
         "--type", choices=TYPES, metavar="TYPE", help=f"of the value: {', '.join(TYPES)} (default: as it looks)"
     )
     write.add_argument("--yes", action="store_true", help="write without asking")
-    _takes_common(write)
+    _takes_common(write, _WAIT_S)
 
 
-def _takes_common(parser: ArgumentParser) -> None:
-    takes_reach(parser, _WAIT_S)
+def _takes_common(parser: ArgumentParser, wait_s: float) -> None:
+    takes_reach(parser, wait_s)
     takes_dry_run(parser)
     takes_json(parser)
 
@@ -56,6 +59,8 @@ def _command(args: Namespace) -> int:
     if args.what == "write" and not args.yes and not _is_wanted(order):
         print(_NOTHING, file=sys.stderr)
         return FAILURE
+    if args.what == "rebirth":
+        print(f"waiting for a birth of {plain(args.node)}, up to {args.wait:g} s", file=sys.stderr)
     with reached(args) as session:
         outcome = carry_out(session, order, args.wait)
     _tell(args, order, outcome)

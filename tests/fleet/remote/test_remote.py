@@ -56,8 +56,10 @@ def test_what_calls_itself_done_but_is_not_true_is_not_done(said: Any, mosquitto
 
 def test_a_birth_answers_a_rebirth(said: Any, mosquitto: Mosquitto, stranger: Any) -> None:
     stranger.says = lambda *_: [(MessageType.NBIRTH, [Metric(REBIRTH, DataType.BOOLEAN, value=False, timestamp_ms=1)])]
-    code, out, _ = said("command", f"{stranger.group}/pi-1", "rebirth", *broker(mosquitto), "--json")
+    node = f"{stranger.group}/pi-1"
+    code, out, err = said("command", node, "rebirth", *broker(mosquitto)[:2], "--json")
     assert (code, json.loads(out)["state"]) == (0, "done")
+    assert err == f"waiting for a birth of {node}, up to 20 s\n", "as long as births may take"
 
 
 def test_a_node_of_others_shows_by_its_metric(said: Any, mosquitto: Mosquitto, stranger: Any) -> None:
