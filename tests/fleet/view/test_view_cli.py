@@ -82,30 +82,38 @@ def test_what_is_wrong_for_programs(said: Any, dsn: str) -> None:
 
 def test_none_of_a_kind_is_said_so(said: Any, dsn: str) -> None:
     assert "all is well" in said("list", "--trouble", "--group", "lab", "--dsn", dsn)[1]
-    assert "no node of group nowhere has come yet" in said("list", "--group", "nowhere", "--dsn", dsn)[1]
+
+
+def test_a_group_that_is_not_there_is_a_mistake(said: Any, dsn: str, tmp_path: Path) -> None:
+    code, out, err = said("list", "--group", "plnt", "--dsn", dsn)
+    assert (code, out, err) == (2, "", "--group: found 'plnt', allowed: lab, plant\n")
+    home = a_home(tmp_path / "home", "plant", "annex")
+    assert "no node of group annex has come yet" in said("list", "--group", "annex", "--dsn", dsn, "--home", home)[1]
 
 
 def test_certificates_come_from_the_home(said: Any, dsn: str, tmp_path: Path) -> None:
     home = a_home(tmp_path / "home")
-    code, out, _ = said("list", "--json", "--dsn", dsn, "--home", str(home))
+    code, out, _ = said("list", "--json", "--dsn", dsn, "--home", home)
     assert code == 0
     nodes = {node["name"]: node for node in json.loads(out)}
     assert nodes["pi-1"]["certificate_ends_at"].startswith("2")
     assert [trouble["kind"] for trouble in nodes["pi-1"]["troubles"]] == ["certificate"]
     assert nodes["pi-2"]["certificate_ends_at"] is None
     assert (nodes["pi-new"]["state"], nodes["pi-new"]["seen_at"]) == ("new", None)
-    shown = said("show", "pi-new", "--dsn", dsn, "--home", str(home))[1]
+    shown = said("show", "pi-new", "--dsn", dsn, "--home", home)[1]
     assert "enrolled, but has not fetched its certificate yet" in shown
 
 
-def a_home(path: Path) -> Path:
+def a_home(path: Path, *groups: str) -> str:
     broker = BrokerSettings(host="127.0.0.1", port=8883)
-    made = found(path, FleetSettings(name="x", groups=("plant",), broker=broker, url="https://127.0.0.1:8443"))
+    made = found(
+        path, FleetSettings(name="x", groups=groups or ("plant",), broker=broker, url="https://127.0.0.1:8443")
+    )
     made.registry.add_node("pi-1", "plant")
     made.registry.add_node("pi-new", "plant")
     soon = dt.datetime.now(dt.UTC) + dt.timedelta(days=3)
     made.registry.put_certificate(Certificate(1, "pi-1", "00", "PEM", soon))
-    return path
+    return str(path)
 
 
 def test_all_of_one_node(said: Any, dsn: str) -> None:
