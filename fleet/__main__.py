@@ -54,7 +54,11 @@ COMMANDS: Final[tuple[Command, ...]] = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code."""
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.command is None:
+        parser.print_help()
+        return WRONG_USE
     try:
         code: int = args.run(args)
         sys.stdout.flush()
@@ -75,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fleet", description="Headwater's fleet, from an operator's desk.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for command in COMMANDS:
         subparser = commands.add_parser(command.name, help=command.what, description=command.what)
         command.add_arguments(subparser)

@@ -34,7 +34,11 @@ def reload(home: Home) -> bool:
     """Whether there is a broker; it then goes by its files as they are. Raises FleetError where it does not."""
     tell = _teller(home)
     if tell is None:
-        logger.warning("the broker does not run here: it reads its files when it starts (broker.reload in fleet.yaml?)")
+        logger.warning(
+            "no broker runs on this machine that could be told: it goes by %s when it has read that, as when it "
+            "starts; of one elsewhere broker.reload in fleet.yaml is the command that has it read",
+            home.path / "broker",
+        )
         return False
     with only_one(home.path / "broker/.reload"):
         deadline = time.monotonic() + _READ_WITHIN_S

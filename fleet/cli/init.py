@@ -6,9 +6,10 @@ import json
 import os
 import re
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from contract.config import parse_config
+from contract.config import ConfigError, parse_config
 from fleet.cli.arguments import home_path, takes_dry_run, takes_home, takes_json
 from fleet.cli.command import OK, Command
 from fleet.founding import check_free, found
@@ -16,8 +17,9 @@ from fleet.settings import FleetSettings
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from pathlib import Path
 
+# Where `make setup` puts a Mosquitto that is new enough; Debian 12's is not.
+_OF_SETUP: Final = Path(__file__).parents[2] / ".stack/mosquitto/usr/sbin/mosquitto"
 # Where Debian has servers; nobody's PATH leads there but root's.
 _OF_ROOT: Final = "/usr/local/sbin:/usr/sbin"
 _PLACE: Final = re.compile(r"(?:\[(?P<address>[^\]]*)\]|(?P<host>[^:]*))(?::(?P<port>[^:]*))?")
@@ -72,7 +74,9 @@ def _settings(args: Namespace) -> FleetSettings:
 
 
 def _parted(place: str) -> tuple[str, str | None]:
-    """HOST, HOST:PORT, [ADDRESS]:PORT, or an address of IPv6 alone."""
+    """HOST, HOST:PORT, [ADDRESS]:PORT, or an address of IPv6 alone; raises ConfigError for what is no place."""
+    if "/" in place:
+        raise ConfigError(f"--broker: found {place!r}, allowed: HOST[:PORT], such as mqtt.example")
     found = _PLACE.fullmatch(place)
     if found is None:
         return place, None
@@ -82,11 +86,20 @@ def _parted(place: str) -> tuple[str, str | None]:
 def _tell(path: Path, settings: FleetSettings) -> None:
     print(f"{path}: fleet {settings.name}, groups {', '.join(settings.groups)}")
     print(f"next: take {path / 'root/ca.key'} to a safe place off this machine; every day goes without it")
-    mosquitto = shutil.which("mosquitto", path=f"{os.environ.get('PATH', os.defpath)}:{_OF_ROOT}")
+    mosquitto = _mosquitto()
     if mosquitto is None:
-        print("next: apt-get install mosquitto, 2.0.21 or newer")
+        print("next: `make setup` in the checkout, or apt-get install mosquitto: 2.0.21 or newer, as Debian 13 has it")
     print(f"next: {mosquitto or 'mosquitto'} -c {path / 'broker/mosquitto.conf'}")
     print("next: python -m fleet serve, python -m fleet enrol NODE")
+
+
+def _mosquitto() -> Path | None:
+    """The checkout's, which is new enough, or this machine's, whatever it is."""
+    if _OF_SETUP.exists():
+        here = Path.cwd()
+        return _OF_SETUP.relative_to(here) if _OF_SETUP.is_relative_to(here) else _OF_SETUP
+    found = shutil.which("mosquitto", path=f"{os.environ.get('PATH', os.defpath)}:{_OF_ROOT}")
+    return None if found is None else Path(found)
 
 
 INIT: Final = Command(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, get_args
 
@@ -12,7 +13,7 @@ from contract.update import Kind
 from fleet.bundle import node_files
 from fleet.cli import rollout_shown as shown
 from fleet.cli.arguments import open_home, takes_dry_run, takes_home, takes_json
-from fleet.cli.command import FAILURE, OK, Command
+from fleet.cli.command import FAILURE, OK, WRONG_USE, Command
 from fleet.errors import FleetError
 from fleet.rollout.books import DSN_VARIABLE, Books, dsn
 from fleet.rollout.desk import Desk
@@ -38,7 +39,8 @@ _LISTED: Final = 20
 
 def _add_arguments(parser: ArgumentParser) -> None:
     parser.epilog = _EPILOG
-    commands = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
+    parser.set_defaults(run_rollout=partial(_help, parser))
+    commands = parser.add_subparsers(dest="what", metavar="WHAT")
     _add_start(commands)
     each = _add(commands, "list", "the newest roll-outs", _list)
     each.add_argument("-n", type=int, default=_LISTED, dest="limit", metavar="N", help=f"how many (default: {_LISTED})")
@@ -59,6 +61,11 @@ def _add_arguments(parser: ArgumentParser) -> None:
         takes_dry_run(each)
         takes_json(each)
     _add_resume(commands)
+
+
+def _help(parser: ArgumentParser, _args: Namespace) -> int:
+    parser.print_help()
+    return WRONG_USE
 
 
 def _add_start(commands: _SubParsersAction[ArgumentParser]) -> None:
@@ -160,10 +167,10 @@ def _wish(args: Namespace, home: Home) -> Wish:
 def _check_config(wish: Wish, home: Home) -> None:
     """As `fleet flash` does, for a device that refuses it is far away; raises ConfigError."""
     group = [node.name for node in home.registry.nodes() if node.group == wish.group and node.revoked_at is None]
-    nodes = dict.fromkeys(group if wish.nodes is None else wish.nodes)
+    nodes = list(dict.fromkeys(group if wish.nodes is None else wish.nodes))
     if len(nodes) != 1:
         raise ConfigError(f"--nodes: found {len(nodes)}, allowed is one: a configuration names the node it is for")
-    node_files(*nodes, wish.group, wish.file, None)
+    node_files(nodes[0], wish.group, wish.file, None)
 
 
 def _drive(args: Namespace, desk: Desk, number: int) -> int:

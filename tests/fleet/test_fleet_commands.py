@@ -71,14 +71,20 @@ def test_init_says_how_to_come_by_a_broker(
         return capsys.readouterr().out.splitlines()
 
     monkeypatch.setattr("fleet.cli.init._OF_ROOT", str(tmp_path))
+    monkeypatch.setattr("fleet.cli.init._OF_SETUP", tmp_path / "stack/mosquitto")
     monkeypatch.setenv("PATH", str(tmp_path))
     config = "broker/mosquitto.conf"
     assert lines("a")[2:4] == [
-        "next: apt-get install mosquitto, 2.0.21 or newer",
+        "next: `make setup` in the checkout, or apt-get install mosquitto: 2.0.21 or newer, as Debian 13 has it",
         f"next: mosquitto -c {tmp_path}/a/{config}",
     ]
     (tmp_path / "mosquitto").touch(mode=0o755)
     assert lines("b")[2] == f"next: {tmp_path}/mosquitto -c {tmp_path}/b/{config}"
+    (tmp_path / "stack").mkdir()
+    (tmp_path / "stack/mosquitto").touch(mode=0o755)
+    assert lines("c")[2] == f"next: {tmp_path}/stack/mosquitto -c {tmp_path}/c/{config}"
+    monkeypatch.chdir(tmp_path)
+    assert lines("d")[2] == f"next: stack/mosquitto -c {tmp_path}/d/{config}"
 
 
 @pytest.mark.parametrize(
@@ -87,6 +93,7 @@ def test_init_says_how_to_come_by_a_broker(
         (["--group", "a b", "--broker", "b"], "groups.0"),
         (["--group", "a", "--group", "a", "--broker", "b"], "groups must be unique"),
         (["--group", "a", "--broker", "b:port"], "broker.port"),
+        (["--group", "a", "--broker", "mqtts://b:8883"], "--broker: found 'mqtts://b:8883', allowed: HOST[:PORT]"),
         (["--group", "a", "--broker", "b", "--url", "http://b"], "url"),
         (["--group", "a", "--broker", "b", "--url", "https://b:x"], "url"),
         (["--group", "a", "--broker", "b", "--also", "a b"], "broker.names.0"),
@@ -237,10 +244,30 @@ def test_broker_takes_over_what_was_changed_in_the_settings(made: Path, capsys: 
     assert said(capsys) == {"renews": False, "done": True, "files": [], "broker_told": False}
 
 
+def test_a_broker_elsewhere_that_nobody_tells_is_a_failure(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (made / "fleet.yaml").read_text()
+    (made / "fleet.yaml").write_text(text.replace("directory: null", "directory: /etc/mosquitto/fleet"))
+    for _ in range(2):  # nor does it know of anything when nothing is written any more
+        capsys.readouterr()
+        assert main(["broker"]) == 1
+        assert "the broker was NOT told: bring it" in capsys.readouterr().out
+    assert main(["broker", "--json"]) == 1
+    assert said(capsys)["broker_told"] is False
+
+
 def test_a_directory_that_others_may_look_into_is_refused(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made.chmod(0o750)
     assert main(["enrol", "pump-1"]) == 2
     assert "is open to others (mode 750)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("words", "names"), [((), ("enrol", "rollout")), (("rollout",), ("start", "abort"))], ids=str)
+def test_who_says_nothing_gets_the_help(
+    words: tuple[str, ...], names: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    told = capsys.readouterr().out
+    assert all(f"\n    {name} " in told for name in names)
 
 
 def test_no_directory_is_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
