@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 def test_an_operator_commands_a_node(said: Any, agent: Any, fleet: Any, valve: Any) -> None:
     home = ("--home", str(fleet.home.path), "--wait", "20")
     code, out, err = said("command", "pump-1", "rebirth", *home)
-    assert (code, err) == (0, ""), agent.log.read_text()
+    assert (code, err) == (0, "waiting for a birth of pump-1, up to 20 s\n"), agent.log.read_text()
     assert out.startswith("rebirth plant/pump-1: done after ")
     code, out, _ = said("command", "plant/pump-1", "reload", *home, "--json")
     told = json.loads(out)
