@@ -132,9 +132,9 @@ def test_the_command_line_has_no_terminal_of_roots_and_is_interrupted_with_it(ma
     assert machine.run("sh", card / "first-boot.sh", card).returncode == 0
     seen = card.parent / "seen"
     machine.put("id", 'if [ "$1" = -u ]; then echo 0; fi')
-    # Who it becomes looks whose session it has, and waits.
-    waits = f"trap 'kill $!; echo ended >>{seen}; exit 3' TERM; sleep 60 & wait"
-    machine.put("setpriv", f"cut -d ' ' -f 6 /proc/$$/stat >{seen}; {waits}")
+    # Who it becomes looks whose session it has, once it can be ended, and waits.
+    ends = f"trap 'kill $!; echo ended >>{seen}; exit 3' TERM; sleep 60 &"
+    machine.put("setpriv", f"{ends} cut -d ' ' -f 6 /proc/$$/stat >{seen}; wait")
     machine.put("setsid", f'exec {shutil.which("setsid")} "$@"')
     command = (machine.root / "usr/bin/headwater-edge", "status")
     with subprocess.Popen(command, env=machine.environment) as process:

@@ -121,7 +121,7 @@ def test_a_ledger_is_one_runs_alone(host: Host, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "simulators", "fleet", "--broker", f"127.0.0.1:{host.port}", "--ledger", str(ledger)]
     with subprocess.Popen([*words, "--group", host.group, "--nodes", "1"], stdout=subprocess.DEVNULL) as first:
         deadline = time.monotonic() + DEADLINE_S
-        while not ledger.exists():
+        while not (ledger.exists() and ledger.stat().st_size):  # locked before it is written
             assert time.monotonic() < deadline
             time.sleep(0.05)
         assert run(host, "--ledger", str(ledger)) == 1
