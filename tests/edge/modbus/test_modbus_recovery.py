@@ -186,7 +186,7 @@ def test_a_slow_line_leaves_no_point_unread_for_good(kit: Any) -> None:
         read: set[str] = set()
         async with kit.config(line, of_units, timeout_s=0.6, request_timeout_s=1).open(kit.now) as source:
             # Four polls do where the machine is idle.
-            for _ in range(40):
+            for _ in range(150):
                 shown = kit.shown(await source.poll())
                 assert "bad" in shown.values()
                 read |= {metric for metric, value in shown.items() if value == 7}
