@@ -57,15 +57,21 @@ def test_a_good_one_is_confirmed_and_told_also_to_a_node_that_was_away(site: Any
     assert list((site.directory / "state" / "updates" / "staging").iterdir()) == []
 
 
+async def put_back(site: Any, node: Any, eventually: Any, closed_port: int) -> Any:
+    """What the node tells of a configuration whose source fails, once it is put back."""
+    wanted = site.source(base_url=f"http://127.0.0.1:{closed_port}")
+    desired = site.operator.roll_out(site.text(sources=wanted))
+    await eventually(lambda: "rolled_back" in node.states(desired.counter), "it is put back")
+    news = node.told()[-1]
+    assert "source weather is failing" in news.reason
+    return news
+
+
 def test_one_with_which_a_source_fails_is_put_back(site: Any, eventually: Any, closed_port: int) -> None:
     async def scenario() -> None:
         async with site.run() as node:
             await eventually(node.told, "births")
-            wanted = site.source(base_url=f"http://127.0.0.1:{closed_port}")
-            desired = site.operator.roll_out(site.text(sources=wanted))
-            await eventually(lambda: "rolled_back" in node.states(desired.counter), "it is put back")
-            news = node.told()[-1]
-            assert "source weather is failing" in news.reason
+            news = await put_back(site, node, eventually, closed_port)
             assert news.running is None
             served = len(site.served)
             await eventually(lambda: len(site.served) > served, "the source of before is polled")
@@ -94,10 +100,7 @@ def test_what_was_before_stays_until_it_is_put_back_where_the_disk_is_full_a_whi
     async def scenario() -> None:
         async with site.run() as node:
             await eventually(node.told, "births")
-            wanted = site.source(base_url=f"http://127.0.0.1:{closed_port}")
-            desired = site.operator.roll_out(site.text(sources=wanted))
-            await eventually(lambda: "rolled_back" in node.states(desired.counter), "it is put back")
-            assert "source weather is failing" in node.told()[-1].reason
+            await put_back(site, node, eventually, closed_port)
 
     asyncio.run(scenario())
     assert len(refused) == 3
