@@ -117,7 +117,12 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _copy_tree(source: Path, target: Path) -> None:
-    shutil.copytree(source, target, ignore_dangling_symlinks=True)
+    shutil.copytree(source, target, ignore=_dangling)
+
+
+def _dangling(directory: str, names: list[str]) -> list[str]:
+    # copytree's own ignore_dangling_symlinks looks for a relative link's target in the working directory.
+    return [name for name in names if not (Path(directory) / name).exists()]
 
 
 _ARGUMENT_NAMES: Final = re.compile(r"^ARG (\w+)$", re.MULTILINE)
