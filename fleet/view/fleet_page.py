@@ -67,6 +67,10 @@ def _clock(node: Node, _now: datetime) -> str:
     return UNKNOWN if node.clock_synchronised is None else _CLOCKS[int(node.clock_synchronised == 1)]
 
 
+def _update(node: Node, _now: datetime) -> str:
+    return node.failed_updates[0].outcome if node.failed_updates else UNKNOWN
+
+
 def _wrong(node: Node, now: datetime) -> str:
     return "; ".join(trouble.text for trouble in node.troubles(now))
 
@@ -95,8 +99,9 @@ _COLUMNS: Final[tuple[Column[Node], ...]] = (
         "Lost", lambda node, _: number(node.lost_batches), lambda node, _: _bad_if(bad=bool(node.lost_batches)), "right"
     ),
     Column("Cert", certificate, _certificate_style, "right"),
-    Column("What is wrong", _wrong, lambda *_: WARNING, most=300, least=20, needs=_WIDEST),
 )
+_UPDATE: Final[Column[Node]] = Column("Update", _update, lambda node, _: _bad_if(bad=bool(node.failed_updates)))
+_WRONG: Final[Column[Node]] = Column("What is wrong", _wrong, lambda *_: WARNING, most=300, least=20, needs=_WIDEST)
 
 
 def fleet_page(
@@ -107,14 +112,20 @@ def fleet_page(
         return Text(NO_NODES)
     ordered = worst_first(list(nodes), now)
     shown = ordered[first:] if rows is None else ordered[first : first + rows]
-    several = len({node.group for node in nodes}) > 1
-    name: Column[Node] = Column("Node", lambda node, _: node.full_name if several else node.name, least=12)
-    parts: list[RenderableType] = [summary(nodes, now), Text(), table((name, *_COLUMNS), shown, now, width)]
+    parts: list[RenderableType] = [summary(nodes, now), Text(), table(_columns(nodes), shown, now, width)]
     if len(shown) < len(nodes):
         parts.append(Text(f"{first + 1} to {first + len(shown)} of {len(nodes)}, the worst first", style=DIM))
     elif width < _WIDEST and (wrong := troubles(ordered, now)):
         parts += [Text(), *_fitting(wrong, None if rows is None else rows - len(shown))]
     return Group(*parts)
+
+
+def _columns(nodes: Sequence[Node]) -> tuple[Column[Node], ...]:
+    several = len({node.group for node in nodes}) > 1
+    name: Column[Node] = Column("Node", lambda node, _: node.full_name if several else node.name, least=12)
+    # Where all is well with updates they take no room.
+    update = (_UPDATE,) if any(node.failed_updates for node in nodes) else ()
+    return (name, *_COLUMNS, *update, _WRONG)
 
 
 def summary(nodes: Sequence[Node], now: datetime) -> Text:

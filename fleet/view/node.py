@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from fleet.view.wording import counted, number, share, span, until
+from contract.update_news import UpdateState
+from fleet.view.wording import UNKNOWN, counted, number, share, span, until
 
 # Those of the dashboards: a node tells its health every ten seconds, whatever else it reads.
 SILENT_AFTER: Final = timedelta(minutes=2)
@@ -36,6 +37,22 @@ class State(StrEnum):
     SILENT = "silent"
     ONLINE = "online"
     REVOKED = "revoked"
+
+
+@dataclass(frozen=True, slots=True)
+class FailedUpdate:
+    """An update that a node did not take, or has put back, and has taken no other of its kind and name since."""
+
+    what: str
+    wanted: str | None
+    state: str
+    reason: str | None
+    told_at: datetime
+
+    @property
+    def outcome(self) -> str:
+        """What became of it, as people say it."""
+        return "put back" if self.state == UpdateState.ROLLED_BACK else self.state
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +85,8 @@ class Node:
     site: str | None = None
     certificate_ends_at: datetime | None = None
     revoked_at: datetime | None = None
+    # The newest first, and not all of very many.
+    failed_updates: tuple[FailedUpdate, ...] = ()
 
     @property
     def full_name(self) -> str:
@@ -145,6 +164,12 @@ def _certificate_ends(node: Node, now: datetime) -> Iterator[Trouble]:
         )
 
 
+def _did_not_take(node: Node, _now: datetime) -> Iterator[Trouble]:
+    for update in node.failed_updates:
+        why = "" if update.reason is None else f": {update.reason}"
+        yield Trouble("update", f"{update.what} {update.wanted or UNKNOWN} {update.outcome}{why}")
+
+
 def _keeps_too_much(node: Node, _now: datetime) -> Iterator[Trouble]:
     if node.spool_share is not None and node.spool_share >= SPOOL_FULL:
         yield Trouble("spool", f"its spool is {share(node.spool_share)} full")
@@ -175,6 +200,7 @@ def _is_unwell(node: Node, _now: datetime) -> Iterator[Trouble]:
 _TROUBLES: Final[tuple[Callable[[Node, datetime], Iterator[Trouble]], ...]] = (
     _is_away,
     _certificate_ends,
+    _did_not_take,
     _keeps_too_much,
     _has_lost,
     _is_unwell,

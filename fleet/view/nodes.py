@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from fleet.view.node import Node
+from fleet.rollout.judge import FAILURES
+from fleet.view.node import FailedUpdate, Node
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from fleet import registry
@@ -28,6 +30,17 @@ left join node_position p using (group_id, node_id)
 where (%(group)s::text is null or n.group_id = %(group)s) and (%(node)s::text is null or n.node_id = %(node)s)
 order by 1, 2
 """
+# A node may tell of as many names as it likes.
+_FAILED: Final = """
+select group_id, node_id, what, wanted, state, reason, told_at
+from (select u.*, u.kind || '/' || u.name as what,
+             row_number() over (partition by group_id, node_id order by told_at desc) as place
+      from node_update u
+      where state = any(%(states)s) and (%(group)s::text is null or group_id = %(group)s)
+        and (%(node)s::text is null or node_id = %(node)s)) told
+where place <= 5
+order by place
+"""
 
 
 def nodes(
@@ -38,7 +51,12 @@ def nodes(
     node: str | None = None,
 ) -> list[Node]:
     """All nodes, or those of a group or of a name; one that is enrolled and never came is one, too."""
-    known = {(row["group"], row["name"]): Node(**row) for row in database.rows(_NODES, {"group": group, "node": node})}
+    which = {"group": group, "node": node}
+    failed = _failed_updates(database, which)
+    known: dict[tuple[str, str], Node] = {}
+    for row in database.rows(_NODES, which):
+        at = row["group"], row["name"]
+        known[at] = Node(**row, failed_updates=tuple(failed[at]))
     for each in enrolled:
         at = each.group, each.name
         is_asked_for = group in (None, each.group) and node in (None, each.name)
@@ -46,6 +64,16 @@ def nodes(
             found = known.get(at, Node(*at))
             known[at] = replace(found, certificate_ends_at=each.certificate_ends_at, revoked_at=each.revoked_at)
     return sorted(known.values(), key=lambda each: (each.group, each.name))
+
+
+def _failed_updates(
+    database: Database, which: Mapping[str, str | None]
+) -> defaultdict[tuple[str, str], list[FailedUpdate]]:
+    """What nodes did not take, or have put back, by group and name of the node."""
+    found = defaultdict[tuple[str, str], list[FailedUpdate]](list)
+    for row in database.rows(_FAILED, {**which, "states": [state.value for state in FAILURES]}):
+        found[row.pop("group_id"), row.pop("node_id")].append(FailedUpdate(**row))
+    return found
 
 
 def now(database: Database) -> datetime:

@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 from fleet.errors import FleetError
 from fleet.view.fleet_page import fleet_page, status_line
 from fleet.view.live import Seen, Watch
-from fleet.view.node import Node, State
+from fleet.view.node import FailedUpdate, Node, State
 from fleet.view.node_page import NodePage, node_page
 from fleet.view.sections import SECTIONS
 
@@ -60,6 +60,13 @@ UNWELL = Node(
     undelivered=3,
     given_up=4,
     certificate_ends_at=NOW + timedelta(days=3),
+)
+FAILED = replace(
+    WELL,
+    failed_updates=(
+        FailedUpdate("agent/agent", "0.2.0", "rolled_back", "no durable mark within 300 s\x1b[2J", NOW),
+        FailedUpdate("model/pump", None, "refused", None, NOW),
+    ),
 )
 FLEET = [
     WELL,
@@ -141,6 +148,16 @@ def test_what_does_not_fit_is_turned_to() -> None:
     page = drawn(fleet_page(FLEET, NOW, 80, rows=2, first=2), 80)
     assert [line.split()[0] for line in page.splitlines()[3:5]] == ["pi-5", "pump-station-west-07"]
     assert page.splitlines()[-1] == "3 to 4 of 6, the worst first"
+
+
+@pytest.mark.parametrize("width", [80, 120, 170])
+def test_an_update_that_a_node_did_not_take_is_seen_in_the_list(width: int) -> None:
+    page = drawn(fleet_page([*FLEET, FAILED], NOW, width, rows=7), width)
+    heading, *rows = page.splitlines()[2:9]
+    assert heading[heading.index("Update") :].split()[0] == "Update"
+    assert [row[heading.index("Update") :][:8] for row in rows].count("put back") == 1
+    whole = " ".join(drawn(fleet_page([FAILED], NOW, width), width).split())
+    assert "agent/agent 0.2.0 put back: no durable mark within 300 s?[2J; model/pump - " in whole
 
 
 def test_a_disk_without_any_room_is_trouble() -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).parents[3]
+# What pi-1 did with its update.
+WRONG = "agent/agent 0.2.0 put back: no mark in 300 s"
 
 
 @pytest.fixture
@@ -42,11 +44,12 @@ def said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
 def test_all_nodes_the_worst_first(said: Any, dsn: str) -> None:
     code, out, err = said("list", "--dsn", dsn)
     assert (code, err) == (0, "")
-    assert out.startswith("5 nodes: 3 online, 1 silent, 1 offline; 3 with trouble\n")
+    assert out.startswith("5 nodes: 3 online, 1 silent, 1 offline; 4 with trouble\n")
     rows = [line.split()[0] for line in out.splitlines() if "/pi-" in line.split(":")[0] and not line.startswith("!")]
-    assert rows == ["plant/pi-3", "plant/pi-4", "plant/pi-2", "lab/pi-9", "plant/pi-1"]
+    assert rows == ["plant/pi-3", "plant/pi-4", "plant/pi-2", "plant/pi-1", "lab/pi-9"]
     healthy = next(line for line in out.splitlines() if line.startswith("plant/pi-1"))
-    assert healthy.split()[1:] == ["online", *healthy.split()[2:4], "0.1.0", "12", "0%", "sync", "51", "56%", "0", "-"]
+    assert healthy.split()[1] == "online"
+    assert " ".join(healthy.split()[4:]) == f"0.1.0 12 0% sync 51 56% 0 - put back {WRONG}"
 
 
 def test_a_strangers_words_command_no_terminal(said: Any, dsn: str) -> None:
@@ -62,7 +65,7 @@ def test_a_strangers_words_command_no_terminal(said: Any, dsn: str) -> None:
         ((), {"pi-1", "pi-2", "pi-3", "pi-4", "pi-9"}),
         (("--group", "lab"), {"pi-9"}),
         (("--silent",), {"pi-3", "pi-4"}),
-        (("--trouble",), {"pi-2", "pi-3", "pi-4"}),
+        (("--trouble",), {"pi-1", "pi-2", "pi-3", "pi-4"}),
         (("--trouble", "--group", "lab"), set()),
     ],
     ids=["all", "group", "silent", "trouble", "none"],
@@ -97,7 +100,7 @@ def test_certificates_come_from_the_home(said: Any, dsn: str, tmp_path: Path) ->
     assert code == 0
     nodes = {node["name"]: node for node in json.loads(out)}
     assert nodes["pi-1"]["certificate_ends_at"].startswith("2")
-    assert [trouble["kind"] for trouble in nodes["pi-1"]["troubles"]] == ["certificate"]
+    assert [trouble["kind"] for trouble in nodes["pi-1"]["troubles"]] == ["certificate", "update"]
     assert nodes["pi-2"]["certificate_ends_at"] is None
     assert (nodes["pi-new"]["state"], nodes["pi-new"]["seen_at"]) == ("new", None)
     shown = said("show", "pi-new", "--dsn", dsn, "--home", home)[1]
@@ -148,7 +151,22 @@ def test_all_of_one_node_for_programs(said: Any, dsn: str) -> None:
     }
     assert [update["state"] for update in told["updates"]] == ["rolled_back", None]
     assert len(told["commands"]) == 2
-    assert told["troubles"] == []
+    assert told["troubles"] == [{"kind": "update", "text": WRONG}]
+    (failed,) = told["failed_updates"]
+    assert (failed["what"], failed["wanted"], failed["state"]) == ("agent/agent", "0.2.0", "rolled_back")
+
+
+def test_a_failed_update_is_no_trouble_any_more_once_another_is_confirmed(said: Any, dsn: str, change: Any) -> None:
+    told = "(select series_id from series where metric = 'Update/agent/agent')"
+    change(
+        "insert into reading_text (series_id, sampled_at, value, quality) "
+        f'values ({told}, now(), \'{{"state": "confirmed"}}\', 192)'
+    )
+    try:
+        (node,) = [node for node in json.loads(said("list", "--json", "--dsn", dsn)[1]) if node["name"] == "pi-1"]
+        assert (node["failed_updates"], node["troubles"]) == ([], [])
+    finally:
+        change(f"delete from reading_text where series_id = {told} and value like '%confirmed%'")
 
 
 def test_a_node_that_is_not_there(said: Any, dsn: str) -> None:
@@ -226,13 +244,13 @@ def watching(dsn: str) -> Any:
 def test_changes_are_told_as_lines_where_there_is_no_terminal(watching: Any, change: Any) -> None:
     process = watching("--group", "plant", stdout=subprocess.PIPE)
     first = {process.stdout.readline().split(" ", 2)[2] for _ in range(4)}
-    assert "plant/pi-1 online\n" in first
+    assert f"plant/pi-1 online: {WRONG}\n" in first
     change("update node set online = false where node_id = 'pi-1'")
     try:
         assert "plant/pi-1 offline: offline, last seen " in process.stdout.readline()
     finally:
         change("update node set online = true where node_id = 'pi-1'")
-    assert process.stdout.readline().endswith("plant/pi-1 online\n")
+    assert process.stdout.readline().endswith(f"plant/pi-1 online: {WRONG}\n")
 
 
 def test_a_screen_ends_with_a_key_and_leaves_the_terminal_as_it_was(watching: Any) -> None:
