@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
-from contract.config import ConfigError
 from fleet.cli.arguments import takes_json
 from fleet.cli.command import OK, Command
-from fleet.cli.sight import database, enrolled, home_if_any, node_in_json, print_json, takes_sight
+from fleet.cli.sight import check_group, database, enrolled, node_in_json, print_json, takes_sight
 from fleet.view.fleet_page import fleet_page, summary
 from fleet.view.node import State
 from fleet.view.nodes import nodes, now
@@ -18,9 +17,6 @@ from fleet.view.wording import plain
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Sequence
-
-    from fleet.view.node import Node
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -35,8 +31,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
 def _list(args: Namespace) -> int:
     with database(args) as found:
         at, everyone = now(found), nodes(found, enrolled(args))
-    if args.group is not None:
-        _check_group(args, everyone)
+    check_group(args, everyone)
     known = [node for node in everyone if args.group in (None, node.group)]
     shown = [
         node
@@ -54,13 +49,6 @@ def _list(args: Namespace) -> int:
     else:
         console.print(fleet_page(shown, at, console.width))
     return OK
-
-
-def _check_group(args: Namespace, everyone: Sequence[Node]) -> None:
-    home = home_if_any(args)
-    groups = {node.group for node in everyone} | set(() if home is None else home.settings.groups)
-    if groups and args.group not in groups:
-        raise ConfigError(f"--group: found {plain(args.group)!r}, allowed: {plain(', '.join(sorted(groups)))}")
 
 
 LIST: Final = Command("list", "say how every node fares, those that need somebody first", _add_arguments, _list)

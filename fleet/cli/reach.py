@@ -13,7 +13,7 @@ from contract.config import ConfigError, Tls
 from contract.errors import TopicError
 from contract.topics import check_identifier
 from fleet.cli.arguments import open_home, takes_home
-from fleet.cli.sight import home_if_any
+from fleet.cli.sight import home_if_any, no_group
 from fleet.errors import FleetError
 from fleet.session import Broker, Session
 from fleet.view.wording import plain
@@ -59,6 +59,9 @@ def which_node(args: argparse.Namespace) -> tuple[str, str]:
     except TopicError as exc:
         raise ConfigError(plain(exc)) from exc
     home = home_if_any(args) if not slash or args.broker is None else None
+    # At the home's own broker there are no others; of another one nobody here knows.
+    if slash and home is not None and group not in home.settings.groups:
+        raise no_group("NODE: its group", group, home.settings.groups)
     known = () if home is None else home.registry.nodes()
     found = next((each for each in known if each.name == node and group in ("", each.group)), None)
     if found is not None and found.revoked_at is not None:

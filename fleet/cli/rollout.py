@@ -14,6 +14,7 @@ from fleet.bundle import node_files
 from fleet.cli import rollout_shown as shown
 from fleet.cli.arguments import open_home, takes_dry_run, takes_home, takes_json
 from fleet.cli.command import FAILURE, OK, WRONG_USE, Command
+from fleet.cli.sight import no_group
 from fleet.errors import FleetError
 from fleet.rollout.books import DSN_VARIABLE, Books, dsn
 from fleet.rollout.desk import Desk
@@ -142,8 +143,10 @@ def _start(args: Namespace) -> int:
 def _wish(args: Namespace, home: Home) -> Wish:
     groups = home.settings.groups
     group = args.group or (groups[0] if len(groups) == 1 else None)
+    if group is None:
+        raise ConfigError(f"--group: which one? {', '.join(groups)}")
     if group not in groups:
-        raise ConfigError(f"--group: found {group!r}, allowed: {', '.join(groups)}")
+        raise no_group("--group", group, groups)
     if args.kind not in ("model", args.name):
         raise ConfigError(f"NAME: found {args.name!r}, allowed for kind {args.kind}: {args.kind}")
     nodes = None if args.nodes is None else tuple(filter(None, map(str.strip, args.nodes.split(","))))

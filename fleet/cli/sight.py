@@ -9,12 +9,14 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from contract.config import ConfigError
 from fleet.cli.arguments import HOME_VARIABLE, home_path, open_home, takes_home
 from fleet.view.database import add_database, chosen_dsn, opened
+from fleet.view.wording import plain
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from fleet.home import Home
     from fleet.registry import Node as Enrolled
@@ -45,6 +47,19 @@ def enrolled(args: Namespace) -> tuple[Enrolled, ...]:
     """The nodes of the home, if there is one."""
     home = home_if_any(args)
     return () if home is None else home.registry.nodes()
+
+
+def check_group(args: Namespace, everyone: Iterable[Node]) -> None:
+    """Raises ConfigError where --group names none, of the home's or of a node's."""
+    home = home_if_any(args)
+    groups = {node.group for node in everyone} | set(() if home is None else home.settings.groups)
+    if args.group is not None and groups and args.group not in groups:
+        raise no_group("--group", args.group, groups)
+
+
+def no_group(where: str, found: str, groups: Iterable[str]) -> ConfigError:
+    """That a group is none of those there are."""
+    return ConfigError(f"{where}: found {plain(found)!r}, allowed: {plain(', '.join(sorted(groups)))}")
 
 
 def node_in_json(node: Node, now: datetime) -> dict[str, Any]:

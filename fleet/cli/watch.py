@@ -6,8 +6,9 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Final
 
+from contract.config import ConfigError
 from fleet.cli.command import OK, Command
-from fleet.cli.sight import enrolled, takes_sight
+from fleet.cli.sight import check_group, enrolled, takes_sight
 from fleet.view.database import chosen_dsn, opened
 from fleet.view.live import Seen, Watch, watch_lines, watch_screen
 from fleet.view.node_page import find, read_page
@@ -38,7 +39,11 @@ def _seconds(text: str) -> float:
 
 
 def _watch(args: Namespace) -> int:
+    if args.group is not None and args.node is not None:
+        raise ConfigError("--group: is for all nodes of it, without NODE; GROUP/NODE is one of them")
     dsn, known = chosen_dsn(args.dsn), enrolled(args)
+    with opened(dsn) as database:
+        check_group(args, nodes(database, known))
     watch = Watch(lambda: _look(args, dsn, known), args.every)
     console = terminal()
     if sys.stdout.isatty() and not console.is_dumb_terminal:

@@ -137,6 +137,13 @@ def test_a_revoked_node_is_not_waited_for(said: Any, fleet: Any) -> None:
     assert said("command", *other)[0] == 0, "it is another node"
 
 
+def test_a_group_that_the_home_has_not_is_a_mistake(said: Any, fleet: Any) -> None:
+    fleet.home.add_node("pump-1", "plant")
+    for command in (("command", "plnt/pump-1", "reload"), ("logs", "plnt/pump-1")):
+        code, out, err = said(*command, "--home", str(fleet.home.path))
+        assert (code, out, err) == (2, "", "NODE: its group: found 'plnt', allowed: annex, plant\n")
+
+
 def test_a_dry_run_sends_nothing(said: Any) -> None:
     words = ("write", "line", "valve", "0.5", "--dry-run", "--broker", "127.0.0.1:1")
     code, out, _ = said("command", "g/n", *words)

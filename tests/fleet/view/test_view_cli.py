@@ -88,10 +88,16 @@ def test_none_of_a_kind_is_said_so(said: Any, dsn: str) -> None:
 
 
 def test_a_group_that_is_not_there_is_a_mistake(said: Any, dsn: str, tmp_path: Path) -> None:
-    code, out, err = said("list", "--group", "plnt", "--dsn", dsn)
-    assert (code, out, err) == (2, "", "--group: found 'plnt', allowed: lab, plant\n")
+    for command in ("list", "watch"):
+        code, out, err = said(command, "--group", "plnt", "--dsn", dsn)
+        assert (code, out, err) == (2, "", "--group: found 'plnt', allowed: lab, plant\n")
     home = a_home(tmp_path / "home", "plant", "annex")
     assert "no node of group annex has come yet" in said("list", "--group", "annex", "--dsn", dsn, "--home", home)[1]
+
+
+def test_a_group_is_not_watched_for_one_node(said: Any, dsn: str) -> None:
+    code, out, err = said("watch", "pi-1", "--group", "lab", "--dsn", dsn)
+    assert (code, out, err) == (2, "", "--group: is for all nodes of it, without NODE; GROUP/NODE is one of them\n")
 
 
 def test_certificates_come_from_the_home(said: Any, dsn: str, tmp_path: Path) -> None:
