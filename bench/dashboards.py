@@ -88,7 +88,7 @@ def _ask(asking: cursor, board: Board, extent: Extent) -> Iterator[Timed]:
     until = datetime.now(UTC)
     choices = inventory.choices(board, until - first, until, fetch)
     for span in sorted({first, min(timedelta(days=7), extent.span), extent.span}):
-        for question in inventory.questions(board):
+        for question in (*inventory.variables(board), *inventory.questions(board)):
             statement = question.asked(until - span, until, choices)
             times_ms, rows = [], 0
             for _ in range(_TIMES):

@@ -69,10 +69,17 @@ def questions(board: Board) -> Iterator[Question]:
         yield Question(board.uid, marks["name"], "annotation", "table", marks["target"]["rawSql"])
 
 
+def variables(board: Board) -> Iterator[Question]:
+    """Every query of its variables, for which all its panels wait."""
+    for variable in _variables(board):
+        if variable["type"] == "query":
+            yield Question(board.uid, variable["label"], "variable", "table", variable["query"])
+
+
 def choices(board: Board, shown_from: datetime, shown_to: datetime, fetch: Fetch) -> dict[str, str | Sequence[str]]:
     """What Grafana chooses at first: all options, or the first one; a variable's query sees those before it."""
     values: dict[str, str | Sequence[str]] = {}
-    for variable in document(board)["templating"].get("list", ()):
+    for variable in _variables(board):
         if variable["type"] != "query":
             values[variable["name"]] = variable["current"]["value"]
             continue
@@ -81,6 +88,11 @@ def choices(board: Board, shown_from: datetime, shown_to: datetime, fetch: Fetch
         current = variable.get("current", {}).get("value", "")
         values[variable["name"]] = chosen(current, options) if current else next(iter(options), "")
     return values
+
+
+def _variables(board: Board) -> Sequence[Document]:
+    found: Sequence[Document] = document(board)["templating"].get("list", ())
+    return found
 
 
 def listing() -> str:
