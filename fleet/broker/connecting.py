@@ -24,22 +24,26 @@ class NotLetInError(FleetError):
     """The broker has hung up on somebody."""
 
 
+class NotThereError(FleetError):
+    """The broker is not there, or is not ours."""
+
+
 @contextmanager
-def connected(home: Home, identity: Identity) -> Iterator[ssl.SSLSocket]:
-    """TLS to the broker with an identity; raises NotLetInError, FleetError where it is not there or not ours."""
+def connected(home: Home, identity: Identity, at: str | None = None) -> Iterator[ssl.SSLSocket]:
+    """TLS to the broker with an identity, `at` an address other than it is known by; raises the errors above."""
     host, port = home.settings.broker.operators_host, home.settings.broker.port
     try:
         with (
-            socket.create_connection((host, port), timeout=_PATIENCE_S) as plain,
+            socket.create_connection((at or host, port), timeout=_PATIENCE_S) as plain,
             _context(home, identity).wrap_socket(plain, server_hostname=host) as connection,
         ):
             yield connection
     except ssl.SSLCertVerificationError as exc:
-        raise FleetError(f"{host}:{port} is not the fleet's broker: {exc.verify_message}") from exc
+        raise NotThereError(f"{host}:{port} is not the fleet's broker: {exc.verify_message}") from exc
     except (ssl.SSLError, ConnectionResetError, BrokenPipeError) as exc:
         raise NotLetInError(f"the broker at {host}:{port} hangs up: {exc}") from exc
     except OSError as exc:
-        raise FleetError(f"the broker at {host}:{port} cannot be reached: {exc.strerror or exc}") from exc
+        raise NotThereError(f"the broker at {host}:{port} cannot be reached: {exc.strerror or exc}") from exc
 
 
 def _context(home: Home, identity: Identity) -> ssl.SSLContext:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from fleet.broker.connecting import NotLetInError
+from fleet.broker.connecting import NotLetInError, NotThereError
 from fleet.broker.files import PID_FILE
 from fleet.broker.witness import has_read
 from fleet.errors import FleetError
@@ -28,19 +28,15 @@ _READ_WITHIN_S: Final = 15.0
 # Mosquitto forgets a SIGHUP that comes while it reads for the one before.
 _TOLD_AGAIN_AFTER_S: Final = 1.0
 _POLL_S: Final = 0.05
+_HERE: Final = "127.0.0.1"
 
 
 def reload(home: Home) -> bool:
     """Whether there is a broker; it then goes by its files as they are. Raises FleetError where it does not."""
-    tell = _teller(home)
-    if tell is None:
-        logger.warning(
-            "no broker runs on this machine that could be told: it goes by %s when it has read that, as when it "
-            "starts; of one elsewhere broker.reload in fleet.yaml is the command that has it read",
-            home.path / "broker",
-        )
-        return False
     with only_one(home.path / "broker/.reload"):
+        tell = _teller(home)
+        if tell is None:
+            return _goes_by_them_untold(home)
         deadline = time.monotonic() + _READ_WITHIN_S
         while not _has_read(home):
             if time.monotonic() > deadline:
@@ -49,6 +45,32 @@ def reload(home: Home) -> bool:
                 )
             tell()
             _wait(home, min(deadline, time.monotonic() + _TOLD_AGAIN_AFTER_S))
+    return True
+
+
+def _goes_by_them_untold(home: Home) -> bool:
+    """What `reload` returns where no process is known: one may run all the same, and is asked."""
+    if home.settings.broker.directory is None:
+        try:
+            is_read = has_read(home, _HERE)
+        except (NotThereError, NotLetInError):
+            pass
+        else:
+            return _missed(home.path / "broker" / PID_FILE, is_read=is_read)
+    logger.warning(
+        "no broker runs on this machine that could be told: it goes by %s when it has read that, as when it "
+        "starts; of one elsewhere broker.reload in fleet.yaml is the command that has it read",
+        home.path / "broker",
+    )
+    return False
+
+
+def _missed(pid_file: Path, *, is_read: bool) -> bool:
+    """A second Mosquitto on the same files ends at once, for the port is taken, and deletes the first one's file."""
+    why = f"{pid_file} does not name it: a second one, started by mistake, deletes that; start the broker again"
+    if not is_read:
+        raise FleetError(f"the broker runs, goes by older files, and cannot be told: {why}")
+    logger.warning("the broker goes by its files, but cannot be told of the next change: %s", why)
     return True
 
 

@@ -43,9 +43,12 @@ def rights_of_witness(contents: Iterable[bytes]) -> Rights:
     return Rights(WITNESS, (("write", f"{_TOPIC}{digest.hexdigest()[:32]}"),))
 
 
-def has_read(home: Home) -> bool:
-    """Whether the broker goes by the files as they are; raises FleetError where it cannot be asked."""
-    with connected(home, issue(home.issuing(), WITNESS, _MOMENT)) as connection:
+def has_read(home: Home, at: str | None = None) -> bool:
+    """Whether the broker, `at` an address or where it is known, goes by the files as they are.
+
+    Raises FleetError where it cannot be asked.
+    """
+    with connected(home, issue(home.issuing(), WITNESS, _MOMENT), at) as connection:
         return _may_write(connection, _topic(home.path / "broker" / ACL_FILE))
 
 

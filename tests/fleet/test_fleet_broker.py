@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import socket
+import subprocess
 import threading
 from contextlib import ExitStack
 from dataclasses import replace
@@ -202,3 +203,18 @@ def test_operators_tools_have_a_name_each(home: Home) -> None:
             stack.enter_context(home.operator())
         with pytest.raises(FleetError, match="16 tools are at work"):
             stack.enter_context(home.operator())
+
+
+def test_a_broker_whose_pid_file_another_one_has_deleted_is_not_taken_for_none(
+    fleet: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    home, files = fleet.home, fleet.home.path / "broker"
+    second = subprocess.run([MOSQUITTO, "-c", files / "mosquitto.conf"], check=False, capture_output=True)
+    assert second.returncode
+    assert not (files / "mosquitto.pid").exists()
+    assert reload(home)
+    assert "cannot be told of the next change" in caplog.text
+    with pytest.raises(FleetError, match=r"older files.*mosquitto.pid does not name it.*start the broker again"):
+        home.add_node("pump-1")
+    fleet.broker.stop()
+    assert not reload(home)
