@@ -33,8 +33,6 @@ class Image:
         self._digest = hashlib.sha256()
         self._pieces = unpacked(self._read_file)
         self._pending = memoryview(b"")
-        self.file_bytes = os.fstat(file.fileno()).st_size
-        self.file_bytes_read = 0
         self.position = 0
         head = self._take(TABLE_BYTES)
         self.table = read_table(head)
@@ -83,7 +81,6 @@ class Image:
         except OSError as exc:
             raise FleetError(f"the image cannot be read on: {exc.strerror}") from exc
         self._digest.update(piece)
-        self.file_bytes_read += len(piece)
         return piece
 
 

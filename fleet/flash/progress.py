@@ -24,18 +24,18 @@ class Progress:
     clock: Callable[[], float] = time.monotonic
 
     @contextlib.contextmanager
-    def phase(self, what: str, total: int) -> Iterator[Callable[[int, int], None]]:
-        """Gives what to call with how much of `total` is done, and how many bytes were moved for it."""
+    def phase(self, what: str, total_bytes: int) -> Iterator[Callable[[int], None]]:
+        """Gives what to call with how many of the bytes are done."""
         began_s = self.clock()
         last_s = began_s
         is_terminal = self.out is not None and self.out.isatty()
 
-        def advance(done: int, moved_bytes: int) -> None:
+        def advance(done_bytes: int) -> None:
             nonlocal last_s
             now_s = self.clock()
             if self.out is not None and now_s - last_s >= (_TERMINAL_S if is_terminal else _LOG_S):
                 last_s = now_s
-                line = shown(what, done / max(total, 1), moved_bytes, now_s - began_s)
+                line = shown(what, done_bytes, total_bytes, now_s - began_s)
                 self.out.write(f"\r{line}\x1b[K" if is_terminal else f"{line}\n")
                 self.out.flush()
 
@@ -47,12 +47,12 @@ class Progress:
                 self.out.flush()
 
 
-def shown(what: str, share: float, moved_bytes: int, elapsed_s: float) -> str:
-    """The line: share done, rate, time left."""
-    share = min(max(share, 0.0), 1.0)
-    rate = moved_bytes / _MIB / elapsed_s if elapsed_s > 0 else 0.0
-    left = f", {_shown_s(elapsed_s * (1 - share) / share)} left" if share > 0 else ""
-    return f"{what}: {share:.0%}, {rate:.1f} MiB/s{left}"
+def shown(what: str, done_bytes: int, total_bytes: int, elapsed_s: float) -> str:
+    """The line: share done, rate, time left; 100 % only when nothing is left."""
+    done_bytes = min(done_bytes, total_bytes)
+    rate = done_bytes / _MIB / elapsed_s if elapsed_s > 0 else 0.0
+    left = f", {_shown_s(elapsed_s * (total_bytes - done_bytes) / done_bytes)} left" if done_bytes > 0 else ""
+    return f"{what}: {100 * done_bytes // max(total_bytes, 1)}%, {rate:.1f} MiB/s{left}"
 
 
 def _shown_s(seconds: float) -> str:

@@ -91,13 +91,14 @@ def write_card(
     target.sync()
     boot = image.table.boot
     copy = _Copy(target)
-    with progress.phase("writing", image.file_bytes) as advance:
+    # Of what is on the card, and not of what is read: an image's end, which is empty, is packed to next to nothing.
+    with progress.phase("writing", image.table.end) as advance:
         first = b"".join(image.read(SECTOR_BYTES))
         copy.skip(first)
-        _put_all(image.read(boot.start), copy, image, advance)
+        _put_all(image.read(boot.start), copy, advance)
         with staged_boot(image, prepare) as stage:
-            _put_all(_pieces(stage, boot.size_bytes), copy, image, advance)
-        _put_all(image.rest(), copy, image, advance)
+            _put_all(_pieces(stage, boot.size_bytes), copy, advance)
+        _put_all(image.rest(), copy, advance)
         target.sync()
     if sha256 is not None and image.file_sha256 != sha256.lower():
         raise FleetError(f"the image's file has the SHA-256 {image.file_sha256}, and not {sha256}")
@@ -106,10 +107,10 @@ def write_card(
     return written
 
 
-def _put_all(pieces: Iterable[bytes], copy: _Copy, image: Image, advance: Callable[[int, int], None]) -> None:
+def _put_all(pieces: Iterable[bytes], copy: _Copy, advance: Callable[[int], None]) -> None:
     for piece in pieces:
         copy.put(piece)
-        advance(image.file_bytes_read, copy.position)
+        advance(copy.position)
 
 
 @contextlib.contextmanager
@@ -162,7 +163,7 @@ def _complete(target: Target, first: bytes, written: Written, progress: Progress
             else:
                 digest.update(piece)
             position += len(piece)
-            advance(position, position)
+            advance(position)
     if (position, digest.hexdigest()) != (written.size_bytes, written.sha256):
         raise FleetError("what was written is not what is there when it is read back: the card or its reader is broken")
     target.write(0, first + beside)
