@@ -33,6 +33,9 @@ _BOOT_FOLDERS: Final = ("/boot/firmware", "/boot", "/boot/efi")
 _RUN_ONCE: Final = (
     f"systemd.run=/boot/firmware/{FIRSTRUN} systemd.run_success_action=reboot systemd.unit=kernel-command-line.target"
 )
+# Raspberry Pi OS asks on a screen at its first boot who shall log in, and multi-user.target waits for the answer: what
+# comes after that, as cloud-init's runcmd may, would wait for a keyboard that nobody has. Nobody is to log in.
+_ASK_NOBODY: Final = "systemctl --no-block mask --now userconfig.service || :"
 # An instance that is named here, as Raspberry Pi Imager does, goes before the one of meta-data.
 _NAMED_SEED: Final = re.compile(r"(ds=nocloud\S*?;(?:i|instance-id)=)[^;\s]+")
 
@@ -111,6 +114,7 @@ def _user_data(node: str) -> dict[str, Any]:
         "hostname": host_name(node),
         "preserve_hostname": False,
         "manage_etc_hosts": True,
+        "bootcmd": [["sh", "-c", _ASK_NOBODY]],
         "runcmd": [["sh", "-c", f"{script}; exit 1"]],
     }
 
@@ -169,6 +173,7 @@ rfkill unblock wifi
     return f"""#!/bin/sh
 # Written by `fleet flash`: run once by systemd, before anything else of the system; it restarts after that.
 boot=$(cd "$(dirname "$0")" && pwd)
+{_ASK_NOBODY}
 echo {host_name(node)} >/etc/hostname
 sed -i 's/^127\\.0\\.1\\.1.*/127.0.1.1 {host_name(node)}/' /etc/hosts
 {joined if wifi else ""}sh "$boot/{FOLDER}/setup.sh" --no-start

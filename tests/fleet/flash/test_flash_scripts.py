@@ -34,6 +34,9 @@ class Booted:
         for tool in ("raspi-config", "rfkill"):
             (self._tools / tool).write_text(f'#!/bin/sh\necho "{tool} $*" >>{folder}/told\n')
             (self._tools / tool).chmod(0o755)
+        # As where there is no such unit.
+        (self._tools / "systemctl").write_text(f'#!/bin/sh\necho "$*" >{folder}/systemd\nexit 1\n')
+        (self._tools / "systemctl").chmod(0o755)
         files = dict.fromkeys(("enrol.json", "key.pem", "cert.pem", "agent.tar.gz", "models/m/manifest.json"), SECRET)
         files["first-boot.sh"] = f'echo installs "$*"\nexit {0 if succeeds else 1}\n'.encode()
         for name, content in (files | own_files(first_boot, NETWORK)).items():
@@ -68,6 +71,17 @@ def test_firstrun_sets_the_device_up_once_and_wipes_what_is_secret(tmp_path: Pat
     assert booted.left() == {"cmdline.txt", *(f"headwater/{name}" for name in ours)}
     assert (booted.boot / "cmdline.txt").read_text() == f"{CMDLINE} cfg80211.ieee80211_regdom=DE\n"
     assert (booted.boot / "headwater/first-boot.log").read_text() == f"installs --no-start {booted.boot}/headwater\n"
+
+
+@pytest.mark.parametrize("first_boot", FirstBoot)
+def test_a_first_boot_waits_for_nobody_to_say_who_shall_log_in(tmp_path: Path, first_boot: FirstBoot) -> None:
+    booted = Booted(tmp_path, first_boot)
+    script = (booted.boot / "firstrun.sh").read_text() if first_boot is FirstBoot.FIRSTRUN else ""
+    if first_boot is FirstBoot.CLOUD_INIT:
+        # Its first stage: runcmd is the last one, and may be what would wait.
+        [[_, _, script]] = yaml.safe_load((booted.boot / "user-data").read_text())["bootcmd"]
+    assert booted.run(script) == 0
+    assert (tmp_path / "systemd").read_text() == "--no-block mask --now userconfig.service\n"
 
 
 def test_cloud_init_runs_it_and_the_networks_key_goes_from_the_card(tmp_path: Path) -> None:
