@@ -28,6 +28,18 @@ class Card:
     enrolment: Enrolment
     identity: Identity | None = None
 
+    def accept(self, home: Home) -> None:
+        """Has its token be the node's only one, or none be good where it is baked: it lies where it belongs.
+
+        Raises FleetError where the node was revoked meanwhile.
+        """
+        node, token = _able(home, self.enrolment.node).name, self.enrolment.token
+        if token is None:
+            home.registry.drop_token(node)
+            return
+        ends_at = dt.datetime.now(dt.UTC) + home.settings.lifetimes.token
+        home.registry.put_token(node, token_digest(token.get_secret_value()), ends_at)
+
     def to_json(self) -> bytes:
         """`enrol.json`."""
         return written(self.enrolment)
@@ -50,16 +62,12 @@ class Card:
 
 def card_with_token(home: Home, name: str) -> Card:
     """A card with a new token."""
-    node, token = _able(home, name), secrets.token_urlsafe(_TOKEN_BYTES)
-    home.registry.put_token(name, token_digest(token), dt.datetime.now(dt.UTC) + home.settings.lifetimes.token)
-    return Card(_enrolment(home, node, token))
+    return Card(_enrolment(home, _able(home, name), secrets.token_urlsafe(_TOKEN_BYTES)))
 
 
 def baked_card(home: Home, name: str) -> Card:
     """A card with a key and a certificate, which calls back no other: that one may be renewed meanwhile."""
-    node = _able(home, name)
-    home.registry.drop_token(name)
-    return Card(_enrolment(home, node, None), home.issue(name, life=home.settings.lifetimes.node))
+    return Card(_enrolment(home, _able(home, name), None), home.issue(name, life=home.settings.lifetimes.node))
 
 
 def token_digest(token: str) -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import datetime as dt
 import stat
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -35,7 +36,7 @@ from fleet.registry import Certificate, Registry
 from fleet.settings import FleetSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -147,11 +148,19 @@ class Home:
         _check_name(name)
 
     def enrolment_for(self, node: str, *, baked: bool = False) -> Card:
-        """What goes on a known node's card: with a new token, the one before being no longer good, or baked.
+        """What goes on a known node's card, good at once: with a new token, which voids the one before, or baked.
 
         A baked card has key and certificate instead, for a site without network. Raises FleetError.
         """
-        return baked_card(self, node) if baked else card_with_token(self, node)
+        with self.new_enrolment(node, baked=baked) as card:
+            return card
+
+    @contextmanager
+    def new_enrolment(self, node: str, *, baked: bool = False) -> Iterator[Card]:
+        """The same, good when the context is left without an exception: else the token of before is still good."""
+        card = baked_card(self, node) if baked else card_with_token(self, node)
+        yield card
+        card.accept(self)
 
     def operator(self) -> AbstractContextManager[Operator]:
         """An identity of the operator's for the broker that nobody else uses meanwhile; raises FleetError."""

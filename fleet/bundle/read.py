@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import tarfile
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -35,8 +37,10 @@ def read_about(path: Path) -> About:
             member = tar.next()
             file = tar.extractfile(member) if member is not None and member.name == "about" else None
             text = "" if file is None else file.read(_MAX_ABOUT_BYTES).decode("ascii", "replace")
-    except (OSError, EOFError, tarfile.TarError) as exc:
+    except (EOFError, gzip.BadGzipFile, tarfile.TarError, zlib.error) as exc:
         raise FleetError(f"{path}: is no bundle: {exc}") from exc
+    except OSError as exc:
+        raise FleetError(f"{path}: cannot be read: {exc.strerror}") from exc
     told = dict(_LINE.findall(text))
     if not told.keys() >= {"VERSION", "ARCH", "PYTHON"}:
         raise FleetError(f"{path}: is no bundle; `fleet bundle --tar` makes one")

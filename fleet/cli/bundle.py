@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +15,7 @@ from fleet.cli.command import OK, Command
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Iterator
 
     from fleet.bundle import Bundle, Locked, Wheel
 
@@ -26,7 +28,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "node", nargs="?", metavar="NODE", help="with this node's enrolment: a secret; without: the agent for any"
     )
-    kind = parser.add_mutually_exclusive_group(required=True)
+    kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--deb", dest="kind", action="store_const", const=BundleKind.DEB, help="a Debian package")
     kind.add_argument(
         "--tar", dest="kind", action="store_const", const=BundleKind.TAR, help="for `fleet install` and `fleet flash`"
@@ -34,11 +36,11 @@ def _add_arguments(parser: ArgumentParser) -> None:
     kind.add_argument(
         "--update", dest="kind", action="store_const", const=BundleKind.UPDATE, help="a version for `fleet rollout`"
     )
-    parser.add_argument("--arch", required=True, choices=ARCHITECTURES, help="processor, as Debian calls it")
-    parser.add_argument("--python", required=True, choices=PYTHONS, help="3.11: Debian 12; 3.13: Debian 13")
+    parser.add_argument("--arch", choices=ARCHITECTURES, help="needed: processor, as Debian calls it")
+    parser.add_argument("--python", choices=PYTHONS, help="needed; 3.11: Debian 12, 3.13: Debian 13")
     takes_node_files(parser)
     parser.add_argument("--whole", action="store_true", help="an update with its libraries, for devices without them")
-    parser.add_argument("--wheels", type=Path, metavar="DIR", help="take wheels from here, and use no network")
+    takes_wheels(parser)
     parser.add_argument("--out", type=Path, metavar="FILE", help="where (default: under its own name in HOME/bundles)")
     takes_dry_run(parser)
     takes_json(parser)
@@ -54,22 +56,38 @@ def takes_node_files(parser: ArgumentParser) -> None:
     )
 
 
+def takes_wheels(parser: ArgumentParser) -> None:
+    """The option --wheels, for `check_wheels`."""
+    parser.add_argument("--wheels", type=Path, metavar="DIR", help="take wheels from here, and no network for them")
+
+
+def check_wheels(args: Namespace) -> None:
+    """Raises ConfigError where --wheels is no directory."""
+    if args.wheels is not None and not args.wheels.is_dir():
+        raise ConfigError(f"--wheels: found {str(args.wheels)!r}, allowed: a directory with wheels")
+
+
 def _bundle(args: Namespace) -> int:
-    target = Target.parse(args.arch, args.python)
     _check_use(args)
+    target = Target.parse(args.arch, args.python)
     files = None if args.node is None else read_node_files(args, args.node)
     if args.dry_run:
         return _tell_plan(args, target)
-    if args.node is not None and files is not None:
-        files = with_card(args, args.node, files)
-    order = Order(args.kind, target, args.node, files, whole=args.whole)
     out = args.out or bundles_folder(args)
-    bundle = make_bundle(order, out, args.wheels, folder=args.out is None, told=_say)
+    with nullcontext() if files is None else with_card(args, args.node, files) as whole:
+        order = Order(args.kind, target, args.node, whole, whole=args.whole)
+        bundle = make_bundle(order, out, args.wheels, folder=args.out is None, told=_say)
     _tell(args, target, bundle)
     return OK
 
 
 def _check_use(args: Namespace) -> None:
+    needed = (("--deb, --tar or --update", args.kind), ("--arch", args.arch), ("--python", args.python))
+    if missing := [option for option, found in needed if found is None]:
+        raise ConfigError(f"bundle: needs {', and '.join(missing)}; `fleet bundle --help` explains them")
+    check_wheels(args)
+    if args.out is not None and (args.out.is_dir() or not args.out.parent.is_dir()):
+        raise ConfigError(f"--out: found {str(args.out)!r}, allowed: a file in a directory that is there")
     of_node = [option for option in ("group", "config", "models", "baked") if getattr(args, option)]
     if of_node and args.node is None:
         raise ConfigError(f"--{of_node[0]}: is a node's: name the node")
@@ -84,11 +102,16 @@ def read_node_files(args: Namespace, node: str) -> NodeFiles:
     return node_files(node, open_home(args).group_for(node, args.group), args.config, args.models)
 
 
-def with_card(args: Namespace, node: str, files: NodeFiles) -> NodeFiles:
-    """And its enrolment; the node is known from now on, and a token of before no longer good. Raises FleetError."""
+@contextmanager
+def with_card(args: Namespace, node: str, files: NodeFiles) -> Iterator[NodeFiles]:
+    """And its enrolment; the node is known from now on. Raises FleetError.
+
+    The enrolment is good, and a token of before no longer, when what is done with it was done without an exception.
+    """
     home = open_home(args)
     home.add_node(node, args.group)
-    return files.with_card(home.enrolment_for(node, baked=args.baked))
+    with home.new_enrolment(node, baked=args.baked) as card:
+        yield files.with_card(card)
 
 
 def bundles_folder(args: Namespace) -> Path:
@@ -102,7 +125,9 @@ def _tell_plan(args: Namespace, target: Target) -> int:
     if args.json:
         print(json.dumps({"made": False, **_about(target), "packages": [_named(line) for line in locked]}))
         return OK
-    print(f"would make {args.out or bundles_folder(args)}, for {target.arch} with Python {target.python}:")
+    print(
+        f"would make {args.out or f'a file in {bundles_folder(args)}'}, for {target.arch} with Python {target.python}:"
+    )
     for line in locked:
         print(f"  {line.name} {line.version}")
     _tell_gaps(target)

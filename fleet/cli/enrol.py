@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
     from fleet.cards import Card
-    from fleet.home import Home
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -39,31 +38,36 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _enrol(args: Namespace) -> int:
-    if args.baked and args.out is None:
-        raise ConfigError("--baked: needs --out, for a key is not for a terminal")
+    _check_use(args)
     home = open_home(args)
     group = home.group_for(args.node, args.group)
     told = {"node": args.node, "group": group, "baked": args.baked, "done": not args.dry_run}
     what = "a baked certificate" if args.baked else f"a token for {home.settings.lifetimes.token_hours:g} h"
     if args.dry_run:
         return _say(args, told, f"would make {what} for {group}/{args.node}")
-    card = _made(home, args)
     if args.out is not None:
-        told["files"] = [str(path) for path in _write(card, args.out)]
+        make_folder(args.out)
+    home.add_node(args.node, args.group)
+    with home.new_enrolment(args.node, baked=args.baked) as card:
+        files = [] if args.out is None else _write(card, args.out)
+    if files:
+        told["files"] = [str(path) for path in files]
     elif args.json:
         told["enrolment"] = json.loads(card.to_json())
     else:
         sys.stdout.write(card.to_json().decode())
-    return _say(args, told, f"{what} for {group}/{args.node}; it is kept nowhere else")
+    where = f", in {args.out}" if files else ""
+    return _say(args, told, f"{what} for {group}/{args.node}{where}; it is kept nowhere else")
 
 
-def _made(home: Home, args: Namespace) -> Card:
-    home.add_node(args.node, args.group)
-    return home.enrolment_for(args.node, baked=args.baked)
+def _check_use(args: Namespace) -> None:
+    if args.baked and args.out is None:
+        raise ConfigError("--baked: needs --out, for a key is not for a terminal")
+    if args.out is not None and args.out.exists() and not args.out.is_dir():
+        raise ConfigError(f"--out: {args.out} is a file, allowed: a directory, there or to be made")
 
 
 def _write(card: Card, folder: Path) -> list[Path]:
-    make_folder(folder)
     files = {ENROLMENT_FILE: card.to_json()}
     if card.key_pem is not None and card.cert_pem is not None:
         files |= {KEY_FILE: card.key_pem, CERTIFICATE_FILE: card.cert_pem, CA_FILE: card.ca_pem}

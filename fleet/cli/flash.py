@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -15,23 +16,23 @@ from fleet.cli.arguments import open_home, takes_dry_run, takes_home, takes_json
 from fleet.cli.bundle import BUNDLES, read_node_files, takes_node_files, with_card
 from fleet.cli.command import OK, Command
 from fleet.errors import FleetError
-from fleet.flash import Load, flash, rehearse, wifi
+from fleet.flash import Load, flash, rehearse, room_for, wifi
 from fleet.flash.devices import Machine, device_at
 from fleet.flash.progress import Progress
-from fleet.flash.target import device_target, file_target
+from fleet.flash.target import check_device, check_file, device_target, file_target
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from contextlib import AbstractContextManager
 
     from fleet.bundle import NodeFiles
-    from fleet.flash import Prepared, Wifi
+    from fleet.flash import Flashed, Prepared, Wifi
     from fleet.flash.devices import Device
-    from fleet.flash.target import Target
     from fleet.home import Home
 
 FIRST_BOOT_FILE: Final = "first-boot.sh"
 _UPDATES: Final = "*.update.tar.gz"
+_SHA256: Final = re.compile("[0-9a-fA-F]{64}")
+_NO_KEY: Final = "0" * 64
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -57,57 +58,78 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 def _flash(args: Namespace) -> int:
     home = open_home(args)
-    network = _wifi(args)
-    files = read_node_files(args, args.node)
+    network = _network(args)
+    if args.sha256 is not None and not _SHA256.fullmatch(args.sha256):
+        raise ConfigError(f"--sha256: found {args.sha256!r}, allowed: 64 hexadecimal digits")
+    device = _device(args)
     bundle = _bundle(args, home)
-    device = device_at(args.target, Machine())
-    if device and (refusals := list(device.refusals(force=args.force))):
-        raise FleetError("; ".join(f"{device.path}: {refusal}" for refusal in refusals))
+    files = read_node_files(args, args.node)
+    network = _with_key(args, network)
     if args.dry_run:
         return _rehearse(args, _load(args, bundle, files, network), device)
     if device and not args.yes:
         _ask_for_name(device)
-    load = _load(args, bundle, with_card(args, args.node, files), network)
-    target = _target(args, device)
     began_s = time.monotonic()
-    try:
-        done = flash(args.image, target, load, Progress(sys.stderr), args.sha256)
-    except KeyboardInterrupt:
-        print(f"stopped: {_left_behind(args, device)}", file=sys.stderr)
-        raise
-    except FleetError as exc:
-        raise FleetError(f"{exc}; {_left_behind(args, device)}") from exc
-    took_s = time.monotonic() - began_s
-    if args.json:
-        _print_json(
-            args,
-            done.prepared,
-            bytes=done.written.size_bytes,
-            sha256=done.written.sha256,
-            seconds=round(took_s, 1),
-        )
-    else:
-        size_mib = done.written.size_bytes / (1 << 20)
-        _print_prepared(args, done.prepared)
-        print(
-            f"{args.target}: {size_mib:.0f} MiB written and read back in {took_s:.0f} s, SHA-256 {done.written.sha256}"
-        )
+    # The token of a card that was made before is good until this one is written.
+    with with_card(args, args.node, files) as whole:
+        done = _flashed(args, device, _load(args, bundle, whole, network))
+    _tell(args, done, time.monotonic() - began_s)
     return OK
+
+
+def _device(args: Namespace) -> Device | None:
+    """The disk that is meant, None where a file is; raises FleetError for what the image cannot be written to."""
+    device = device_at(args.target, Machine())
+    if device:
+        check_device(device, force=args.force)
+    else:
+        check_file(args.target, replace=args.force)
+    needed_bytes = room_for(args.image)
+    if device and needed_bytes > device.size_bytes:
+        raise FleetError(f"{device.path}: has {device.size_bytes} bytes, and the image {needed_bytes}")
+    return device
 
 
 def _load(args: Namespace, bundle: Path, files: NodeFiles, network: Wifi | None) -> Load:
     return Load(args.node, bundle, {FIRST_BOOT_FILE: first_boot_script(), **files.files}, network)
 
 
-def _rehearse(args: Namespace, load: Load, device: Device | None) -> int:
-    prepared, needed_bytes = rehearse(args.image, load)
-    if device and needed_bytes > device.size_bytes:
-        raise FleetError(f"{device.path}: has {device.size_bytes} bytes, and the image {needed_bytes}")
+def _flashed(args: Namespace, device: Device | None, load: Load) -> Flashed:
+    target = device_target(device, Machine()) if device else file_target(args.target, replace=args.force)
+    try:
+        return flash(args.image, target, load, Progress(sys.stderr), args.sha256)
+    except KeyboardInterrupt:
+        print(f"stopped: {_left_behind(args, device)}", file=sys.stderr)
+        raise
+    except FleetError as exc:
+        raise FleetError(f"{exc}; {_left_behind(args, device)}") from exc
+
+
+def _left_behind(args: Namespace, device: Device | None) -> str:
+    if device:
+        return f"{args.target} does not boot: flash it again"
+    return f"{args.target} is as it was" if args.target.exists() else f"nothing was left at {args.target}"
+
+
+def _tell(args: Namespace, done: Flashed, took_s: float) -> None:
+    written = done.written
     if args.json:
-        _print_json(args, prepared, bytes=needed_bytes)
-    else:
-        _print_prepared(args, prepared)
-        print(f"{device.explained if device else args.target}: would be overwritten; nothing was written")
+        figures = {"bytes": written.size_bytes, "sha256": written.sha256, "seconds": round(took_s, 1)}
+        _print_json(args, done.prepared, **figures)
+        return
+    size_mib = written.size_bytes / (1 << 20)
+    _print_prepared(args, done.prepared)
+    print(f"{args.target}: {size_mib:.0f} MiB written and read back in {took_s:.0f} s, SHA-256 {written.sha256}")
+
+
+def _rehearse(args: Namespace, load: Load, device: Device | None) -> int:
+    prepared = rehearse(args.image, load)
+    if args.json:
+        _print_json(args, prepared, bytes=room_for(args.image))
+        return OK
+    _print_prepared(args, prepared)
+    what = "overwritten" if device else "replaced" if args.target.exists() else "made"
+    print(f"{device.explained if device else args.target}: would be {what}; nothing was written")
     return OK
 
 
@@ -127,14 +149,6 @@ def _print_json(args: Namespace, prepared: Prepared, **figures: object) -> None:
         "files": prepared.paths,
     }
     print(json.dumps(told | figures))
-
-
-def _left_behind(args: Namespace, device: Device | None) -> str:
-    return f"{args.target} does not boot: flash it again" if device else f"nothing was left at {args.target}"
-
-
-def _target(args: Namespace, device: Device | None) -> AbstractContextManager[Target]:
-    return device_target(device, Machine()) if device else file_target(args.target, replace=args.force)
 
 
 def _ask_for_name(device: Device) -> None:
@@ -160,7 +174,8 @@ def _bundle(args: Namespace, home: Home) -> Path:
     raise FleetError(f"there is no bundle in {folder}: `fleet bundle --tar` makes one, --bundle names another")
 
 
-def _wifi(args: Namespace) -> Wifi | None:
+def _network(args: Namespace) -> Wifi | None:
+    """The wireless network, without its key; raises ConfigError."""
     if args.wifi is None:
         if args.wifi_country or args.wifi_password_file:
             raise ConfigError("--wifi-country and --wifi-password-file go with --wifi")
@@ -169,8 +184,17 @@ def _wifi(args: Namespace) -> Wifi | None:
         raise ConfigError(
             "--wifi-country is needed: a Raspberry Pi keeps its radio off until it knows whose rules hold"
         )
+    return wifi(args.wifi, _NO_KEY, args.wifi_country)
+
+
+def _with_key(args: Namespace, network: Wifi | None) -> Wifi | None:
+    """With the key that its password makes; for a dry run nobody is asked for one."""
+    if network is None:
+        return None
     password = read_secret("--wifi-password", None, args.wifi_password_file)
     if password is None:
+        if args.dry_run:
+            return network
         if not sys.stdin.isatty():
             raise ConfigError("nobody is there to be asked for the Wi-Fi password: --wifi-password-file names a file")
         password = getpass.getpass(f"password of {args.wifi}: ")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from contract.config import ConfigError
 from fleet.bundle import BundleKind, Order, make_bundle, read_about
 from fleet.cli.arguments import takes_dry_run, takes_home, takes_json
-from fleet.cli.bundle import read_node_files, takes_node_files, with_card
+from fleet.cli.bundle import check_wheels, read_node_files, takes_node_files, takes_wheels, with_card
 from fleet.cli.command import FAILURE, OK, Command
 from fleet.errors import FleetError
 from fleet.install import Choices, Device, Remote, install, look_at
@@ -34,7 +34,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("node", nargs="?", metavar="NODE", help="who it shall be: a bundle is made for it")
     parser.add_argument("--bundle", type=Path, metavar="FILE", help="this one instead, of `fleet bundle --tar`")
     takes_node_files(parser)
-    parser.add_argument("--wheels", type=Path, metavar="DIR", help="take wheels from here, and use no network for them")
+    takes_wheels(parser)
     parser.add_argument(
         "--data", metavar="DIR", help="a directory there to keep what changes, where its root is read-only"
     )
@@ -65,6 +65,7 @@ def _check_use(args: Namespace) -> None:
         raise ConfigError("--group, --config, --models and --baked go into a bundle: give NODE instead of --bundle")
     if args.data is not None and not _DATA.match(args.data):
         raise ConfigError(f"--data: found {args.data!r}, allowed: an absolute path of plain characters")
+    check_wheels(args)
 
 
 def _bundle(args: Namespace, device: Device, scratch: Path) -> Path | None:
@@ -77,8 +78,9 @@ def _bundle(args: Namespace, device: Device, scratch: Path) -> Path | None:
     files = read_node_files(args, args.node)
     if args.dry_run:
         return None
-    order = Order(BundleKind.TAR, device.target, args.node, with_card(args, args.node, files))
-    return make_bundle(order, scratch, args.wheels, folder=True, told=_say).path
+    with with_card(args, args.node, files) as whole:
+        order = Order(BundleKind.TAR, device.target, args.node, whole)
+        return make_bundle(order, scratch, args.wheels, folder=True, told=_say).path
 
 
 def _tell_plan(args: Namespace, device: Device) -> int:

@@ -30,6 +30,7 @@ __all__ = [
     "Wifi",
     "flash",
     "rehearse",
+    "room_for",
     "wifi",
 ]
 
@@ -63,12 +64,20 @@ def flash(
     return Flashed(found[0], written)
 
 
-def rehearse(path: Path, load: Load) -> tuple[Prepared, int]:
-    """Does it with an image's boot partition in a file of this machine; also tells how large a card must be."""
+def room_for(path: Path) -> int:
+    """How many bytes a card must have for the image at `path`; raises FleetError for what is none, or without tools."""
+    require_tools()
+    with opened(path) as image:
+        # The first also raises where there is none.
+        return max(image.table.boot.end, image.table.end)
+
+
+def rehearse(path: Path, load: Load) -> Prepared:
+    """Does it with an image's boot partition in a file of this machine."""
     require_tools()
     found: list[Prepared] = []
     with opened(path) as image:
         for _ in image.read(image.table.boot.start):
             pass
         with staged_boot(image, lambda stage, volume: found.append(prepare(stage, volume, load))):
-            return found[0], image.table.end
+            return found[0]

@@ -95,11 +95,31 @@ def _read(descriptor: int, size_bytes: int) -> Iterator[memoryview]:
             offset += count
 
 
+def check_file(path: Path, *, replace: bool) -> None:
+    """Raises FleetError where `file_target` could not make this file."""
+    if path.is_dir():
+        raise FleetError(f"{path}: is a directory; allowed are a disk, such as /dev/sdb, and a file to make")
+    if path.exists() and not (replace and path.is_file()):
+        raise FleetError(f"{path}: is there already; --force replaces a file")
+    if not path.parent.is_dir():
+        raise FleetError(f"{path}: there is no directory {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise FleetError(f"{path}: you may not write into {path.parent}")
+
+
+def check_device(device: Device, *, force: bool) -> None:
+    """Raises FleetError where `device_target` should not, or could not, write to it."""
+    refusals = list(device.refusals(force=force))
+    if not os.access(device.path, os.R_OK | os.W_OK):
+        refusals.append("you may not write to it; `sudo chown $USER` of it lets you")
+    if refusals:
+        raise FleetError("; ".join(f"{device.path}: {refusal}" for refusal in refusals))
+
+
 @contextlib.contextmanager
 def file_target(path: Path, *, replace: bool) -> Iterator[Target]:
     """A new file; it bears its name when the context is left without an exception, else nothing is left of it."""
-    if path.exists() and not (replace and path.is_file()):
-        raise FleetError(f"{path}: is there already; --force replaces a file")
+    check_file(path, replace=replace)
     half = path.with_name(f".{path.name}.{os.getpid()}.part")
     # It will hold a token or a key.
     descriptor = os.open(half, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

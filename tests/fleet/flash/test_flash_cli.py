@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import sqlite3
 import sys
 import tarfile
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,8 +110,10 @@ def test_a_dry_run_says_what_would_be_there_and_writes_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     registry = (home / "registry.sqlite").read_bytes()
-    assert flash(make_card().path, "--dry-run") == 0
-    assert "first boot by firstrun.sh" in capsys.readouterr().out
+    assert flash(make_card().path, "--dry-run", "--wifi", "Hall 3", "--wifi-country", "DE") == 0
+    told = capsys.readouterr().out
+    assert "first boot by firstrun.sh" in told
+    assert f"{tmp_path / 'target'}: would be made; nothing was written" in told
     assert list(tmp_path.iterdir()) == []
     assert (home / "registry.sqlite").read_bytes() == registry
 
@@ -124,10 +128,12 @@ def test_a_dry_run_says_what_would_be_there_and_writes_nothing(
         (("--wifi", "Hall 3", "--wifi-country", "DE", "--wifi-password-file", "{short}"), (2, "8 to 63 ASCII")),
         (("--wifi", "Hall 3", "--wifi-country", "DE"), (2, "nobody is there to be asked")),
         (("--config", "{config}"), (2, "node is 'pi-008'")),
-        (("--bundle", "/nowhere.tar.gz"), (1, "/nowhere.tar.gz: is no bundle")),
+        (("--bundle", "/nowhere.tar.gz"), (1, "/nowhere.tar.gz: cannot be read: No such file")),
         (("--bundle", "{bundle}"), (1, "holds the enrolment of pi-008, and the card is for pi-007")),
         (("--group", "west"), (1, "no group west")),
+        (("--bundle", "{short}"), (1, "is no bundle: ")),
         (("--sha256", "0" * 64), (1, "nothing was left at")),
+        (("--sha256", "abc"), (2, "--sha256: found 'abc', allowed: 64 hexadecimal digits")),
     ],
 )
 def test_wrong_use_is_told_in_one_line_and_leaves_nothing(
@@ -163,6 +169,82 @@ def test_a_file_that_is_there_is_replaced_by_force_alone(
     assert target.read_text() == "precious"
     assert flash(card.path, "--force") == 0
     assert target.stat().st_size == card.path.stat().st_size
+
+
+@pytest.fixture
+def _nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody is there, and would be disturbed for nothing."""
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr("getpass.getpass", lambda _: pytest.fail("the Wi-Fi's password was asked for"))
+
+
+@pytest.mark.usefixtures("_nobody_is_asked")
+@pytest.mark.parametrize(
+    "case",
+    [
+        ((), ".", "is a directory; allowed are a disk, such as /dev/sdb, and a file to make"),
+        ((), "nowhere/target", "there is no directory {folder}/nowhere"),
+        (("--sha256", "abc"), "target", "64 hexadecimal digits"),
+        (("--bundle", "nowhere"), "target", "cannot be read"),
+        (("--config", "nowhere"), "target", "cannot be read"),
+    ],
+)
+def test_what_can_be_seen_beforehand_is_told_before_anything_is_changed_or_asked(
+    make_card: Callable[..., Any],
+    flash: Callable[..., int],
+    home: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    case: tuple[tuple[str, ...], str, str],
+) -> None:
+    words, target, complaint = case
+    before = (home / "registry.sqlite").read_bytes()
+    wifi = ("--wifi", "Hall 3", "--wifi-country", "DE", "--node", "pi-new")
+    for more in ((), ("--dry-run",)):
+        assert flash(make_card().path, *wifi, *words, *more, target=tmp_path / target) in {1, 2}
+        assert complaint.format(folder=tmp_path) in capsys.readouterr().err
+    assert (home / "registry.sqlite").read_bytes() == before
+
+
+def test_an_image_that_is_none_or_not_there_makes_no_node_known(
+    flash: Callable[..., int], home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (home / "registry.sqlite").read_bytes()
+    (tmp_path / "none.img").write_bytes(bytes(1 << 20))
+    for name, complaint in (("absent.img", "cannot be read"), ("none.img", "has no partition table")):
+        assert flash(tmp_path / name, "--node", "pi-new") == 1
+        assert complaint in capsys.readouterr().err
+    assert (home / "registry.sqlite").read_bytes() == before
+
+
+def test_a_token_is_good_until_the_next_card_is_written(
+    make_card: Callable[..., Any],
+    flash: Callable[..., int],
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def token() -> object:
+        with closing(sqlite3.connect(home / "registry.sqlite")) as registry:
+            return registry.execute("SELECT sha256 FROM token WHERE node = 'pi-007'").fetchone()
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    card = make_card()
+    assert flash(card.path) == 0
+    first, before = token(), (tmp_path / "target").read_bytes()
+    assert flash(card.path, "--force", "--sha256", "0" * 64) == 1
+    assert capsys.readouterr().err.endswith(f"; {tmp_path / 'target'} is as it was\n")
+    with monkeypatch.context() as patch:
+        patch.setattr("fleet.flash.writing._complete", stopped)
+        assert flash(card.path, "--force", "--baked") == 130
+    assert (token(), (tmp_path / "target").read_bytes()) == (first, before)
+    assert flash(card.path, "--force") == 0
+    assert token() not in (first, None)
+    assert flash(card.path, "--force", "--baked") == 0
+    assert token() is None
 
 
 def test_a_device_is_asked_for_by_its_name(
