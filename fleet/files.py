@@ -30,17 +30,21 @@ def write_file(path: Path, content: bytes, mode: int = PRIVATE) -> None:
         try:
             with os.fdopen(descriptor, "wb") as file:
                 os.fchmod(descriptor, mode)
-                _hand_over(descriptor, path.parent)
+                hand_over(descriptor, path.parent)
                 file.write(content)
-                file.flush()
-                os.fsync(descriptor)
-            Path(half).replace(path)
+            put_in_place(Path(half), path)
         except OSError:
             Path(half).unlink(missing_ok=True)
             raise
-        _settle(path.parent)
     except OSError as exc:
         raise FleetError(f"{path}: cannot be written: {exc.strerror}") from exc
+
+
+def put_in_place(half: Path, path: Path) -> None:
+    """Gives a file that is whole its name, in one step, and durably; raises OSError."""
+    _settle(half)
+    half.replace(path)
+    _settle(path.parent)
 
 
 def make_folder(path: Path) -> Path:
@@ -51,7 +55,7 @@ def make_folder(path: Path) -> Path:
                 each.mkdir(mode=0o700, exist_ok=True)
                 descriptor = os.open(each, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
                 try:
-                    _hand_over(descriptor, each.parent)
+                    hand_over(descriptor, each.parent)
                 finally:
                     os.close(descriptor)
     except OSError as exc:
@@ -63,7 +67,7 @@ def open_lock(file: Path) -> int:
     """A descriptor for `flock`, the caller's to close; raises FleetError."""
     try:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
-        _hand_over(descriptor, file.parent)
+        hand_over(descriptor, file.parent)
     except OSError as exc:
         raise FleetError(f"{file}: cannot be opened, to be the only one: {exc.strerror}") from exc
     return descriptor
@@ -88,15 +92,16 @@ def read_file(path: Path) -> bytes:
         raise FleetError(f"{path}: cannot be read: {exc.strerror}") from exc
 
 
-def _hand_over(descriptor: int, folder: Path) -> None:
+def hand_over(descriptor: int, folder: Path) -> None:
+    """Gives what root has made to whom the folder belongs that it lies in."""
     owner = folder.stat()
     if os.geteuid() == 0 and owner.st_uid != 0:
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
-def _settle(directory: Path) -> None:
-    """A new name is durable when its directory is."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+def _settle(path: Path) -> None:
+    """Has the disk keep a file's content, or a directory's names."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -15,6 +15,7 @@ from fleet.bundle.deb import Tree, write_package
 from fleet.bundle.stage import CHECKOUT, Source, device_file, lay_payload, lay_system, lay_version, put
 from fleet.bundle.wheels import download, wanted
 from fleet.errors import FleetError
+from fleet.files import hand_over, make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,16 +83,17 @@ def make_bundle(
     """
     place = out if folder else out.parent
     try:
-        place.mkdir(parents=True, exist_ok=True)
+        make_folder(place)
         with tempfile.TemporaryDirectory(dir=place, prefix=".bundle-") as scratch:
             locked = plan(order.target, checkout)
             told(f"fetching {len(locked)} libraries for {order.target.arch} with Python {order.target.python}")
-            found = download(locked, order.target, Path(scratch) / "wheels", wheels)
+            found = download(locked, order.target, Path(scratch) / "wheels", wheels, told)
             told("packing them with the agent")
             source = Source.read(checkout, order.target, found)
             half = Path(scratch) / "bundle"
             with half.open("xb") as file:
                 half.chmod(0o600)
+                hand_over(file.fileno(), place)
                 unpacked_bytes = _write(order, source, file, Path(scratch))
                 file.flush()
                 os.fsync(file.fileno())

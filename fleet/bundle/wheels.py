@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Final
 from fleet.errors import FleetError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from fleet.bundle.target import Target
 
 _LOCKED: Final = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==(\S+)")
 _WHEEL: Final = re.compile(r"^([A-Za-z0-9_.]+)-([^-]+)-.+\.whl$")
 _SEPARATORS: Final = re.compile(r"[-_.]+")
+_GIVEN_UP: Final = re.compile(r"Retry\(total=0,.*connection broken by '(.+)': /")
+_DOWNLOADING: Final = re.compile(r"\s*Downloading (?:\S*/)?([A-Za-z0-9_.]+)-([^-/]+)-[^/]+\.whl \((.+)\)$")
+_OBJECT: Final = re.compile(r"<[^>]*>: ")
 # Parts of a wheel's NAME.data that are imported; the others are programs and headers.
 _IMPORTED: Final = frozenset({"purelib", "platlib"})
 _MAX_WHEEL_BYTES: Final = 1 << 30
@@ -62,17 +65,25 @@ def canonical(name: str) -> str:
     return _SEPARATORS.sub("-", name).lower()
 
 
-def download(locked: Sequence[Locked], target: Target, folder: Path, wheels: Path | None) -> tuple[Wheel, ...]:
+def download(
+    locked: Sequence[Locked],
+    target: Target,
+    folder: Path,
+    wheels: Path | None,
+    told: Callable[[str], None] = lambda _: None,
+) -> tuple[Wheel, ...]:
     """Has pip fetch them, each with one of its hashes; with `wheels` from that directory, and without network.
 
-    Where else they come from is as pip is set up on this machine. Raises FleetError.
+    Where else they come from is as pip is set up on this machine; `told` hears of each then. Raises FleetError.
     """
     folder.mkdir()
     requirements = folder / "requirements.txt"
     requirements.write_text("".join(line.text for line in locked), encoding="utf-8")
     source = () if wheels is None else ("--no-index", "--find-links", str(wheels))
     _pip(
-        *("download", "--no-deps", "--only-binary", ":all:", "--require-hashes", "--dest", str(folder), *source),
+        told,
+        *("download", "--no-deps", "--only-binary", ":all:", "--require-hashes", "--progress-bar", "off"),
+        *("--dest", str(folder), *source),
         *(word for platform in target.platforms() for word in ("--platform", platform)),
         *("--python-version", target.python, "--implementation", "cp", "--requirement", str(requirements)),
     )
@@ -85,12 +96,26 @@ def download(locked: Sequence[Locked], target: Target, folder: Path, wheels: Pat
     return found
 
 
-def _pip(*arguments: str) -> None:
-    command = [sys.executable, "-m", "pip", "--quiet", "--no-input", "--disable-pip-version-check", *arguments]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)  # noqa: S603 - no shell, and words of ours
-    if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
-        raise FleetError(f"wheels cannot be had: {said[-1] if said else f'pip exits with {done.returncode}'}")
+def _pip(told: Callable[[str], None], *arguments: str) -> None:
+    command = [sys.executable, "-m", "pip", "--no-input", "--disable-pip-version-check", *arguments]
+    said = []
+    with subprocess.Popen(  # noqa: S603 - no shell, and words of ours
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as pip:
+        for line in pip.stdout or ():
+            said.append(line.rstrip())
+            if found := _DOWNLOADING.match(line):
+                told(f"  {found[1]} {found[2]}, {found[3]}")
+    if pip.returncode:
+        raise FleetError(f"wheels cannot be had: {_reason(said) or f'pip exits with {pip.returncode}'}")
+
+
+def _reason(said: Sequence[str]) -> str:
+    """Why pip has failed. An index that does not answer it takes for one that has nothing, and says so at the end."""
+    if unanswered := _GIVEN_UP.search("\n".join(said)):
+        why = _OBJECT.sub("", unanswered[1])
+        return f"pip's index does not answer (`pip config list` names it; without any it is PyPI): {why}"
+    return next((line for line in reversed(said) if line.startswith("ERROR")), "".join(said[-1:]))
 
 
 def _read(path: Path) -> Wheel:

@@ -5,7 +5,6 @@ import json
 import re
 import subprocess
 import tarfile
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +12,11 @@ import pytest
 
 from contract.archive import unpack
 from contract.config import ConfigError
-from contract.enrolment import Enrolment, read_message
-from fleet.__main__ import main
 from fleet.bundle import ARCHITECTURES, PYTHONS, BundleKind, NodeFiles, Order, Target, make_bundle, plan, read_about
 from fleet.bundle.node import node_files as read_node_files
 from fleet.bundle.wheels import Wheel
 from fleet.bundle.wheels import unpack as unpack_wheel
 from fleet.errors import FleetError
-from fleet.home import Home
 
 if TYPE_CHECKING:
     from fleet.bundle import Bundle
@@ -197,79 +193,8 @@ def test_models_are_taken_with_their_names_and_no_links(tmp_path: Path) -> None:
         read_node_files("pi-1", "plant", None, tmp_path)
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    words = ["--name", "Test", "--group", "plant", "--group", "annex", "--broker", "localhost"]
-    assert main(["init", "--home", str(tmp_path / "home"), *words]) == 0
-    made = Home.open(tmp_path / "home")
-    made.add_node("pi-1", "plant")
-    return made
-
-
-@pytest.mark.parametrize("baked", [False, True])
-def test_a_nodes_bundle_has_its_enrolment(baked: bool, home: Home, workshop: Workshop) -> None:  # noqa: FBT001 - parametrized
-    files = NodeFiles({}).with_card(home.enrolment_for("pi-1", baked=baked))
-    made = workshop.make(BundleKind.TAR, f"node-{baked}.tar.gz", files)
-    with tarfile.open(made.path) as tar:
-        told = {Path(name).name: tar.extractfile(name).read() for name in tar.getnames() if name.startswith("node/")}  # type: ignore[union-attr] # files alone
-    enrolment = read_message(told["enrol.json"], Enrolment, "enrol.json")
-    assert (enrolment.node, enrolment.token is None) == ("pi-1", baked)
-    assert told.keys() == {"enrol.json", *(("cert.pem", "key.pem") if baked else ())}
-
-
-def test_the_command_makes_its_node_known_and_says_what_takes_its_time(
-    home: Home, workshop: Workshop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("fleet.cli.bundle.make_bundle", partial(make_bundle, checkout=workshop.checkout))
-    of_home = ["--home", str(home.path), "--wheels", str(workshop.wheels), "--json"]
-    target = ["--arch", workshop.target.arch, "--python", workshop.target.python]
-    capsys.readouterr()
-    assert main(["bundle", "pi-9", "--group", "annex", "--tar", *target, *of_home]) == 0
-    out, err = capsys.readouterr()
-    assert read_about(Path(json.loads(out)["path"])).node == "pi-9"
-    assert home.registry.node("pi-9").group == "annex"
-    assert re.search("^fetching [0-9]+ librar(?s:.*)^packing ", err, re.MULTILINE)
-    assert main(["bundle", "pi-9", "--group", "plant", "--tar", *target, *of_home]) == 1
-    assert "pi-9 is a node of group annex" in capsys.readouterr().err
-
-
-def test_a_dry_run_makes_no_token(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["bundle", "--home", str(home.path), "pi-1", "--tar", "--arch", "arm64", "--python", "3.11", "--dry-run"]
-    before = (home.path / "registry.sqlite").read_bytes()
-    assert main(words) == 0
-    assert "tflite-runtime" in capsys.readouterr().out
-    assert (home.path / "registry.sqlite").read_bytes() == before
-    assert not (home.path / "bundles").exists()
-
-
 def test_secrets_are_not_in_what_is_printed_of_an_object(node_files: NodeFiles) -> None:
     assert "secret" not in repr(node_files)
-
-
-def test_the_command_says_what_it_would_do(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    home = ("--home", str(tmp_path / "none"))
-    assert main(["bundle", *home, "--tar", "--arch", "armhf", "--python", "3.13", "--dry-run", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["made"] is False
-    assert "ai-edge-litert" in told["lacking"]
-    assert "python3-numpy" in told["from_debian"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "fault"),
-    [
-        (["--tar", "--config", "edge.yaml"], "--config: is a node's"),
-        (["pi-1", "--update"], "--update: is the same for all nodes"),
-        (["--deb", "--whole"], "--whole: other bundles"),
-        (["pi-1", "--tar"], "is no fleet's directory"),
-    ],
-)
-def test_wrong_use_is_told(
-    arguments: list[str], fault: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    home = ["--home", str(tmp_path / "none")]
-    assert main(["bundle", *home, *arguments, "--arch", "arm64", "--python", "3.11"]) == 2
-    assert fault in capsys.readouterr().err
 
 
 def test_scripts_of_the_device_are_clean() -> None:
