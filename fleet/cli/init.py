@@ -9,11 +9,14 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from pydantic import TypeAdapter, ValidationError
+
+from contract.card import Name
 from contract.config import ConfigError, parse_config
 from fleet.cli.arguments import home_path, takes_dry_run, takes_home, takes_json
 from fleet.cli.command import OK, Command
 from fleet.founding import check_free, found
-from fleet.settings import FleetSettings
+from fleet.settings import FleetSettings, Host
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -59,6 +62,12 @@ def _init(args: Namespace) -> int:
 
 def _settings(args: Namespace) -> FleetSettings:
     host, port = _parted(args.broker)
+    for group in args.group:
+        _check("--group", group, TypeAdapter(Name), "letters, digits, '.', '_' and '-', up to 64")
+    _check("--broker", host, TypeAdapter(Host), "HOST[:PORT], such as mqtt.example")
+    for option, names in (("--also", args.also), ("--reached-at", [args.reached_at] if args.reached_at else [])):
+        for name in names:
+            _check(option, name, TypeAdapter(Host), "a host's name or address")
     document = {
         "name": args.name,
         "groups": args.group,
@@ -71,6 +80,13 @@ def _settings(args: Namespace) -> FleetSettings:
         "url": args.url or f"https://{f'[{host}]' if ':' in host else host}:8443",
     }
     return parse_config(document, FleetSettings, "fleet init")
+
+
+def _check(option: str, found: str, kind: TypeAdapter[str], allowed: str) -> None:
+    try:
+        kind.validate_python(found)
+    except ValidationError as exc:
+        raise ConfigError(f"{option}: found {found!r}, allowed: {allowed}") from exc
 
 
 def _parted(place: str) -> tuple[str, str | None]:

@@ -7,6 +7,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Final
 
+from contract.config import ConfigError
 from fleet.cli.arguments import open_home, takes_home
 from fleet.cli.command import OK, Command
 from fleet.serve import Endpoint
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_LAST_PORT: Final = 65_535
 _ALL: Final = "0.0.0.0"  # noqa: S104 - devices come from elsewhere; TLS and tokens guard it
 
 
@@ -26,6 +28,8 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _serve(args: Namespace) -> int:
+    if args.port is not None and not 1 <= args.port <= _LAST_PORT:
+        raise ConfigError(f"--port: found {args.port}, allowed: 1 to {_LAST_PORT}")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     home = open_home(args)
     port = home.settings.endpoint[1] if args.port is None else args.port

@@ -13,6 +13,7 @@ from cryptography import x509
 from contract.enrolment import Enrolment, read_message
 from fleet.__main__ import main
 from fleet.authority import Identity
+from fleet.cards import token_digest
 from fleet.home import Home
 from fleet.settings import FleetSettings
 
@@ -90,20 +91,24 @@ def test_init_says_how_to_come_by_a_broker(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--group", "a b", "--broker", "b"], "groups.0"),
+        (["--group", "a b", "--broker", "b"], "--group: found 'a b', allowed: letters, digits, '.', '_' and '-'"),
+        (["--group", "a", "--broker", "a b"], "--broker: found 'a b', allowed: HOST[:PORT], such as mqtt.example"),
         (["--group", "a", "--group", "a", "--broker", "b"], "groups must be unique"),
         (["--group", "a", "--broker", "b:port"], "broker.port"),
         (["--group", "a", "--broker", "mqtts://b:8883"], "--broker: found 'mqtts://b:8883', allowed: HOST[:PORT]"),
         (["--group", "a", "--broker", "b", "--url", "http://b"], "url"),
         (["--group", "a", "--broker", "b", "--url", "https://b:x"], "url"),
-        (["--group", "a", "--broker", "b", "--also", "a b"], "broker.names.0"),
+        (["--group", "a", "--broker", "b", "--also", "a b"], "--also: found 'a b', allowed: a host's name"),
+        (["--group", "a", "--broker", "b", "--reached-at", "a b"], "--reached-at: found 'a b', allowed: a host's name"),
     ],
 )
 def test_wrong_words_are_named(
     place: Path, arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["init", "--name", "Test", *arguments]) == 2
-    assert says in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert says in told
+    assert len(told.splitlines()) == 1
     assert not place.exists()
 
 
@@ -154,8 +159,21 @@ def test_enrol_into_a_directory(made: Path, tmp_path: Path) -> None:
     identity = Identity(files["key.pem"] + files["cert.pem"])
     assert identity.key.public_key() == identity.certificate.public_key()
     assert files["ca.pem"] == (made / "root/ca.pem").read_bytes()
-    # Who finds the first card has a token that is no longer good.
     assert b"pump-1" in files["enrol.json"]
+
+
+def test_a_token_that_cannot_be_put_where_it_belongs_voids_none(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["enrol", "pump-1", "--out", str(tmp_path / "card")]) == 0
+    assert f"in {tmp_path / 'card'}; it is kept nowhere else" in capsys.readouterr().err
+    (tmp_path / "taken/enrol.json").mkdir(parents=True)
+    for more in ([], ["--baked"]):
+        assert main(["enrol", "pump-1", "--out", str(tmp_path / "taken"), *more]) == 1
+        assert "taken/enrol.json: cannot be written: Is a directory" in capsys.readouterr().err
+    token = read_message(content(tmp_path / "card")["enrol.json"], Enrolment, "enrol.json").token
+    assert token is not None
+    assert Home.open(made).registry.use_token("pump-1", token_digest(token.get_secret_value()), "key")
 
 
 @pytest.mark.parametrize(
@@ -165,9 +183,12 @@ def test_enrol_into_a_directory(made: Path, tmp_path: Path) -> None:
         (["enrol", "headwater-x"], 1, "the fleet's own"),
         (["enrol", "../x"], 1, "is no name"),
         (["enrol", "pump-1", "--baked"], 2, "needs --out"),
+        (["enrol", "pump-1", "--out", __file__], 2, "is a file, allowed: a directory"),
+        (["enrol", "pump-1", "--out", f"{__file__}/card"], 1, "cannot be made: Not a directory"),
         (["revoke", "pump-9"], 1, "there is no node"),
         (["host", "headwater-operator-1"], 1, "the fleet's own"),
         (["host", "a/b"], 1, "is no name"),
+        (["serve", "--port", "99999"], 2, "--port: found 99999, allowed: 1 to 65535"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_line(
