@@ -49,6 +49,8 @@ def rights_of_node(node: Node) -> Rights:
             ("read", f"{ours}/desired/{EVERY_NODE}/#"),
             ("read", f"{ours}/blob/#"),
             ("write", f"{ours}/log/{name}"),
+            # Whether a host is there, each may know.
+            ("read", "spBv1.0/STATE/+"),
         ),
     )
 
@@ -74,9 +76,6 @@ def acl(rights: Iterable[Rights]) -> str:
 
 def _acl_lines(rights: Iterable[Rights]) -> Iterator[str]:
     yield "# Made by `python -m fleet`, and made again: a change here does not last. What is not allowed is refused."
-    yield ""
-    yield "# Whether a host is there, each may know."
-    yield "pattern read spBv1.0/STATE/+"
     for each in rights:
         yield ""
         yield f"user {each.user}"
@@ -122,7 +121,7 @@ _KEEPING: Final = (
     # (eclipse-mosquitto/mosquitto#3244).
     "max_queued_messages 2000000000",
     "max_queued_bytes 1073741824",
-    "message_size_limit 4194304",
+    "max_packet_size 4194304",
     "max_keepalive 3600",
 )
 _LOGGING: Final = (

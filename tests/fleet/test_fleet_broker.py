@@ -67,7 +67,10 @@ def test_a_node_hears_what_is_meant_for_it_and_nothing_else(home: Home, client: 
     for group in ("annex", "plant"):
         assert operator.publish(f"headwater/{group}/desired/*/agent/agent", retain=True) == SUCCESS
         assert operator.publish(f"headwater/{group}/blob/ab12/0", retain=True) == SUCCESS
+    home.add_host("headwater-bridge")
+    assert client("headwater-bridge").publish("spBv1.0/STATE/headwater-bridge", retain=True) == SUCCESS
     meant = {
+        "spBv1.0/STATE/headwater-bridge",
         "spBv1.0/plant/NCMD/pump-1",
         "headwater/plant/desired/pump-1/config/config",
         "headwater/plant/desired/pump-1/blob/ab12/0",
@@ -76,6 +79,16 @@ def test_a_node_hears_what_is_meant_for_it_and_nothing_else(home: Home, client: 
     }
     assert wait_until(lambda: len(node.heard) >= len(meant), timeout_s=PATIENCE_S)
     assert set(node.heard) == meant
+
+
+def test_the_broker_starts_and_reads_anew_without_a_word_of_warning(home: Home, tmp_path: Path) -> None:
+    home.add_node("pump-1")
+    home.add_host("headwater-bridge")
+    lines = (tmp_path / "mosquitto.log").read_text().splitlines()
+    assert any("running" in line for line in lines)
+    # As who it runs is the test's own matter.
+    lines = [line for line in lines if "should not be run as root" not in line]
+    assert [line for line in lines if "Warning" in line or "Note" in line] == []
 
 
 def test_an_operator_says_nothing_in_a_nodes_name(home: Home, client: Callable[..., Any]) -> None:
