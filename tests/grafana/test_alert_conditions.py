@@ -157,6 +157,13 @@ HARMLESS = [
     Planted(uids.GAP_OPEN, gap("edge-02", "given_up", "1 hour")),
     Planted(uids.BATCHES_LOST, gap("edge-02", "given_up", "8 days")),
     Planted(uids.BATCHES_LOST, gap("edge-02", "earlier", "1 hour")),
+    Planted(
+        uids.ANOMALY,
+        "update anomaly set started_at = started_at - interval '31 days', ended_at = null where node_id = 'edge-02'",
+    ),
+    Planted(uids.ANOMALY, "update anomaly set ended_at = now() - interval '1 minute'"),
+    Planted(uids.ANALYSIS_BEHIND, BACKLOG.replace("9000000", "60000")),
+    Planted(uids.MAINTENANCE_BEHIND, "insert into rollup_pending values (now(), 1, 2, now() - interval '20 minutes')"),
     Planted(uids.SKILL_GONE, error(1.05)),
     Planted(uids.SKILL_GONE, error(3) + "; update forecast_score set target_at = target_at - interval '3 hours'"),
     Planted(uids.DEAD_LETTERS, letter("edge-03", "90 minutes")),
