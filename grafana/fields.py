@@ -91,6 +91,15 @@ def image() -> DynamicConfigValue:
     return DynamicConfigValue("custom.cellOptions", {"type": "image"})
 
 
+def wrapped() -> tuple[DynamicConfigValue, ...]:
+    """A table's text in as many lines as it has; nothing else makes a row higher than 48 pixels."""
+    return (
+        # Where Grafana 12 looks for it, and where it did before.
+        DynamicConfigValue("custom.wrapText", value=True),
+        DynamicConfigValue("custom.cellOptions", {"type": "auto", "wrapText": True}),
+    )
+
+
 def lamp() -> DynamicConfigValue:
     """A table's cell in the colour of its value."""
     return DynamicConfigValue("custom.cellOptions", {"type": "color-background", "mode": "basic"})

@@ -32,8 +32,10 @@ NODE_COLUMNS: Final = (
         link("Open the node", to(uids.NODE, "var-group=${__data.fields.Group}", "var-node=${__data.fields.Node}")),
         width(110),
     ),
-    named("Group", width(90)),
+    named("Group", width(80)),
 )
+# Both ends of the time that is shown, what is ahead of now left out.
+ENDS: Final = "(values ($__timeFrom()::timestamptz), (least($__timeTo(), now()))) as ends (time)"
 _GAP: Final = {
     "From": "from_at",
     "To": "to_at",

@@ -71,6 +71,8 @@ class _Panel(Protocol):
 
 
 _GAP_MS: Final = 600_000
+# Grafana gives a table's column 150 otherwise, and lets it leave the panel.
+LEAST_COLUMN: Final = 60
 P = TypeVar("P", bound=_Panel)
 
 
@@ -141,20 +143,24 @@ def number(  # noqa: PLR0913 - as lines
     return panel
 
 
-def rows(
-    about: About, query: Sql, *, fields: Sequence[Field] = (), cell_height: TableCellHeight | None = None
-) -> tables.Panel:
+def rows(about: About, query: Sql, *, fields: Sequence[Field] = ()) -> tables.Panel:
     """A table; its columns are named and ordered by the query."""
     panel = begin(tables.Panel(), about, [query], fields)
-    return panel.cell_height(cell_height or TableCellHeight.SM).show_header(show_header=True)
+    return panel.min_width(LEAST_COLUMN).cell_height(TableCellHeight.SM).show_header(show_header=True)
 
 
-def states(
-    about: About, *queries: Sql, meanings: ValueMapping | None = None, fields: Sequence[Field] = ()
-) -> statetimeline.Panel:
-    """How something was from when to when, a line each; states are numbers with words for them."""
-    panel = begin(statetimeline.Panel(), about, queries, fields)
+def states(about: About, query: Sql, *, meanings: ValueMapping, holds: bool = False) -> statetimeline.Panel:
+    """How something was from when to when, a line each; states are numbers with words for them.
+
+    One that `holds` lasts until the next is told. Grafana ends it at the last row that its series has all the same,
+    where others go on: the query tells at the end of the time how it stands.
+    """
+    panel = begin(statetimeline.Panel(), about, [query])
     panel.legend(_legend()).merge_values(merge_values=True).show_value(VisibilityMode.NEVER).row_height(0.85)
+    # As with lines; a null ends a state.
+    panel.span_nulls(holds or _GAP_MS)
+    # In any other mode than this the words have no legend; their own colours come first.
+    panel.color_scheme(FieldColor().mode(FieldColorModeId.FIXED).fixed_color(colours.OFF))
     _coloured(panel, None, meanings)
     return panel
 

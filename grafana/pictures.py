@@ -1,12 +1,13 @@
 """A picture of a process: boxes with words and live values, and pipes between them.
 
-Places and sizes are percent of the panel, so the picture fits a screen and a phone alike.
+Places and sizes are percent of the panel, but texts are as large on a phone as on a screen: no more than four boxes
+stand beside each other (`FITS_BESIDE`), and what flows goes on in the next row.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal
 
 from grafana_foundation_sdk.builders import canvas
 from grafana_foundation_sdk.builders.common import ColorDimensionConfig, ScaleDimensionConfig
@@ -23,9 +24,22 @@ if TYPE_CHECKING:
     from grafana.query import Sql
 
 
+FITS_BESIDE: Final = 4
+Side = Literal["left", "right"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pipe:
+    """From the middle of a box's side to that of another box."""
+
+    to: str
+    leaves: Side = "right"
+    arrives: Side = "left"
+
+
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A shape with a word in it, or with the value of a field; pipes lead from it to other boxes by name."""
+    """A shape with a word in it, or with the value of a field; pipes lead from it to other boxes."""
 
     name: str
     left: float
@@ -37,7 +51,7 @@ class Box:
     kind: str = "rectangle"
     fill: str = "transparent"
     size: int = 14
-    pipes: tuple[str, ...] = ()
+    pipes: tuple[Pipe, ...] = ()
 
 
 def picture(about: About, query: Sql, boxes: Sequence[Box], *, fields: Sequence[Field] = ()) -> canvas.Panel:
@@ -63,7 +77,7 @@ def _element(box: Box) -> canvas.CanvasElementOptions:
         )
         .background(canvas.BackgroundConfig().color(ColorDimensionConfig().fixed(box.fill)))
         .config(_config(box))
-        .connections([_pipe(other) for other in box.pipes])
+        .connections([_pipe(pipe) for pipe in box.pipes])
     )
     if not box.field and box.kind != "text":
         element.border(canvas.LineConfig().color(ColorDimensionConfig().fixed(colours.FRAME)).width(2))
@@ -75,13 +89,16 @@ def _config(box: Box) -> dict[str, object]:
     return {"text": text, "size": box.size, "align": "center", "valign": "middle", "color": {"fixed": "text"}}
 
 
-def _pipe(other: str) -> canvas.CanvasConnection:
-    """From the middle of the right side to the middle of the other's left side."""
+def _pipe(pipe: Pipe) -> canvas.CanvasConnection:
     return (
         canvas.CanvasConnection()
-        .source(canvas.ConnectionCoordinates().x(1).y(0))
-        .target(canvas.ConnectionCoordinates().x(-1).y(0))
-        .target_name(other)
+        .source(_middle(pipe.leaves))
+        .target(_middle(pipe.arrives))
+        .target_name(pipe.to)
         .color(ColorDimensionConfig().fixed(colours.PIPE))
         .size(ScaleDimensionConfig().fixed(4).min(1).max(10))
     )
+
+
+def _middle(side: Side) -> canvas.ConnectionCoordinates:
+    return canvas.ConnectionCoordinates().x(1 if side == "right" else -1).y(0)

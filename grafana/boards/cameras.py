@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from grafana_foundation_sdk.models.common import TableCellHeight
-
 from grafana import colours, uids, units
 from grafana.board import Board, Marks
-from grafana.fields import image, like, limits, named, on_the_right, unit, width, words
+from grafana.fields import image, like, limits, named, on_the_right, unit, width, words, wrapped
 from grafana.layout import Row
 from grafana.panels import About, columns, lines, number, rows, states
 from grafana.query import WIDE, readings, series, table
@@ -122,8 +120,9 @@ def _events() -> AnyPanel:
               from camera_event e
               where {_OF_EVENT} and $__timeFilter(e.started_at) and e.kind not like 'scene-%'
               group by 1, 2, 3, 4 order by 5 desc limit 12)
-            select n.started_at as "At", n.node_id || '/' || n.device_id as "Camera", max(e.kind) as "Set off by",
-                   count(*) || ' of ' || max(e.frames) as "Frames",
+            select n.started_at as "At",
+                   concat_ws(E'\\n', max(e.kind), 'Camera: ' || n.device_id, 'Node: ' || n.node_id,
+                             'Group: ' || n.group_id, 'Frames: ' || count(*) || ' of ' || max(e.frames)) as "What",
                    max('data:image/jpeg;base64,' || translate(encode(e.jpeg, 'base64'), E'\\n', ''))
                      filter (where e.frame_no = 1) as "First",
                    max('data:image/jpeg;base64,' || translate(encode(e.jpeg, 'base64'), E'\\n', ''))
@@ -133,14 +132,12 @@ def _events() -> AnyPanel:
             order by 1 desc
         """),
         fields=(
-            named("At", unit(units.TIME), width(170)),
-            named("Camera", width(150)),
-            named("Set off by", width(120)),
-            named("Frames", width(80)),
+            named("At", unit(units.TIME), width(160)),
+            # Its five lines make the pictures large enough to see something.
+            named("What", *wrapped(), width(160)),
             named("First", image()),
             named("Middle", image()),
         ),
-        cell_height=TableCellHeight.LG,
     )
 
 

@@ -14,6 +14,7 @@ from grafana.maps import places
 from grafana.nodes import (
     CLOCK_WORDS,
     DISK_FREE,
+    ENDS,
     NODE_COLUMNS,
     ON_OFF,
     SPOOL_FULL,
@@ -45,11 +46,12 @@ def board() -> Board:
         "Are all nodes there, do they deliver what they read, and which of them needs somebody?",
         rows=(
             Row(4, _numbers()),
-            Row(12, (_map(), _table()), widths=(8, 16)),
-            Row(9, (_timeline(), _spools())),
-            Row(9, (_alarms(), _unusual()), "What is wrong", widths=(10, 14)),
+            Row(11, (_table(),)),
+            Row(11, (_map(), _timeline()), widths=(9, 15)),
+            Row(9, (_alarms(), _unusual()), "What is wrong", widths=(9, 15)),
             Row(9, (_missing(),)),
-            Row(9, (_lost(), _models()), "What is lost, and what computes"),
+            Row(9, (_spools(), _lost()), "What waits, and what is lost"),
+            Row(8, (_models(),), "What computes"),
             Row(8, (rollouts(_CHOSEN),), "Updates"),
             Row(9, (updates(_CHOSEN),)),
         ),
@@ -123,11 +125,11 @@ def _table() -> AnyPanel:
         About("Nodes", "How does each node fare, worst first?", units.COUNT, "no node has ever connected"),
         table(f"""
             select n.node_id as "Node", n.group_id as "Group", {STATE} as "State", n.last_seen_at as "Seen",
-                   h.version as "Version", h.spool_batches as "Spool", h.spool_share as "Full",
+                   h.version as "Version", m.models as "Models", h.spool_batches as "Spool", h.spool_share as "Full",
                    h.spool_evicted + h.spool_dropped as "Lost", a.undelivered::float8 as "Undelivered",
                    a.given_up::float8 as "Given up", h.clock_synchronised as "Clock",
                    h.temperature_celsius as "Processor", h.disk_free_bytes / nullif(h.disk_bytes, 0) as "Disk free",
-                   h.memory_mib as "Memory", h.uptime_s as "Up for", m.models as "Models", p.site as "Site"
+                   p.site as "Site"
             from node n
             left join node_position p using (group_id, node_id)
             left join node_health h using (group_id, node_id)
@@ -141,18 +143,17 @@ def _table() -> AnyPanel:
         """),
         fields=(
             *NODE_COLUMNS,
-            named("State", *_STATE_WORDS, lamp(), width(80)),
+            named("State", *_STATE_WORDS, lamp(), width(75)),
             named("Seen", unit(units.AGO), width(130)),
-            named("Version", width(80)),
+            named("Version", width(75)),
+            named("Models", width(135)),
             named("Full", unit(units.SHARE), lamp(), thresholds(*SPOOL_FULL, base="transparent"), width(70)),
-            named("Clock", *CLOCK_WORDS, lamp(), width(90)),
-            named("Processor", unit(units.CELSIUS), lamp(), thresholds(*WARM, base="transparent"), width(90)),
-            named("Disk free", unit(units.SHARE), lamp(), thresholds(*DISK_FREE, base=colours.BAD), width(90)),
-            named("Memory", unit(units.MEBIBYTES), width(90)),
-            named("Up for", unit(units.SECONDS), width(90)),
+            named("Clock", *CLOCK_WORDS, lamp(), width(80)),
+            named("Processor", unit(units.CELSIUS), lamp(), thresholds(*WARM, base="transparent"), width(85)),
+            named("Disk free", unit(units.SHARE), lamp(), thresholds(*DISK_FREE, base=colours.BAD), width(85)),
             *(
-                named(each, lamp(), thresholds((1, colours.BAD), base="transparent"), width(100))
-                for each in ("Lost", "Undelivered", "Given up")
+                named(each, lamp(), thresholds((1, colours.BAD), base="transparent"), width(pixels))
+                for each, pixels in (("Lost", 60), ("Undelivered", 100), ("Given up", 80))
             ),
         ),
     )
@@ -162,23 +163,24 @@ def _timeline() -> AnyPanel:
     return states(
         About("Connections", "When was each node connected?", units.NONE, "no node came or went"),
         series(f"""
-            select time, metric, value from (
-              select $__timeFrom()::timestamptz as time, n.group_id || '/' || n.node_id as metric,
-                     (before.status = 'online')::int as value
+            select time, metric, min(value) as value from (
+              select ends.time, n.group_id || '/' || n.node_id as metric, (stood.status = 'online')::int as value
               from node n
+              cross join {ENDS}
               cross join lateral (
                 select status from node_status s
-                where (s.group_id, s.node_id, s.device_id) = (n.group_id, n.node_id, '') and s.at < $__timeFrom()
-                order by s.at desc limit 1) before
+                where (s.group_id, s.node_id, s.device_id) = (n.group_id, n.node_id, '') and s.at <= ends.time
+                order by s.at desc limit 1) stood
               where n.{_CHOSEN}
               union all
               select $__timeGroup(at, '$__interval'), group_id || '/' || node_id, last((status = 'online')::int, at)
               from node_status
               where device_id = '' and $__timeFilter(at) and {_CHOSEN}
               group by 1, 2) told
-            order by time
+            group by 1, 2 order by 1
         """),
         meanings=words(ON_OFF),
+        holds=True,
     )
 
 

@@ -22,7 +22,7 @@ from grafana.fields import (
 )
 from grafana.incidents import incidents
 from grafana.layout import Row
-from grafana.nodes import LINE_TAKEN, ON_OFF, gaps, models
+from grafana.nodes import ENDS, LINE_TAKEN, ON_OFF, gaps, models
 from grafana.panels import About, lines, number, rows, states
 from grafana.query import series, table
 from grafana.variables import Asked, group, node
@@ -52,7 +52,8 @@ def board() -> Board:
             Row(9, (_sources(), _presence()), widths=(14, 10)),
             Row(9, (spool(), polls()), "Health"),
             Row(9, (failures(), lines_taken(), quotas())),
-            Row(9, (memory(), warmth(), _models())),
+            Row(9, (memory(), warmth())),
+            Row(7, (_models(),)),
             Row(12, (_readings(),), "Readings"),
             Row(9, (_commands(), _events()), "What happened"),
             Row(9, (_unusual(), _missing())),
@@ -173,17 +174,22 @@ def _presence() -> AnyPanel:
     return states(
         About("Connections", "When were the node and its devices connected?", units.NONE, "nothing came or went"),
         series(f"""
-            select time, metric, value from (
-              select $__timeFrom()::timestamptz as time, coalesce(nullif(device_id, ''), 'the node') as metric,
-                     (last(status, at) = 'online')::int as value
-              from node_status where {_NODE} and at < $__timeFrom() group by device_id
+            select time, metric, min(value) as value from (
+              select ends.time, coalesce(nullif(d.device_id, ''), 'the node') as metric,
+                     (stood.status = 'online')::int as value
+              from (select distinct device_id from node_status where {_NODE}) d
+              cross join {ENDS}
+              cross join lateral (
+                select status from node_status s
+                where {_NODE} and s.device_id = d.device_id and s.at <= ends.time order by s.at desc limit 1) stood
               union all
               select $__timeGroup(at, '$__interval'), coalesce(nullif(device_id, ''), 'the node'),
                      last((status = 'online')::int, at)
               from node_status where {_NODE} and $__timeFilter(at) group by 1, 2) told
-            order by time
+            group by 1, 2 order by 1
         """),
         meanings=words(ON_OFF),
+        holds=True,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from grafana import colours, units
@@ -10,11 +11,11 @@ from grafana.fields import (
     unit,
 )
 from grafana.panels import About
-from grafana.pictures import Box, picture
+from grafana.pictures import FITS_BESIDE, Box, Pipe, picture
 from grafana.query import table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
 
     from grafana.layout import AnyPanel
 
@@ -33,6 +34,27 @@ METRICS: Final = {
     "pump2/flow": units.CUBIC_METRES_PER_HOUR,
     "mains/power": units.WATT,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Station:
+    """Where water comes through, and what is measured there."""
+
+    name: str
+    metrics: tuple[str, ...]
+    kind: str = "rectangle"
+    fill: str = "transparent"
+
+
+_WAY: Final = (
+    _Station("River", ("intake/flow", "intake/valve_position", "quality/raw_turbidity"), "ellipse", fill=colours.WATER),
+    _Station("Raw water", ("tank1/level",), fill=colours.WATER),
+    _Station("Pump 1", ("pump1/flow", "pump1/speed"), "ellipse"),
+    _Station("Filter and dosing", ("quality/turbidity", "quality/chlorine", "quality/ph")),
+    _Station("Clean water", ("tank2/level",), fill=colours.WATER),
+    _Station("Pump 2", ("pump2/flow", "pump2/speed"), "ellipse"),
+    _Station("Town", ("mains/power",)),
+)
 
 
 def works(condition: str) -> AnyPanel:
@@ -57,51 +79,34 @@ def works(condition: str) -> AnyPanel:
               order by r.sampled_at desc limit 1) last
             where s.kind = 'numeric' and {condition}
         """),
-        _boxes(),
+        tuple(_boxes()),
         fields=tuple(named(metric, unit(unit_id)) for metric, unit_id in METRICS.items()),
     )
 
 
-def _boxes() -> Sequence[Box]:
-    middle = 34
-    return (
-        *_with_values(
-            Box("River", 1, middle + 4, 9, 16, "River", kind="ellipse", fill=colours.WATER, pipes=("Raw water",)),
-            "intake/flow",
-            "intake/valve_position",
-            "quality/raw_turbidity",
-        ),
-        *_with_values(
-            Box("Raw water", 17, middle - 10, 11, 40, "Raw water", fill=colours.WATER, pipes=("Pump 1",)), "tank1/level"
-        ),
-        *_with_values(
-            Box("Pump 1", 34, middle + 4, 7, 16, "Pump 1", kind="ellipse", pipes=("Filter and dosing",)),
-            "pump1/flow",
-            "pump1/speed",
-        ),
-        *_with_values(
-            Box("Filter and dosing", 47, middle - 2, 11, 26, "Filter and dosing", pipes=("Clean water",)),
-            "quality/turbidity",
-            "quality/chlorine",
-            "quality/ph",
-        ),
-        *_with_values(
-            Box("Clean water", 64, middle - 10, 11, 40, "Clean water", fill=colours.WATER, pipes=("Pump 2",)),
-            "tank2/level",
-        ),
-        *_with_values(
-            Box("Pump 2", 80, middle + 4, 7, 16, "Pump 2", kind="ellipse", pipes=("Town",)), "pump2/flow", "pump2/speed"
-        ),
-        *_with_values(Box("Town", 92, middle + 4, 7, 16, "Town"), "mains/power"),
-    )
+def _boxes() -> Iterator[Box]:
+    """From left to right, and in the next row back."""
+    for number, station in enumerate(_WAY):
+        row, place = divmod(number, FITS_BESIDE)
+        left = 25 * (FITS_BESIDE - 1 - place if row else place)
+        onward = _WAY[number + 1].name if number + 1 < len(_WAY) else ""
+        yield Box(
+            station.name,
+            left + 2.5,
+            50 * row + 3,
+            # The last one is wider, so that the pipe downwards passes beside its values.
+            22 if left == 25 * (FITS_BESIDE - 1) else 20,
+            17,
+            station.name,
+            kind=station.kind,
+            fill=station.fill,
+            pipes=(_onward(onward, row, place),) if onward else (),
+        )
+        for below, metric in enumerate(station.metrics):
+            yield Box(metric, left + 0.5, 50 * row + 21 + 8.5 * below, 24, 8, field=metric, size=13)
 
 
-def _with_values(box: Box, *metrics: str) -> tuple[Box, ...]:
-    """A box and below it what is measured there."""
-    return (
-        box,
-        *(
-            Box(metric, box.left - 1, box.top + box.height + 1 + 9 * place, box.width + 2, 8, field=metric, size=16)
-            for place, metric in enumerate(metrics)
-        ),
-    )
+def _onward(name: str, row: int, place: int) -> Pipe:
+    if place == FITS_BESIDE - 1:
+        return Pipe(name, "right", "right")
+    return Pipe(name, "left", "right") if row else Pipe(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import itertools
 import re
 from pathlib import Path
@@ -211,6 +212,16 @@ def test_provisioning_names_what_there_is() -> None:
     assert provider["allowUiUpdates"] is False
     assert provider["folderUid"] == "headwater"
     assert provider["type"] == "file"
+
+
+def test_grafana_fetches_and_tells_nothing_by_itself() -> None:
+    told = configparser.ConfigParser(interpolation=None)
+    told.read(ROOT / "grafana" / "grafana.ini")
+    analytics = told["analytics"]
+    assert not any(analytics.getboolean(key) for key in analytics)
+    assert told["plugins"].getboolean("preinstall_disabled")
+    assert not told["plugins"].getboolean("plugin_admin_enabled")
+    assert not told["snapshots"].getboolean("external_enabled")
 
 
 def test_a_board_is_made_anew_each_time() -> None:
