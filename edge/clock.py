@@ -113,6 +113,10 @@ class AnchoredClock:
         now_ms = self.now_ms()
         return now_ms if self.booted_ms() is not None else self._machine.wall_ns() // _NS_PER_MS
 
+    def known_utc_ms(self) -> int | None:
+        """UTC in ms, as it is believed; None while it is not known."""
+        return None if self.booted_ms() is None else self.now_ms()
+
     def booted_ms(self) -> int | None:
         """UTC in ms at which the time since boot was 0; None while UTC is not known."""
         with self._lock:

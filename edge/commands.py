@@ -22,7 +22,7 @@ from edge.batch import NODE
 from edge.errors import EdgeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from contract.datatypes import Value
     from contract.sparkplug import Metric, Payload
@@ -44,20 +44,14 @@ _REASON_CHARACTERS: Final = 500
 _STOPPING: Final = "the agent is stopping"
 
 
-class Commanded(Protocol):
-    """What commands are carried out on: the agent."""
+class Writable(Protocol):
+    """What writes are carried out on: the sources."""
 
     def metrics_of(self, device: str) -> Sequence[MetricInfo] | None:
         """The metrics of a source, None where there is no such source."""
 
     async def write(self, device: str, metric: str, value: Value) -> Reading:
         """Sets a metric and reads it back; raises EdgeError or TimeoutError."""
-
-    async def reload(self) -> str | None:
-        """Reads the configuration again; gives what it left undone. Raises EdgeError when it is refused."""
-
-    def answer(self, device: str, answer: CommandAnswer, read_back: Reading | None) -> None:
-        """Sends an answer, and the reading that a write brought."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +75,26 @@ class _Order:
 
 
 class Commands:
-    """Takes commands by `submit`; `max_age_s` is how far a command's own time may be from now.
+    """Takes commands by `submit`; `answer` gets the device, what became of one, and the reading that a write brought.
 
-    `utc_ms` is None while the time is not known: an old command could then not be told from a new one.
+    `reload` gives what it has left undone, or raises EdgeError. `max_age_s` is how far a command's own time may be from
+    now, and `utc_ms` None while that is not known: an old command could then not be told from a new one.
     """
 
-    def __init__(self, agent: Commanded, utc_ms: Callable[[], int | None], max_age_s: float) -> None:
+    def __init__(
+        self,
+        sources: Writable,
+        reload: Callable[[], Awaitable[str | None]],
+        answer: Callable[[str, CommandAnswer, Reading | None], None],
+        utc_ms: Callable[[], int | None],
+        max_age_s: float,
+    ) -> None:
         self.done = 0
         self.refused = 0
         self.unanswered = 0
-        self._agent = agent
+        self._sources = sources
+        self._reload = reload
+        self._answer = answer
         self._utc_ms = utc_ms
         self._max_age_s = max_age_s
         self._waiting: dict[str, deque[_Order]] = {}
@@ -104,7 +108,7 @@ class Commands:
         """Takes a command to a device, or to `NODE`; returns at once, and what comes of it is answered."""
         sent_id = command_id(payload.metrics)
         # Of a device that is not there nothing is kept: anybody could name a million of them.
-        if device != NODE and self._agent.metrics_of(device) is None:
+        if device != NODE and self._sources.metrics_of(device) is None:
             name = next((metric.name for metric in payload.metrics if metric.name != COMMAND_ID), "")
             self._refuse_at_door(NODE, name, sent_id, f"there is no device {_short(device)}")
             return
@@ -167,9 +171,9 @@ class Commands:
         try:
             self._check(order)
             if order.device == NODE:
-                self._settle(order, await self._agent.reload())
+                self._settle(order, await self._reload())
             else:
-                read_back = await self._agent.write(order.device, order.metric.name, order.metric.value)
+                read_back = await self._sources.write(order.device, order.metric.name, order.metric.value)
                 self._settle(order, read_back.value, read_back)
         except TimeoutError:
             self._settle(order, reason="no answer in time: it is not known whether it was carried out")
@@ -191,7 +195,7 @@ class Commands:
         answer = CommandAnswer(name, done, order.command_id, _plain(value), cut)
         self._tell(order, answer)
         self._answers[order.key] = answer
-        self._agent.answer(order.device, answer, read_back)
+        self._answer(order.device, answer, read_back)
 
     def _check(self, order: _Order) -> None:
         """Raises EdgeError for a command that must not be carried out."""
@@ -206,7 +210,7 @@ class Commands:
         if order.device == NODE:
             _check_node_command(order.metric)
         else:
-            check_write(self._agent.metrics_of(order.device), order.metric)
+            check_write(self._sources.metrics_of(order.device), order.metric)
 
     def _tell(self, order: _Order, answer: CommandAnswer) -> None:
         told_of = {"source": order.device, "command_id": order.command_id}
@@ -220,13 +224,13 @@ class Commands:
     def _answer_again(self, order: _Order) -> None:
         """Delivered twice, carried out once: the broker repeats what it has no PUBACK for."""
         if (answer := self._answers[order.key]) is not None and self._may_answer():
-            self._agent.answer(order.device, answer, None)
+            self._answer(order.device, answer, None)
 
     def _refuse_at_door(self, device: str, name: str, sent_id: str | None, reason: str) -> None:
         self.refused += 1
         logger.warning("command %s: %s", _short(name), reason, extra={"source": device, "command_id": sent_id})
         if self._may_answer():
-            self._agent.answer(device, CommandAnswer(name[:_NAMED_CHARACTERS], False, sent_id, None, reason), None)  # noqa: FBT003 - not done
+            self._answer(device, CommandAnswer(name[:_NAMED_CHARACTERS], False, sent_id, None, reason), None)  # noqa: FBT003 - not done
 
     def _may_answer(self) -> bool:
         now_s = time.monotonic()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from contract.delivery import Gap
-from edge.batch import batches_of_poll
+from edge.batch import batches_of_poll, gap_batch
 from edge.lane import Lane
 from edge.reporting import Reporter
 
@@ -35,11 +35,10 @@ class Device(Protocol):
 
 
 class Intake:
-    """Takes polls of open sources; `put` gets the batches, `declare` makes the one that declares a gap."""
+    """Takes polls of open sources; `put` gets the batches, also those that declare a gap."""
 
-    def __init__(self, put: Callable[[Batch], None], declare: Callable[[str, Gap], Batch], now_ms: Clock) -> None:
+    def __init__(self, put: Callable[[Batch], None], now_ms: Clock) -> None:
         self._put = put
-        self._declare = declare
         self._now_ms = now_ms
         self._ways: dict[str, _Way] = {}
         self._gaps: dict[str, Gap] = {}
@@ -88,7 +87,7 @@ class Intake:
         # Not before its beginning: after a boot the clock may be behind until the network sets it.
         if to_ms > gap.from_ms:
             del self._gaps[poll.source]
-            self._put(self._declare(poll.source, Gap(gap.from_ms, to_ms, gap.reason)))
+            self._put(gap_batch(poll.source, Gap(gap.from_ms, to_ms, gap.reason), self._now_ms()))
 
     def _put_all(self, source: str, readings: Sequence[Reading], started_ms: int, now_ms: int) -> None:
         for lane, of_lane in self._ways[source].split(readings):

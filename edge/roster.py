@@ -8,13 +8,16 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from edge.errors import SourceError
 from edge.polling import Poller
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
+    from contract.datatypes import Value
     from edge.intake import Intake
     from edge.polling import Poll
+    from edge.reading import MetricInfo, Reading
     from edge.sources.base import Clock, SourceConfig
 
 logger = logging.getLogger(__name__)
@@ -55,6 +58,17 @@ class Roster:
     def pollers(self) -> Mapping[str, Poller]:
         """The poller of each source, in the order of the configuration."""
         return {name: polled.poller for name, polled in self._polled.items()}
+
+    def metrics_of(self, name: str) -> Sequence[MetricInfo] | None:
+        """The metrics of a source, None where there is no such source."""
+        polled = self._polled.get(name)
+        return None if polled is None else polled.poller.source.metrics()
+
+    async def write(self, name: str, metric: str, value: Value) -> Reading:
+        """Sets a metric of a source and reads it back; raises SourceError or TimeoutError."""
+        if (polled := self._polled.get(name)) is None:
+            raise SourceError(f"there is no source {name} any more")
+        return await polled.poller.write(metric, value)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

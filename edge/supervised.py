@@ -14,6 +14,30 @@ logger = logging.getLogger(__name__)
 _RESTART_S: Final = 1.0
 
 
+class Parts:
+    """The agent's parts at work, each under its name and supervised, in `group` until they are ended."""
+
+    def __init__(self, group: asyncio.TaskGroup) -> None:
+        self._group = group
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def start(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Sets one to work."""
+        self._tasks[name] = self._group.create_task(supervised(work), name=name)
+
+    async def have_ended(self, name: str, within_s: float) -> bool:
+        """Waits until one has ended by itself; False when it has not in so many seconds."""
+        await asyncio.wait([self._tasks[name]], timeout=within_s)
+        return self._tasks[name].done()
+
+    async def end(self, *names: str) -> None:
+        """Cancels those of these that were started, and waits until they have ended."""
+        if tasks := [self._tasks[name] for name in names if name in self._tasks]:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+
 async def supervised(work: Callable[[], Awaitable[None]]) -> None:
     """Runs a part of the agent, again if it fails in a way that nobody foresaw."""
     while True:

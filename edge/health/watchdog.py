@@ -30,25 +30,30 @@ _OVERSLEPT_S: Final = 1.0
 
 
 class Watchdog:
-    """Looks every second or more often; `ask_spool` returns when the spool's thread has answered."""
+    """Looks every second or more often; `ask_spool` returns when the spool's thread has answered.
+
+    `summary` gives the line for `systemctl status`.
+    """
 
     def __init__(
         self,
         pollers: Callable[[], Mapping[str, Poller]],
         ask_spool: Callable[[], Awaitable[object]],
+        summary: Callable[[], str],
         notifier: Notifier,
         stuck_after_s: float,
     ) -> None:
         self.stuck: tuple[str, ...] = ()
         self._pollers = pollers
         self._ask_spool = ask_spool
+        self._summary = summary
         self._notifier = notifier
         self._stuck_after_s = stuck_after_s
         self._period_s = min(_PERIOD_S, stuck_after_s, (notifier.watchdog_s or _PERIOD_S) / _PER_WATCHDOG_TIME)
         self._spool_answered_s = time.monotonic()
 
-    async def run(self, tell: Callable[[], str]) -> None:
-        """Looks until it is cancelled; `tell` gives the line for `systemctl status`."""
+    async def run(self) -> None:
+        """Looks until it is cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._listen_to_spool(), name="watchdog of the spool")
             while True:
@@ -58,7 +63,7 @@ class Watchdog:
                     self._look()
                 if not self.stuck:
                     self._notifier.alive()
-                self._notifier.status(tell())
+                self._notifier.status(self._summary())
 
     def _look(self) -> None:
         stuck = []

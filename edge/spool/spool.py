@@ -7,6 +7,7 @@ there is counted, and declared as a gap once the disk works again. SQLite blocks
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ class SpoolLimits:
 class Spool:
     """The node's spool in a directory. `declare` makes the batch that declares a device's gap.
 
-    `start` and `close` frame its life; `on_commit` is called from the spool's thread after every commit of batches.
+    `start` and `close` frame its life; `on_commit` is called in the event loop after every commit of batches.
     `booted_ms` says when (UTC ms) the machine was booted, None while that is not known: what is put until then is in
     times since boot, and kept undated. Where a spool cannot be read at all, the loss is declared for `devices`.
     """
@@ -64,15 +65,17 @@ class Spool:
         devices: Sequence[str] = (),
     ) -> None:
         self._directory = directory
+        self._on_commit = on_commit
         self._inbox = Inbox(limits.buffer_bytes, limits.commit_interval_s, booted_ms)
         file_limits = FileLimits(limits.max_bytes, limits.min_free_bytes)
-        around = Surroundings(directory, file_limits, now_ms, booted_ms, declare, tuple(devices), on_commit)
+        around = Surroundings(directory, file_limits, now_ms, booted_ms, declare, tuple(devices), self._committed)
         self._keeper = Keeper(around, self._inbox)
         self._opened: Future[Beginning] = Future()
         self._thread = threading.Thread(target=self._keeper.work, args=[self._opened], name="spool", daemon=True)
 
     async def start(self) -> Beginning:
         """Opens the spool; raises SpoolError where no file can be kept at all."""
+        self._loop = asyncio.get_running_loop()
         self._thread.start()
         return await asyncio.wrap_future(self._opened)
 
@@ -156,6 +159,10 @@ class Spool:
         """Commits what is pending, and ends; `clean` says that the agent stopped by its own will."""
         self._inbox.close(clean=clean)
         await asyncio.to_thread(self._thread.join)
+
+    def _committed(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the event loop has ended before the spool's thread
+            self._loop.call_soon_threadsafe(self._on_commit)
 
     async def _call(self, task: Callable[[SpoolFile], ResultT]) -> ResultT:
         """Runs a task on the file in the spool's thread."""

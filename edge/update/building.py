@@ -31,14 +31,15 @@ if TYPE_CHECKING:
 
 def updates_of(
     config: AgentConfig,
-    config_file: Path,
+    config_file: Path | None,
     host: Updated,
     clock: AnchoredClock,
     tell: Callable[[Sequence[tuple[str, str]]], None],
-) -> tuple[Updates, Retained]:
-    """The updates, which the configuration wants, and what they hear of at the broker."""
+) -> tuple[Updates | None, Retained | None]:
+    """The updates, and what they hear of at the broker; None where the configuration wants none, or has no file."""
     settings, state = config.update, config.state_dir / "updates"
-    assert settings is not None
+    if settings is None or config_file is None:
+        return None, None
 
     def take(topic: str, payload: bytes) -> None:
         updates.take(topic, payload)

@@ -92,6 +92,11 @@ class Link:
         """Messages that the broker has not answered yet."""
         return len(self._answers)
 
+    def check(self) -> None:
+        """Raises UplinkError where it is lost."""
+        if self.lost.done():
+            raise UplinkError(f"connection lost: {self.lost.result()}")
+
     async def subscribe(self, topic: str) -> None:
         """Subscribes at QoS 1, and waits until the broker has agreed; raises UplinkError."""
         code, mid = self._client.subscribe(topic, qos=1)

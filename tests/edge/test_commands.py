@@ -44,6 +44,9 @@ class Plant:
     busy: dict[str, int] = field(default_factory=dict)
     most_at_once: int = 0
 
+    def commands(self, now_ms: int | None = NOW_MS) -> Commands:
+        return Commands(self, self.reload, self.answer, lambda: now_ms, 60)
+
     def metrics_of(self, device: str) -> Sequence[MetricInfo] | None:
         return METRICS if device in {"plant", "other"} else None
 
@@ -82,7 +85,7 @@ def carried_out(*sent: tuple[str, Payload], plant: Plant | None = None) -> Plant
     async def scenario() -> Plant:
         the_plant = plant or Plant()
         the_plant.gate.set()
-        commands = Commands(the_plant, lambda: NOW_MS, 60)
+        commands = the_plant.commands()
         for device, payload in sent:
             commands.submit(device, payload)
         while workers := list(commands._workers.values()):
@@ -156,7 +159,7 @@ def test_a_command_that_is_delivered_twice_is_carried_out_once_and_answered_twic
     async def scenario() -> Plant:
         plant = Plant()
         plant.gate.set()
-        commands = Commands(plant, lambda: NOW_MS, 60)
+        commands = plant.commands()
         for value in (0.5, 0.5, 0.6):
             commands.submit("plant", a_command("valve", value, sent_id="c-1"))
             while workers := list(commands._workers.values()):
@@ -201,7 +204,7 @@ def test_a_reload_is_answered_with_what_it_left_undone() -> None:
 def test_writes_to_one_source_take_turns_and_wait_for_no_other(eventually: Callable[..., Awaitable[None]]) -> None:
     async def scenario() -> None:
         plant = Plant()
-        commands = Commands(plant, lambda: NOW_MS, 60)
+        commands = plant.commands()
         for n in range(3):
             commands.submit("plant", a_command("valve", float(n)))
             commands.submit("other", a_command("valve", float(n)))
@@ -217,7 +220,7 @@ def test_a_flood_is_bounded_in_memory_and_in_answers() -> None:
     async def scenario() -> None:
         plant = Plant()
         started_s = time.monotonic()
-        commands = Commands(plant, lambda: NOW_MS, 60)
+        commands = plant.commands()
         for n in range(5000):
             commands.submit("plant", a_command("valve", float(n)))
             commands.submit(f"nobody-{n}", a_command("valve", float(n)))
@@ -241,7 +244,7 @@ def test_a_flood_is_bounded_in_memory_and_in_answers() -> None:
 def test_refusals_are_answered_again_after_a_flood(eventually: Callable[..., Awaitable[None]]) -> None:
     async def scenario() -> None:
         plant = Plant()
-        commands = Commands(plant, lambda: NOW_MS, 60)
+        commands = plant.commands()
 
         def refused() -> int:
             commands.submit("nobody", a_command("valve", 1.0))
@@ -258,7 +261,7 @@ def test_while_the_time_is_not_known_nothing_is_carried_out() -> None:
     async def scenario() -> None:
         plant = Plant()
         plant.gate.set()
-        commands = Commands(plant, lambda: None, 60)
+        commands = plant.commands(now_ms=None)
         commands.submit("plant", a_command("valve", 1.0))
         await asyncio.sleep(0)
         assert plant.written == []
@@ -280,7 +283,7 @@ def test_a_stop_lets_the_write_in_flight_end_and_refuses_what_waits(
 ) -> None:
     async def scenario() -> None:
         plant = Plant()
-        commands = Commands(plant, lambda: NOW_MS, 60)
+        commands = plant.commands()
         for n in range(3):
             commands.submit("plant", a_command("valve", float(n)))
         await eventually(lambda: plant.busy.get("plant"), "the first is being written")
@@ -299,7 +302,7 @@ def test_a_stop_lets_the_write_in_flight_end_and_refuses_what_waits(
 def test_a_stop_cuts_off_a_write_that_does_not_end(eventually: Callable[..., Awaitable[None]]) -> None:
     async def scenario() -> None:
         plant = Plant()
-        commands = Commands(plant, lambda: NOW_MS, 60)
+        commands = plant.commands()
         commands.submit("plant", a_command("valve", 1.0))
         await eventually(lambda: plant.busy.get("plant"), "it is being written")
         await commands.close(0.01)

@@ -48,13 +48,13 @@ def declared(agent: Agent) -> list[Gap]:
 def test_the_gap_between_two_runs_waits_for_a_poll_that_is_later(tmp_path: Path, *, clean: bool, reason: str) -> None:
     async def scenario() -> None:
         agent = an_agent(tmp_path)
-        agent._foresee_gaps(Beginning(1, clean, {"weather": 1000, "gone": 5}))
+        agent._node.foresee_gaps(Beginning(1, clean, {"weather": 1000, "gone": 5}))
         # The clock is behind, as after a boot without a network, or the weather is still the same.
-        agent._keep(poll(400))
-        agent._keep(poll(1000))
+        agent._node.keep(poll(400))
+        agent._node.keep(poll(1000))
         assert declared(agent) == []
-        agent._keep(poll(1500))
-        agent._keep(poll(1600))
+        agent._node.keep(poll(1500))
+        agent._node.keep(poll(1600))
         assert declared(agent) == [Gap(1000, 1500, reason)]
 
     asyncio.run(scenario())

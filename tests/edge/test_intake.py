@@ -9,7 +9,6 @@ import pytest
 from contract.datatypes import DataType
 from contract.delivery import GAP, Gap
 from contract.sparkplug import decode
-from edge.batch import Batch, gap_batch
 from edge.intake import Intake
 from edge.lane import Lane
 from edge.polling import Poll
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from edge.batch import Batch
     from edge.sources.base import Clock
 
 LEVEL = MetricInfo("level", DataType.DOUBLE)
@@ -46,7 +46,7 @@ class Kept:
 
     def __init__(self, *sources: AnyConfig) -> None:
         self.batches: list[Batch] = []
-        self.intake = Intake(self.batches.append, lambda device, gap: gap_batch(device, gap, 9), lambda: 99)
+        self.intake = Intake(self.batches.append, lambda: 99)
         for source in sources:
             self.intake.open(source)
 

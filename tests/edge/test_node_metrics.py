@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from contract import __version__
-from edge.batch import gap_batch
 from edge.clock import AnchoredClock, MachineClock
 from edge.config import AgentConfig
 from edge.health import node_metrics as own
@@ -57,7 +56,7 @@ class Node:
         self.synchronised = True
         self.clock = AnchoredClock(machine=machine, **clock)
         kept = Spool(directory, SpoolLimits(1 << 20, 1 << 20, 0.1), lambda: self.at_ms, lambda *_: None)  # type: ignore[arg-type]  # none is lost
-        intake = Intake(kept.put, lambda device, gap: gap_batch(device, gap, 9), lambda: self.at_ms)
+        intake = Intake(kept.put, lambda: self.at_ms)
         self.roster = Roster(self.config.sources, lambda _: None, intake, lambda: self.at_ms)
         self.health = own.NodeHealth(self.config, self.clock, kept, intake, lambda: self.roster.pollers)
 

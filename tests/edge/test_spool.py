@@ -78,8 +78,7 @@ def test_what_arrives_together_is_committed_together(tmp_path: Path) -> None:
 def test_a_batch_is_committed_without_being_asked_for(tmp_path: Path, eventually: Any) -> None:
     async def scenario() -> None:
         committed = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        spool = a_spool(tmp_path, lambda: loop.call_soon_threadsafe(committed.set))
+        spool = a_spool(tmp_path, committed.set)
         await spool.start()
         spool.put(a_batch(1))
         await eventually(committed.is_set, "the commit")

@@ -95,9 +95,9 @@ async def watched(
     polls: list[Poll] = []
     clock, systemd = AnchoredClock(), Systemd()
     pollers = {config.name: Poller(config, polls.append, clock.now_ms) for config in configs}
-    watchdog = Watchdog(lambda: pollers, ask_spool, systemd, stuck_after_s)
+    watchdog = Watchdog(lambda: pollers, ask_spool, lambda: "1 of 1 sources ok", systemd, stuck_after_s)
     tasks = [asyncio.create_task(poller.run()) for poller in pollers.values()]
-    tasks.append(asyncio.create_task(watchdog.run(lambda: "1 of 1 sources ok")))
+    tasks.append(asyncio.create_task(watchdog.run()))
     try:
         yield watchdog, systemd, pollers, polls
     finally:

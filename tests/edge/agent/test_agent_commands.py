@@ -168,8 +168,8 @@ def test_after_births_every_metric_is_told_again(
         file = File(a_config(tmp_path, ValveConfig(name="a", interval_s=0.01, report=(rule,)), port=broker.port))
         async with running(file) as agent:
             await eventually(lambda: len(values(bridge, "n")) == 2, "the first of the run, and of the births")
-            polls = agent._roster.pollers["a"].status.polls
-            await eventually(lambda: agent._roster.pollers["a"].status.polls > polls + 20, "polls")
+            polls = agent._node.roster.pollers["a"].status.polls
+            await eventually(lambda: agent._node.roster.pollers["a"].status.polls > polls + 20, "polls")
             assert len(values(bridge, "n")) == 2
             bridge.ask_rebirth("edge-1")
             await eventually(lambda: len(values(bridge, "n")) == 3, "told again")

@@ -152,10 +152,10 @@ def test_a_storm_of_reloads_loses_nothing_and_what_is_unchanged_never_notices(tm
             for _ in range(40):
                 file.config = file.config.model_copy(update={"sources": tuple(storm())})
                 await agent.reload()
-                assert list(agent._roster.pollers) == [source.name for source in file.config.sources]
+                assert list(agent._node.roster.pollers) == [source.name for source in file.config.sources]
                 await asyncio.sleep(luck.uniform(0, 0.03))
             elapsed_s = time.monotonic() - started_s
-            await agent._roster.end()
+            await agent._node.roster.end()
             assert await spooled(agent) == given
             assert opened["steady"] == 1
             assert len(given["steady"]) > elapsed_s / 0.01 / 4, "it was polled all the while"
@@ -193,10 +193,10 @@ def test_what_cannot_be_taken_in_is_told_and_the_rest_is(tmp_path: Path) -> None
             new = CountingConfig(name="b", interval_s=0.01)
             file.config = a_config(tmp_path, new, port=2, node="edge-2", drain_timeout_s=0.01)
             assert await agent.reload() == "restart needed for: node, mqtt"
-            assert list(agent._roster.pollers) == ["b"]
+            assert list(agent._node.roster.pollers) == ["b"]
             report: Any = await agent.report()
             assert report["node"] == f"{GROUP}/edge-1"
-            assert agent._config.drain_timeout_s == 0.01
+            assert agent.config.drain_timeout_s == 0.01
 
     asyncio.run(scenario())
 
@@ -258,7 +258,7 @@ def test_a_reload_that_is_asked_for_during_one_is_not_forgotten(tmp_path: Path, 
             await asyncio.sleep(0.05)
             file.config = a_config(tmp_path, CountingConfig(name="second", interval_s=0.01))
             agent.reload_soon()
-            await eventually(lambda: list(agent._roster.pollers) == ["second"], "the second file is taken in too")
+            await eventually(lambda: list(agent._node.roster.pollers) == ["second"], "the second file is taken in too")
 
     asyncio.run(scenario())
 

@@ -37,21 +37,23 @@ class Rig:
     def __init__(self, port: int, directory: Path, **mqtt: Any) -> None:
         self.clock = AnchoredClock()
         self.commands: list[tuple[str, Payload]] = []
-        loop = asyncio.get_running_loop()
         self.spool = Spool(
             directory / "state",
             SpoolLimits(max_bytes=1 << 28, buffer_bytes=1 << 26, commit_interval_s=0.01),
             self.clock.now_ms,
             lambda device, gap: gap_batch(device, gap, self.clock.now_ms()),
-            lambda: loop.call_soon_threadsafe(self.uplink.wake),
+            self._committed,
         )
         self.uplink = Uplink(
             MqttConfig(host="127.0.0.1", port=port, **(BRISK | mqtt)),
             self.identity("plant"),
             self.spool,
             self.clock.now_ms,
-            lambda device, command: self.commands.append((device, command)),
+            on_command=lambda device, command: self.commands.append((device, command)),
         )
+
+    def _committed(self) -> None:
+        self.uplink.wake()
 
     @staticmethod
     def identity(*devices: str) -> NodeIdentity:
