@@ -43,7 +43,7 @@ class Fetcher:
         self._bad_tries: dict[str, int] = {}
 
     async def fetch(
-        self, desired: Desired, is_wanted: Callable[[], bool], check_room: Callable[[int], Awaitable[None]]
+        self, desired: Desired, is_wanted: Callable[[], Awaitable[bool]], check_room: Callable[[int], Awaitable[None]]
     ) -> Path:
         """The content, whole and checked.
 
@@ -67,11 +67,11 @@ class Fetcher:
         desired: Desired,
         count: int,
         chunk_of: Callable[[Desired, int], Awaitable[bytes]],
-        is_wanted: Callable[[], bool],
+        is_wanted: Callable[[], Awaitable[bool]],
         check_room: Callable[[int], Awaitable[None]],
     ) -> None:
         for number in range(count, len(desired.chunks)):
-            if not is_wanted():
+            if not await is_wanted():
                 raise NotNowError("another one comes first")
             await check_room(desired.size - number * desired.chunk_bytes)
             await asyncio.sleep(self._rate.wait_s(time.monotonic()))

@@ -13,7 +13,7 @@ from edge.errors import NotNowError
 from edge.update.staging import BadChunkError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from contract.update import Desired
@@ -29,7 +29,7 @@ _PARTIAL: Final = 206
 async def client(ca_file: Path | None) -> AsyncIterator[httpx.AsyncClient]:
     """What asks; raises NotNowError for a file of certificates that cannot be used."""
     try:
-        verify = True if ca_file is None else ssl.create_default_context(cafile=str(ca_file))
+        verify = True if ca_file is None else await asyncio.to_thread(ssl.create_default_context, cafile=str(ca_file))
     except OSError as exc:
         raise NotNowError(f"update.ca_file {ca_file} cannot be used: {exc}") from exc
     async with httpx.AsyncClient(verify=verify, timeout=_STILL_S) as found:
@@ -40,7 +40,11 @@ class FromUrl:
     """What lies at a desired state's URL; `is_wanted` is asked at each piece, `count` hears of its bytes."""
 
     def __init__(
-        self, asked: httpx.AsyncClient, staging: Staging, is_wanted: Callable[[], bool], count: Callable[[int], None]
+        self,
+        asked: httpx.AsyncClient,
+        staging: Staging,
+        is_wanted: Callable[[], Awaitable[bool]],
+        count: Callable[[int], None],
     ) -> None:
         self._client = asked
         self._staging = staging
@@ -69,7 +73,7 @@ class FromUrl:
         return await asyncio.to_thread(self._staging.begun, desired, number)
 
     async def _keep(self, desired: Desired, number: int, offset: int, piece: bytes) -> None:
-        if not self._is_wanted():
+        if not await self._is_wanted():
             raise NotNowError("another one comes first")
         if offset + len(piece) > (size := desired.chunk_size(number)):
             raise BadChunkError(f"more came than the {size} bytes of chunk {number}")

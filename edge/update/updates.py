@@ -77,7 +77,7 @@ class Updates:
         while True:
             self._news.clear()
             self._record.tell()
-            self._read()
+            await self._read()
             if (accepted := self._wanted.due()) is not None:
                 if not await self._work(accepted):
                     return
@@ -149,7 +149,7 @@ class Updates:
                 return False
             self._end(accepted, outcome.state, outcome.reason)
         except (NotNowError, OSError) as exc:
-            if self._is_wanted(accepted):
+            if await self._is_wanted(accepted):
                 self._wait(accepted, str(exc), got_on=self._fetcher.fetched_bytes > fetched_before)
             return True
         except RolledBackError as exc:
@@ -169,18 +169,18 @@ class Updates:
     async def _check_room(self, size_bytes: int) -> None:
         await check_room(self._host, self._staging.directory, size_bytes)
 
-    def _is_wanted(self, accepted: Accepted) -> bool:
-        self._read()
+    async def _is_wanted(self, accepted: Accepted) -> bool:
+        await self._read()
         return self._wanted.has(accepted)
 
-    def _goes_on(self, accepted: Accepted, turn_ends_s: float) -> bool:
+    async def _goes_on(self, accepted: Accepted, turn_ends_s: float) -> bool:
         """Whether it is still to be fetched: wanted, and no other one's turn."""
-        if not self._is_wanted(accepted):
+        if not await self._is_wanted(accepted):
             return False
         return time.monotonic() < turn_ends_s or not self._wanted.is_due_beside(accepted)
 
-    def _read(self) -> None:
-        for gone in self._wanted.read():
+    async def _read(self) -> None:
+        for gone in await self._wanted.read():
             self._wait(gone, "it was taken back")
 
     def _wait(self, accepted: Accepted, reason: str, *, got_on: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from typing import TYPE_CHECKING, Final
@@ -26,7 +27,8 @@ _MAX_WAITING: Final = 256
 class Wanted:
     """The desired states of a node (its group and id) that are to be worked on, one of each kind and name.
 
-    `keys` gives the keys that are trusted, `ledger` has what was taken before; `refuse` hears why one is not taken.
+    `keys` gives, in a thread of its own, the keys that are trusted; `ledger` has what was taken before, and `refuse`
+    hears why one is not taken.
     """
 
     def __init__(
@@ -60,10 +62,10 @@ class Wanted:
         if topic in self._inbox or len(self._inbox) < _MAX_WAITING:
             self._inbox[topic] = payload
 
-    def read(self) -> list[Accepted]:
+    async def read(self) -> list[Accepted]:
         """Looks at what has come; returns what was taken back by that."""
         gone = []
-        keys = self._known_keys() if any(self._inbox.values()) else None
+        keys = await self._known_keys() if any(self._inbox.values()) else None
         for topic, payload in list(self._inbox.items()):
             if payload and keys is None:
                 continue  # it is looked at again
@@ -119,10 +121,10 @@ class Wanted:
             self._accepted[key] = accepted
             self._retries.forget(key)
 
-    def _known_keys(self) -> Sequence[Ed25519PublicKey] | None:
+    async def _known_keys(self) -> Sequence[Ed25519PublicKey] | None:
         """The keys that are trusted; None while that is not known, which is told once."""
         try:
-            keys = self._keys()
+            keys = await asyncio.to_thread(self._keys)
         except UpdateError as exc:
             if str(exc) != self._no_keys:
                 self._no_keys = str(exc)

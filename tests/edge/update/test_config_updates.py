@@ -259,6 +259,7 @@ def test_status_and_metrics_say_how_it_went(site: Any, eventually: Any, capsys: 
             await eventually(node.told, "births")
             site.operator.publish(desired_topic("updates", "edge-1", "config", "config"), b"nonsense")
             await eventually(lambda: node.agent.condition.connected, "births are taken")
+            await eventually(lambda: node.agent._updates.report()["refused"] == 1, "nonsense is not taken")
             desired = site.operator.roll_out(b"nonsense: 1", version="hall-3")
             await eventually(lambda: "refused" in node.states(desired.counter), "it is refused")
             births = site.bridge.of_type(MessageType.NBIRTH)[-1].payload.metrics

@@ -39,9 +39,13 @@ async def room(_size: int) -> None:
     """There is enough."""
 
 
+async def wanted() -> bool:
+    return True
+
+
 def fetch(shelf: Any, directory: Path, desired: Any) -> bytes:
     fetcher = Fetcher(shelf, Staging(directory), 1e9, None)
-    return asyncio.run(fetcher.fetch(desired, lambda: True, room)).read_bytes()
+    return asyncio.run(fetcher.fetch(desired, wanted, room)).read_bytes()
 
 
 # What an example leaves on the disk it also takes away.
@@ -99,14 +103,18 @@ def test_a_full_disk_is_waited_for(tmp_path: Path, operator_key: Any, monkeypatc
     monkeypatch.setattr(staging, "resume", lambda _desired: 0)
     fetcher = Fetcher(Shelf(), staging, 1e9, None)
     with pytest.raises(NotNowError, match="the disk does not take it: No space left on device"):
-        asyncio.run(fetcher.fetch(desired, lambda: True, room))
+        asyncio.run(fetcher.fetch(desired, wanted, room))
 
 
 def test_what_is_wanted_no_more_is_not_fetched_on(tmp_path: Path, operator_key: Any) -> None:
     shelf = Shelf()
     fetcher = Fetcher(shelf, Staging(tmp_path), 1e9, None)
+
+    async def wanted_a_while() -> bool:
+        return len(shelf.asked) < 2
+
     with pytest.raises(NotNowError, match="another one comes first"):
-        asyncio.run(fetcher.fetch(operator_key.desire(CONTENT, chunk_bytes=CHUNK), lambda: len(shelf.asked) < 2, room))
+        asyncio.run(fetcher.fetch(operator_key.desire(CONTENT, chunk_bytes=CHUNK), wanted_a_while, room))
     assert shelf.asked == [0, 1]
 
 
@@ -118,7 +126,7 @@ def test_it_is_fetched_at_its_rate(tmp_path: Path, operator_key: Any, monkeypatc
 
     fetcher = Fetcher(Shelf(), Staging(tmp_path), 100.0, None)
     monkeypatch.setattr("edge.update.fetching.asyncio.sleep", wait)
-    asyncio.run(fetcher.fetch(operator_key.desire(CONTENT, chunk_bytes=CHUNK), lambda: True, room))
+    asyncio.run(fetcher.fetch(operator_key.desire(CONTENT, chunk_bytes=CHUNK), wanted, room))
     # The first second's worth is there at once; waited for is what the clock, which does not go on here, owes.
     assert waited[:4] == [0, 0, 0, 0]
     assert waited[-1] == pytest.approx((8 * CHUNK - 100) / 100, abs=0.3)

@@ -100,7 +100,10 @@ class Device:
         async def room(_size: int) -> None:
             """There is enough."""
 
-        return asyncio.run(self._fetcher.fetch(self.desired, lambda: self.is_wanted, room)).read_bytes()
+        async def is_wanted() -> bool:
+            return self.is_wanted
+
+        return asyncio.run(self._fetcher.fetch(self.desired, is_wanted, room)).read_bytes()
 
     @property
     def fetched_bytes(self) -> int:

@@ -20,7 +20,7 @@ from edge.update.updates import Updates
 from edge.update.wanted import Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
 NODE = "updates", "edge-1"
@@ -63,11 +63,11 @@ class SlowLink:
     fetched_bytes = 0
     turns = 0
 
-    async def fetch(self, desired: Any, is_wanted: Callable[[], bool], _check_room: object) -> Any:
+    async def fetch(self, desired: Any, is_wanted: Callable[[], Awaitable[bool]], _check_room: object) -> Any:
         if desired.kind != "config":
             return "the content"
         self.turns += 1
-        while is_wanted():
+        while await is_wanted():
             self.fetched_bytes += 1
             await asyncio.sleep(0)
         raise NotNowError("another one comes first")

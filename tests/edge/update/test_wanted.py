@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,20 +30,26 @@ class Node:
 
     def __init__(self, directory: Path) -> None:
         self.keys: list[Ed25519PublicKey] = []
+        self.disk_answers = threading.Event()
+        self.disk_answers.set()
         self.refused: list[str] = []
         self.wanted = Wanted(
             ("updates", "edge-1"), self._keys, Ledger(directory / "ledger.json"), self.refused.append, retry_s=60
         )
 
     def _keys(self) -> list[Ed25519PublicKey]:
+        assert self.disk_answers.wait(20)
         if not self.keys:
             raise UpdateError("there is no update key")
         return self.keys
 
+    def reads(self) -> None:
+        asyncio.run(self.wanted.read())
+
     def hears(self, payload: bytes) -> Any:
         """What is to be worked on after that."""
         self.wanted.take(TOPIC, payload)
-        self.wanted.read()
+        self.reads()
         return self.wanted.due()
 
 
@@ -66,13 +74,26 @@ def test_what_was_refused_is_refused_once_and_taken_when_the_keys_are_others(nod
 def test_what_comes_before_the_keys_are_known_is_looked_at_when_they_are(node: Node, operator_key: Any) -> None:
     assert node.wanted.until_due_s() is None
     assert node.hears(operator_key.sign(operator_key.desire(b"x"))) is None
-    node.wanted.read()
+    node.reads()
     assert node.refused == ["there is no update key"]
     assert node.wanted.until_due_s() == 60
     node.keys = [operator_key.key.public_key()]
-    node.wanted.read()
+    node.reads()
     assert node.wanted.due() is not None
     assert node.wanted.until_due_s() == 0
+
+
+def test_while_the_keys_are_read_all_else_goes_on(node: Node, operator_key: Any) -> None:
+    node.keys = [operator_key.key.public_key()]
+    node.wanted.take(TOPIC, operator_key.sign(operator_key.desire(b"x")))
+    node.disk_answers.clear()
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().call_soon(node.disk_answers.set)
+        await node.wanted.read()
+
+    asyncio.run(scenario())
+    assert node.wanted.due() is not None
 
 
 def test_what_gets_on_is_tried_again_sooner(node: Node, operator_key: Any, monkeypatch: pytest.MonkeyPatch) -> None:
