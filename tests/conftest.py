@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
+from paho.mqtt import client as mqtt
 
 from stack import Command, Kafka, ManagedProcess, Mosquitto, Timescale, connector_jars, free_port
 from stack.install import MOSQUITTO
@@ -21,6 +22,21 @@ if TYPE_CHECKING:
     from fleet.home import Home
 
 _database_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _stopped_clients_have_no_sockets() -> Iterator[None]:
+    """Has paho's clients close their sockets: left to the garbage collection, they fail whatever test runs then."""
+    loop_stop = mqtt.Client.loop_stop
+
+    def stop_and_close(client: mqtt.Client) -> mqtt.MQTTErrorCode:
+        stopped = loop_stop(client)
+        client._reset_sockets()
+        return stopped
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mqtt.Client, "loop_stop", stop_and_close)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -44,11 +44,13 @@ class Subscriber:
         self.client.loop_stop()
 
 
-def publish(broker: Mosquitto, topic: str, payload: bytes) -> None:
+def publish(broker: Mosquitto, topic: str, *payloads: bytes) -> None:
     client = mqtt.Client(CallbackAPIVersion.VERSION2)
     client.connect(broker.host, broker.port)
     client.loop_start()
-    client.publish(topic, payload, qos=1).wait_for_publish(10)
+    sent = [client.publish(topic, payload, qos=1) for payload in payloads]
+    for message in sent:
+        message.wait_for_publish(30)
     client.disconnect()
     client.loop_stop()
 
@@ -87,6 +89,12 @@ def test_mosquitto_delivers(mosquitto: Mosquitto) -> None:
     subscriber.close()
 
 
+def test_a_client_that_is_stopped_leaves_no_socket_behind(mosquitto: Mosquitto) -> None:
+    subscriber = Subscriber(mosquitto, "stopped")
+    subscriber.close()
+    assert (subscriber.client.socket(), subscriber.client._sockpairR, subscriber.client._sockpairW) == (None,) * 3
+
+
 def test_mosquitto_keeps_its_sessions_over_a_clean_restart_and_loses_them_when_wiped() -> None:
     with Mosquitto() as broker:
         Subscriber(broker, "offline").close()
@@ -108,14 +116,7 @@ def test_mosquitto_keeps_its_sessions_over_a_clean_restart_and_loses_them_when_w
 
 def test_mosquitto_queues_by_bytes_not_by_messages(mosquitto: Mosquitto) -> None:
     Subscriber(mosquitto, "many").close()
-    client = mqtt.Client(CallbackAPIVersion.VERSION2)
-    client.connect(mosquitto.host, mosquitto.port)
-    client.loop_start()
-    for number in range(3000):
-        sent = client.publish("test/many", str(number).encode(), qos=1)
-    sent.wait_for_publish(30)
-    client.disconnect()
-    client.loop_stop()
+    publish(mosquitto, "test/many", *(str(number).encode() for number in range(3000)))
     subscriber = Subscriber(mosquitto, "many")
     assert wait_until(lambda: len(subscriber.received) == 3000, timeout_s=30)
     subscriber.close()

@@ -100,7 +100,6 @@ def operator(broker: Mosquitto) -> Iterator[Operator]:
     yield Operator(client=client)
     client.disconnect()
     client.loop_stop()
-    client._reset_sockets()
 
 
 @pytest.fixture
