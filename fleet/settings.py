@@ -15,6 +15,7 @@ from contract.config import Config
 from contract.enrolment import BrokerAddress
 
 Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9:.-]{1,253}$")]
+Url = Annotated[str, Field(max_length=500, pattern=r"^https://[^\s/]+$")]
 _HTTPS_PORT: Final = 443
 
 
@@ -75,11 +76,7 @@ class FleetSettings(Config):
     name: str = Field(min_length=1, max_length=40, pattern=r"^[^\x00-\x1f\x7f]+$", description="its name, for people")
     groups: tuple[Name, ...] = Field(min_length=1, description="its Sparkplug groups; the first is for who names none")
     broker: BrokerSettings = Field(description="the broker")
-    url: str = Field(
-        max_length=500,
-        pattern=r"^https://[^\s/]+$",
-        description="enrolment endpoint as devices know it: https://HOST:PORT",
-    )
+    url: Url = Field(description="enrolment endpoint as devices know it: https://HOST:PORT")
     lifetimes: Lifetimes = Field(default=Lifetimes(), description="how long things are good")
 
     @model_validator(mode="after")

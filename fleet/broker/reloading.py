@@ -67,7 +67,10 @@ def _goes_by_them_untold(home: Home) -> bool:
 
 def _missed(pid_file: Path, *, is_read: bool) -> bool:
     """A second Mosquitto on the same files ends at once, for the port is taken, and deletes the first one's file."""
-    why = f"{pid_file} does not name it: a second one, started by mistake, deletes that; start the broker again"
+    why = (
+        f"{pid_file} does not name it, as when a second one was started by mistake, which deletes that: start the "
+        "broker again; one in a container is told by broker.reload in fleet.yaml"
+    )
     if not is_read:
         raise FleetError(f"the broker runs, goes by older files, and cannot be told: {why}")
     logger.warning("the broker goes by its files, but cannot be told of the next change: %s", why)

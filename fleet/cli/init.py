@@ -16,7 +16,7 @@ from contract.config import ConfigError, parse_config
 from fleet.cli.arguments import home_path, takes_dry_run, takes_home, takes_json
 from fleet.cli.command import OK, Command
 from fleet.founding import check_free, found
-from fleet.settings import FleetSettings, Host
+from fleet.settings import FleetSettings, Host, Url
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -62,12 +62,7 @@ def _init(args: Namespace) -> int:
 
 def _settings(args: Namespace) -> FleetSettings:
     host, port = _parted(args.broker)
-    for group in args.group:
-        _check("--group", group, TypeAdapter(Name), "letters, digits, '.', '_' and '-', up to 64")
-    _check("--broker", host, TypeAdapter(Host), "HOST[:PORT], such as mqtt.example")
-    for option, names in (("--also", args.also), ("--reached-at", [args.reached_at] if args.reached_at else [])):
-        for name in names:
-            _check(option, name, TypeAdapter(Host), "a host's name or address")
+    _check_words(args, host)
     document = {
         "name": args.name,
         "groups": args.group,
@@ -80,6 +75,19 @@ def _settings(args: Namespace) -> FleetSettings:
         "url": args.url or f"https://{f'[{host}]' if ':' in host else host}:8443",
     }
     return parse_config(document, FleetSettings, "fleet init")
+
+
+def _check_words(args: Namespace, host: str) -> None:
+    """Raises ConfigError for what the settings would refuse in words of their own, and under names of their own."""
+    for group in args.group:
+        _check("--group", group, TypeAdapter(Name), "letters, digits, '.', '_' and '-', up to 64")
+    _check("--broker", host, TypeAdapter(Host), "HOST[:PORT], such as mqtt.example")
+    for name in args.also:
+        _check("--also", name, TypeAdapter(Host), "a host's name or address")
+    if args.reached_at is not None:
+        _check("--reached-at", args.reached_at, TypeAdapter(Host), "a host's name or address")
+    if args.url is not None:
+        _check("--url", args.url, TypeAdapter(Url), "https://HOST:PORT, such as https://mqtt.example:8443")
 
 
 def _check(option: str, found: str, kind: TypeAdapter[str], allowed: str) -> None:

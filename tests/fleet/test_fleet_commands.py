@@ -96,7 +96,7 @@ def test_init_says_how_to_come_by_a_broker(
         (["--group", "a", "--group", "a", "--broker", "b"], "groups must be unique"),
         (["--group", "a", "--broker", "b:port"], "broker.port"),
         (["--group", "a", "--broker", "mqtts://b:8883"], "--broker: found 'mqtts://b:8883', allowed: HOST[:PORT]"),
-        (["--group", "a", "--broker", "b", "--url", "http://b"], "url"),
+        (["--group", "a", "--broker", "b", "--url", "http://b"], "--url: found 'http://b', allowed: https://HOST:PORT"),
         (["--group", "a", "--broker", "b", "--url", "https://b:x"], "url"),
         (["--group", "a", "--broker", "b", "--also", "a b"], "--also: found 'a b', allowed: a host's name"),
         (["--group", "a", "--broker", "b", "--reached-at", "a b"], "--reached-at: found 'a b', allowed: a host's name"),
