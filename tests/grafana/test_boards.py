@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import itertools
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -222,6 +223,17 @@ def test_grafana_fetches_and_tells_nothing_by_itself() -> None:
     assert told["plugins"].getboolean("preinstall_disabled")
     assert not told["plugins"].getboolean("plugin_admin_enabled")
     assert not told["snapshots"].getboolean("external_enabled")
+
+
+def test_the_map_lies_on_tiles_that_need_no_key_and_can_be_others() -> None:
+    told = configparser.ConfigParser(interpolation=None)
+    told.read(ROOT / "grafana" / "grafana.ini")
+    layer = json.loads(told["geomap"]["default_baselayer_config"].strip("`"))
+    assert layer["type"] == "osm-standard"
+    (panel,) = [panel for board in BOARDS.values() for panel in inventory.panels(board) if panel["type"] == "geomap"]
+    assert panel["options"]["basemap"]["type"] == "default", "what the setting says"
+    for text in ("docs/dashboards.md", "docker-compose.yml"):
+        assert "GF_GEOMAP_DEFAULT_BASELAYER_CONFIG" in (ROOT / text).read_text()
 
 
 def test_a_board_is_made_anew_each_time() -> None:
