@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import cv2
 
-from edge.vision.frame import FaultyPicture, Frame, JpegPicture, VideoPicture
+from edge.vision.frame import ONE_THREAD, FaultyPicture, Frame, JpegPicture, VideoPicture
 from edge.vision.mjpeg import StreamFault
-from edge.vision.video import ONE_THREAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

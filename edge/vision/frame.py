@@ -17,6 +17,8 @@ from edge.vision.picture import FrameFault, decode_jpeg
 if TYPE_CHECKING:
     from edge.vision.picture import Colour, Grey
 
+# More only cost memory. OpenCV 4.6, which is Debian 12's for 32-bit ARM, cannot be told: it takes as many as it likes.
+ONE_THREAD: Final = (cv2.CAP_PROP_N_THREADS, 1) if hasattr(cv2, "CAP_PROP_N_THREADS") else ()
 # A frame in the ring is encoded again before it is sent: this one must not be what costs it its quality.
 _RING_QUALITY: Final = 90
 # How a key frame begins: a start code (H.264, H.265, MPEG-4), or a JPEG. FFmpeg goes by what the bytes look like, and
@@ -133,7 +135,7 @@ class PacketPicture(_ImagePicture):
         with os.fdopen(os.memfd_create("key frame"), "wb") as file:
             file.write(self._packet)
             file.flush()
-            capture = cv2.VideoCapture(f"/proc/self/fd/{file.fileno()}", cv2.CAP_FFMPEG, (cv2.CAP_PROP_N_THREADS, 1))
+            capture = cv2.VideoCapture(f"/proc/self/fd/{file.fileno()}", cv2.CAP_FFMPEG, ONE_THREAD)
             try:
                 return capture.read()
             finally:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import cv2
 
-from edge.vision.frame import Frame, PacketPicture, VideoPicture
+from edge.vision.frame import ONE_THREAD, Frame, PacketPicture, VideoPicture
 from edge.vision.mjpeg import StreamFault
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from edge.vision.stop import Stop
 
 
-ONE_THREAD: Final = (cv2.CAP_PROP_N_THREADS, 1)
 _PACKETS: Final = -1  # as they come, nothing is decoded
 
 
