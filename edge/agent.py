@@ -76,7 +76,7 @@ class Agent:
         self._reloading = Reloading(reread, node.take_in, self._notifier, self._stop_asked)
         aside = Aside(self._spool, node.intake, clock.now_ms)
         self._commands = Commands(
-            node.roster, self._reloading.now, aside.answer, clock.known_utc_ms, config.max_command_age_s
+            node.roster, self._reloading.now, aside.answer, clock.known_wall_ms, config.max_command_age_s
         )
         self._updates, retained = updates_of(config, config_file, self, clock, aside.tell_updates)
         desk = LogDesk(log, (config.group, config.node), self._say, self._commands.submit)

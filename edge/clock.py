@@ -83,7 +83,8 @@ class AnchoredClock:
     plausible time: nobody will set it then. Until then the time is that since boot.
 
     Set forward, it follows at once. Set back, it goes at half speed until the wall has caught up: were it to go
-    back or stand still, two readings of one metric could get the same time, and the second would be lost.
+    back or stand still, two readings of one metric could get the same time, and the second would be lost. That may
+    take as long as it was wrong: what has to be right at once, such as whether something has expired, asks `wall_ms`.
     Safe to read from any thread.
     """
 
@@ -111,11 +112,15 @@ class AnchoredClock:
     def utc_ms(self) -> int:
         """The best that is known of UTC in ms: what the machine says, even where it is not believed."""
         now_ms = self.now_ms()
-        return now_ms if self.booted_ms() is not None else self._machine.wall_ns() // _NS_PER_MS
+        return now_ms if self.booted_ms() is not None else self.wall_ms()
 
-    def known_utc_ms(self) -> int | None:
-        """UTC in ms, as it is believed; None while it is not known."""
-        return None if self.booted_ms() is None else self.now_ms()
+    def wall_ms(self) -> int:
+        """UTC in ms as the machine has it at this moment, to be held against others' times; it may go back."""
+        return self._machine.wall_ns() // _NS_PER_MS
+
+    def known_wall_ms(self) -> int | None:
+        """The same; None while it is not believed."""
+        return None if self.booted_ms() is None else self.wall_ms()
 
     def booted_ms(self) -> int | None:
         """UTC in ms at which the time since boot was 0; None while UTC is not known."""

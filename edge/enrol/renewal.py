@@ -178,7 +178,7 @@ class Renewal:
         return backoff_s(self.status.failures, random.random(), base_s=base_s, cap_s=cap_s)  # noqa: S311 - no secret
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.utc_ms() / 1000, UTC)
+        return datetime.fromtimestamp(self._clock.wall_ms() / 1000, UTC)
 
     def _tell(self, fault: str | None) -> None:
         """Notes what is wrong, None: nothing; logs what is new, and once that it is well again."""

@@ -61,14 +61,14 @@ def updates_of(
         record=record,
         staging=staging,
         fetcher=Fetcher(retained, staging, settings.bytes_per_s, settings.ca_file),
-        utc_ms=lambda: known_utc_ms(clock, config.clock.wait_s),
+        utc_ms=lambda: known_wall_ms(clock, config.clock.wait_s),
     )
     return updates, retained
 
 
-def known_utc_ms(clock: AnchoredClock, wait_s: float) -> int | None:
+def known_wall_ms(clock: AnchoredClock, wait_s: float) -> int | None:
     """The time, where something keeps it right, or where the configuration says that it is (`clock.wait_s: 0`)."""
     state = clock.state
     if state is ClockState.SYNCHRONISED or (state is ClockState.UNSYNCHRONISED and wait_s == 0):
-        return clock.now_ms()
+        return clock.wall_ms()
     return None

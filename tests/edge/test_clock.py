@@ -83,6 +83,16 @@ def test_a_clock_that_is_set_back_is_waited_for_at_half_speed(caplog: pytest.Log
     assert len(caplog.records) == 2, "the next time is told again"
 
 
+def test_what_is_held_against_others_times_is_right_as_soon_as_the_wall_is() -> None:
+    machine = Clocks()
+    year_ms = 365 * 86_400_000
+    machine.is_set(year_ms)
+    machine.passes(60_000)
+    machine.is_set(-year_ms)
+    assert machine.passes(1000) > BOOT_MS + year_ms, "readings wait for the wall"
+    assert machine.clock.known_wall_ms() == BOOT_MS + 61_000
+
+
 @given(st.lists(st.tuples(st.integers(-(10**8), 10**8), st.integers(2, 10**6)), max_size=30))
 def test_whatever_is_done_to_the_wall_two_polls_never_share_a_time(steps: list[tuple[int, int]]) -> None:
     machine = Clocks()
@@ -100,6 +110,7 @@ def test_until_the_kernel_is_synchronised_the_time_is_that_since_boot(caplog: py
     assert machine.passes(1000) == 1005
     assert (machine.clock.state, machine.clock.booted_ms(), machine.clock.wall_offset_ms()) == ("waiting", None, 0)
     assert machine.clock.utc_ms() == BOOT_MS + 1000
+    assert machine.clock.known_wall_ms() is None
     assert "or in 298 s" in machine.clock.explain()
     # The wall may be set more than once before it is right.
     machine.is_set(-50_000)

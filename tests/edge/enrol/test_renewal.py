@@ -268,6 +268,16 @@ async def test_a_clock_that_is_not_set_renews_nothing_and_is_named(device: Devic
 
 
 @in_loop
+async def test_a_clock_that_was_a_year_ahead_for_a_while_keeps_no_renewal_away(device: Device) -> None:
+    device.directory.put(device.fleet.identity(OVERDUE))
+    now, device.clock.at = device.clock.at, device.clock.at + YEAR
+    async with device.watched().running() as watched:
+        await device.eventually(lambda: "has expired" in (watched.status.error or ""), "it is out of date then")
+        device.clock.at = now
+        await device.eventually(lambda: watched.changes, "it is renewed")
+
+
+@in_loop
 async def test_an_agent_without_an_identity_waits_for_one(device: Device) -> None:
     async with device.watched().running() as watched:
         await device.eventually(lambda: watched.status.error, "it is told")

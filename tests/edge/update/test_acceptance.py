@@ -14,7 +14,7 @@ from contract.update_news import UpdateState
 from edge.clock import AnchoredClock, MachineClock
 from edge.errors import NotNowError, UpdateError
 from edge.update.acceptance import accept, check_expiry
-from edge.update.building import known_utc_ms
+from edge.update.building import known_wall_ms
 from edge.update.ledger import Ledger, Standing
 from edge.update.retries import Retries
 
@@ -124,7 +124,7 @@ def test_the_time_is_known_where_something_keeps_it_or_the_configuration_says_so
 ) -> None:
     # A day after boot, so that the agent itself has long begun to believe it.
     machine = MachineClock(since_boot_ns=lambda: 86_400 * 10**9, is_synchronised=lambda: synchronised)
-    assert (known_utc_ms(AnchoredClock(wait_s, machine), wait_s) is not None) == is_known
+    assert (known_wall_ms(AnchoredClock(wait_s, machine), wait_s) is not None) == is_known
 
 
 def test_what_waits_is_tried_less_and_less_often() -> None:
