@@ -86,7 +86,7 @@ def make_bundle(
         make_folder(place)
         with tempfile.TemporaryDirectory(dir=place, prefix=".bundle-") as scratch:
             locked = plan(order.target, checkout)
-            told(f"fetching {len(locked)} libraries for {order.target.arch} with Python {order.target.python}")
+            told(_fetching(order, len(locked)))
             found = download(locked, order.target, Path(scratch) / "wheels", wheels, told)
             told("packing them with the agent")
             source = Source.read(checkout, order.target, found)
@@ -104,6 +104,13 @@ def make_bundle(
     with named.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Bundle(named, source.version, named.stat().st_size, unpacked_bytes, digest, found)
+
+
+def _fetching(order: Order, count: int) -> str:
+    what = f"fetching {count} {'library' if count == 1 else 'libraries'} for {order.target.arch} with Python"
+    # Devices know by it whether they have them.
+    why = ", whose digest an update has" if order.kind is BundleKind.UPDATE and not order.whole else ""
+    return f"{what} {order.target.python}{why}"
 
 
 def file_name(order: Order, version: str) -> str:

@@ -75,7 +75,7 @@ def test_the_command_makes_its_node_known_and_says_what_takes_its_time(
     out, err = capsys.readouterr()
     assert read_about(Path(json.loads(out)["path"])).node == "pi-9"
     assert home.registry.node("pi-9").group == "annex"
-    assert re.search(r"^fetching 1 libraries (?s:.*)^  greeting 1\.0, [0-9]+ bytes\npacking ", err, re.MULTILINE)
+    assert re.search(r"^fetching 1 library for (?s:.*)^  greeting 1\.0, [0-9]+ bytes\npacking ", err, re.MULTILINE)
     assert main(["bundle", "pi-9", "--group", "plant", "--tar", *target, *of_home]) == 1
     assert "pi-9 is a node of group annex" in capsys.readouterr().err
 
