@@ -57,6 +57,11 @@ def thick(pixels: int) -> DynamicConfigValue:
     return DynamicConfigValue("custom.lineWidth", pixels)
 
 
+def dots() -> DynamicConfigValue:
+    """Points and no line between them: a direction does not go from 359° to 1° by way of 180°."""
+    return DynamicConfigValue("custom.drawStyle", "points")
+
+
 def dashed() -> DynamicConfigValue:
     """A line that was not measured: a limit, a set point, a comparison."""
     return DynamicConfigValue("custom.lineStyle", {"fill": "dash", "dash": [8, 6]})

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from grafana import colours, uids, units
 from grafana.board import Board
-from grafana.fields import colour, dashed, fan, like, limits, named, on_the_right, thick, unit
+from grafana.fields import colour, dashed, dots, fan, like, limits, named, on_the_right, thick, unit
 from grafana.layout import Row
 from grafana.panels import About, lines, number
 from grafana.query import readings, series
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from grafana.query import Sql
 
 _PLACE: Final = "s.group_id || '/' || s.node_id || '/' || s.device_id = ${place:sqlstring}"
+# OpenWeatherMap tells winds in m/s, others in km/h.
+_KMH: Final = "case s.unit when 'm/s' then 3.6 else 1 end"
 _NOTHING: Final = "no such reading came from this place in this time"
 _NO_FORECAST: Final = "no model forecasts this place's weather, or none has yet"
 _FORECASTERS: Final = """
@@ -88,7 +90,7 @@ def _of(*metrics: str) -> str:
 def _numbers() -> Sequence[AnyPanel]:
     def last(title: str, question: str, unit_id: str, *metrics: str) -> AnyPanel:
         about = About(title, question, unit_id, _NOTHING)
-        return number(about, readings(_of(*metrics), value="last", name=f"'{title}'"), spark=True)
+        return number(about, readings(_of(*metrics), value=f"last * {_KMH}", name=f"'{title}'"), spark=True)
 
     return (
         last("Temperature", "How warm is it?", units.CELSIUS, "temperature_2m", "temperature"),
@@ -100,7 +102,7 @@ def _numbers() -> Sequence[AnyPanel]:
             "pressure_msl",
             "surface_pressure",
         ),
-        last("Wind", "How hard does it blow?", units.KILOMETRES_PER_HOUR, "wind_speed_10m"),
+        last("Wind", "How hard does it blow?", units.KILOMETRES_PER_HOUR, "wind_speed_10m", "wind_speed"),
     )
 
 
@@ -125,16 +127,17 @@ def _wind() -> AnyPanel:
     return lines(
         About(
             "Wind",
-            "How hard does it blow, and from where? OpenWeatherMap tells m/s, others km/h: the name says which.",
-            units.NONE,
+            "How hard does it blow, and from where? What was told in m/s is shown in km/h.",
+            units.KILOMETRES_PER_HOUR,
             _NOTHING,
         ),
         readings(
             _of("wind_speed_10m", "wind_gusts_10m", "wind_direction_10m", "wind_speed", "wind_gusts", "wind_direction"),
-            name="s.metric || coalesce(' ' || s.unit, '')",
+            value=f"mean * {_KMH}",
         ),
-        fields=(like("/direction/", unit(units.DEGREES), thick(0), *on_the_right("from, °")),),
+        fields=(like("/direction/", unit(units.DEGREES), dots(), *on_the_right("from, °")),),
         floor=0,
+        axis="km/h",
     )
 
 

@@ -131,6 +131,23 @@ def test_nodes_and_sources_are_shown_as_they_told(query: Callable[[str], list[tu
     ]
 
 
+def test_wind_has_one_unit_whoever_tells_it(well: cursor) -> None:
+    well.execute("""
+        with told as (
+          insert into series (group_id, node_id, device_id, metric, kind, datatype, unit)
+          values ('demo', 'edge-01', 'owm', 'wind_speed', 'numeric', 10, 'm/s') returning series_id)
+        insert into reading (series_id, sampled_at, value, quality) select series_id, now(), 10, 192 from told
+    """)
+    (weather,) = [board for board in boards() if board.uid == "headwater-weather"]
+    asked = [question for question in inventory.questions(weather) if question.panel == "Wind"]
+    assert len(asked) == 2
+    now = datetime.now(UTC)
+    for question in asked:
+        span = (now - timedelta(minutes=5), now + timedelta(minutes=1))
+        well.execute(question.asked(*span, {"place": "demo/edge-01/owm"}))
+        assert [row[2] for row in well.fetchall()] == [36.0]
+
+
 def test_whoever_looks_only_looks(query: Callable[[str], list[tuple[Any, ...]]]) -> None:
     assert query("insert into node_position values ('g', 'n', '', 0, 0) returning 1") == [("refused",)]
     assert query("show jit") == [("off",)]

@@ -146,6 +146,22 @@ def test_what_changes_at_the_very_beginning_is_told_once(
     assert (from_at, 0) in {(at, value) for at, _, value in rows}
 
 
+def test_where_the_wind_comes_from_is_seen_however_close_its_points_are() -> None:
+    wind = PANELS[uids.WEATHER, "Wind"]
+    assert properties(wind, "/direction/")["custom.drawStyle"] == "points"
+
+
+def test_a_line_without_width_is_the_edge_of_a_band() -> None:
+    """Points stand in for it only where there is room for them: of many there is nothing to see."""
+    for (_, title), panel in PANELS.items():
+        names = [each["matcher"]["options"] for each in panel.get("fieldConfig", {}).get("overrides", ())]
+        told = {name: properties(panel, name) for name in names}
+        below = {each.get("custom.fillBelowTo") for each in told.values()}
+        for name, each in told.items():
+            if each.get("custom.lineWidth") == 0:
+                assert "custom.fillBelowTo" in each or name in below, f"{title}: {name}"
+
+
 def test_pictures_of_cameras_are_large_enough_to_see_something(
     asking: cursor, shown: tuple[datetime, datetime]
 ) -> None:
