@@ -58,8 +58,8 @@ def _goes_by_them_untold(home: Home) -> bool:
         else:
             return _missed(home.path / "broker" / PID_FILE, is_read=is_read)
     logger.warning(
-        "no broker runs on this machine that could be told: it goes by %s when it has read that, as when it "
-        "starts; of one elsewhere broker.reload in fleet.yaml is the command that has it read",
+        "no broker runs on this machine: it reads %s when it starts; of one elsewhere broker.reload in fleet.yaml is "
+        "the command that has it read",
         home.path / "broker",
     )
     return False
