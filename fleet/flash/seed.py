@@ -74,7 +74,7 @@ def seed(first_boot: FirstBoot, node: str, wifi: Wifi | None, cmdline: str) -> d
             FIRSTRUN: _firstrun(node, wifi).encode(),
         }
     files = {
-        USER_DATA: b"#cloud-config\n" + _yaml(_user_data(node)),
+        USER_DATA: b"#cloud-config\n" + _yaml(_user_data(node, wifi)),
         META_DATA: _yaml({"instance-id": instance, "local-hostname": host_name(node)}),
         NETWORK_CONFIG: _yaml(_network(wifi)),
     }
@@ -105,7 +105,7 @@ def _without_run(cmdline: str) -> str:
     return re.sub(r"\bsystemd\.(run|run_success_action|unit)=\S*", "", cmdline)
 
 
-def _user_data(node: str) -> dict[str, Any]:
+def _user_data(node: str, wifi: Wifi | None) -> dict[str, Any]:
     folders = " ".join(_BOOT_FOLDERS)
     script = (
         f'for at in {folders}; do if [ -f "$at/{FOLDER}/setup.sh" ]; then exec sh "$at/{FOLDER}/setup.sh"; fi; done'
@@ -114,7 +114,8 @@ def _user_data(node: str) -> dict[str, Any]:
         "hostname": host_name(node),
         "preserve_hostname": False,
         "manage_etc_hosts": True,
-        "bootcmd": [["sh", "-c", _ASK_NOBODY]],
+        # Raspberry Pi OS has its radio blocked until somebody has named a country.
+        "bootcmd": [["sh", "-c", _ASK_NOBODY], *([["sh", "-c", "rfkill unblock wifi || :"]] if wifi else [])],
         "runcmd": [["sh", "-c", f"{script}; exit 1"]],
     }
 

@@ -79,9 +79,10 @@ def test_a_first_boot_waits_for_nobody_to_say_who_shall_log_in(tmp_path: Path, f
     script = (booted.boot / "firstrun.sh").read_text() if first_boot is FirstBoot.FIRSTRUN else ""
     if first_boot is FirstBoot.CLOUD_INIT:
         # Its first stage: runcmd is the last one, and may be what would wait.
-        [[_, _, script]] = yaml.safe_load((booted.boot / "user-data").read_text())["bootcmd"]
+        script = "\n".join(line for *_, line in yaml.safe_load((booted.boot / "user-data").read_text())["bootcmd"])
     assert booted.run(script) == 0
     assert (tmp_path / "systemd").read_text() == "--no-block mask --now userconfig.service\n"
+    assert "rfkill unblock wifi\n" in (tmp_path / "told").read_text()
 
 
 def test_cloud_init_runs_it_and_the_networks_key_goes_from_the_card(tmp_path: Path) -> None:
