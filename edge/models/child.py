@@ -6,15 +6,14 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 from array import array
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge.errors import ModelError
 from edge.inference.frames import FrameError, Head, encode_frame, receive_frame
+from edge.process import start_process
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -24,13 +23,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_CODE: Final = Path(__file__).parents[2]
 _START_S: Final = 30.0  # for numpy and the runtime to load on a busy Pi
 _LIMIT_BYTES: Final = 1 << 20
 _READ_BYTES: Final = 4096
 _WORDS: Final = 4000
-# One thread each: more only cost memory here.
-_ENVIRONMENT: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+_ENVIRONMENT: Final = {"TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
 class LostProcessError(ModelError):
@@ -69,15 +66,7 @@ class Outcome:
 async def started(config: InferenceConfig) -> AsyncIterator[ModelProcess]:
     """A process that is ready, killed at the end; raises LostProcessError."""
     try:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "edge.inference.process"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            cwd=_CODE,
-            env=os.environ | _ENVIRONMENT,
-            limit=_LIMIT_BYTES,
-        )
+        process = await start_process("edge.inference.process", _ENVIRONMENT, _LIMIT_BYTES)
     except OSError as exc:
         raise LostProcessError(f"the models' process cannot be started: {exc}") from exc
     models = ModelProcess(process, config)

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge.errors import SourceError
+from edge.process import start_process
 from edge.sources.secret import needed_by
 from edge.vision.settings import AreaSettings, ClipSettings, MotionSettings, Settings, TamperSettings
 
 if TYPE_CHECKING:
+    import asyncio
+
     from edge.sources.camera.config import CameraConfig, ClipsConfig
 
-_CODE: Final = Path(__file__).parents[3]
 _LINE_BYTES: Final = 64 * 1024
 _ENVIRONMENT: Final = {
     "OPENCV_FFMPEG_CAPTURE_OPTIONS": "rtsp_transport;tcp",  # UDP loses packets without a word
     "OPENCV_FFMPEG_LOGLEVEL": "-8",
     "OPENCV_LOG_LEVEL": "OFF",
     "OPENCV_IO_MAX_IMAGE_PIXELS": str(1 << 26),  # a small JPEG can announce a giant image
-    # One thread each: more only cost memory here.
-    "OPENBLAS_NUM_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
 }
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
@@ -39,15 +36,7 @@ async def start(config: CameraConfig) -> asyncio.subprocess.Process:
     # A line can hold a frame of a clip, in base64.
     line_bytes = _LINE_BYTES + (2 * config.clips.max_frame_bytes if config.clips else 0)
     try:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "edge.vision.process"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            cwd=_CODE,
-            env=os.environ | _ENVIRONMENT,
-            limit=line_bytes,
-        )
+        process = await start_process("edge.vision.process", _ENVIRONMENT, line_bytes)
     except OSError as exc:
         raise SourceError(f"camera {config.origin}: its process cannot be started: {exc}") from exc
     assert process.stdin is not None
