@@ -73,6 +73,7 @@ def unpack(file: IO[bytes], directory: Path, max_bytes: int, max_members: int = 
     What is on the disk by then stays for the caller to delete. All that was written is flushed to the disk.
     """
     made: set[PurePosixPath] = set()
+    directories: set[PurePosixPath] = set()
     left = max_bytes
     try:
         with gzip.GzipFile(fileobj=file, mode="rb") as unzipped:
@@ -81,6 +82,10 @@ def unpack(file: IO[bytes], directory: Path, max_bytes: int, max_members: int = 
                 if path in made:
                     raise ArchiveError(f"{member.name}: is there twice")
                 made.add(path)
+                # A path names all the directories above it, and each takes room that no bytes declare.
+                directories.update(path.parents[:-1])
+                if len(directories) > max_members:
+                    raise ArchiveError(f"has more than {max_members} directories")
                 if member.isdir():
                     (directory / path).mkdir(parents=True, exist_ok=True)
                     continue

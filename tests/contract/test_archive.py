@@ -107,6 +107,7 @@ def zipped() -> bytes:
         (archive(("a/b", b"x"), ("a", b"y")), "is a file and a directory"),
         (archive(("a", b"x" * 101)), "more than the 100 bytes declared"),
         (archive(*[(str(number), b"") for number in range(6)]), "more than 5 members"),
+        (archive(("a/b/c/d/e/f/g", b"")), "more than 5 directories"),
         (archive(("a", b"x"))[:-30], "no whole gzip"),
         (raw(gzip.decompress(archive(("a", b"x")))[:600]), "ends too early"),
         (raw(gzip.decompress(archive(("a", b"x" * 99))) + b"more"), "behind its end"),
