@@ -49,6 +49,7 @@ class ModelKind:
         """Raises UpdateError for a model that this node has not."""
         if desired.name not in self.names():
             raise UpdateError(f"there is no model {desired.name} in this node's configuration")
+        self._link(desired.name).check()
 
     async def apply(self, accepted: Accepted, content: Path, trying: Callable[[], None]) -> Outcome:
         """Tries it, and has it served."""

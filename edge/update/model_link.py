@@ -12,9 +12,10 @@ import shutil
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
-from contract.archive import ArchiveError, flush_directory, unpack
+from contract.archive import flush_directory
 from edge.errors import NotNowError, UpdateError
 from edge.update.ledger import known, remove_file, replace_file
+from edge.update.unpacking import scratch_in, unpack_anew
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from contract.update import Desired
 
 _TRIAL: Final = "trial.json"
-_SCRATCH: Final = ".unpacking"
 _ASIDE: Final = ".before-updates"
 _MAX_BYTES: Final = 16 * 1024
 _DIGEST_CHARACTERS: Final = 12
@@ -48,28 +48,26 @@ class ModelLink:
         self._versions = versions.absolute()
         self._aside = self.directory.with_name(f".{self.directory.name}{_ASIDE}")
 
+    def check(self) -> None:
+        """Raises UpdateError where no link can be made."""
+        parent = self.directory.parent
+        while not parent.exists():
+            parent = parent.parent
+        if not os.access(parent, os.W_OK):
+            raise UpdateError(f"{self.directory} has to become a link, and the agent may not write to {parent}")
+
     def has(self, desired: Desired) -> bool:
         """Whether a version is unpacked already."""
         return self._place(desired).is_dir()  # whole: it was renamed when it was
 
     def install(self, desired: Desired, archive: Path) -> Path:
         """Unpacks a version, unless it is there; what runs is as it was."""
-        scratch, place = self._versions / _SCRATCH, self._place(desired)
-        if self.has(desired):
-            return place
-        try:
-            shutil.rmtree(scratch, ignore_errors=True)
-            scratch.mkdir(parents=True)
-            with archive.open("rb") as file:
-                unpack(file, scratch, desired.unpacked_bytes)
-            scratch.rename(place)
-            flush_directory(self._versions)
-        except ArchiveError as exc:
-            raise UpdateError(f"its archive: {exc}") from exc
-        except OSError as exc:
-            raise NotNowError(f"{self._versions}: cannot be unpacked: {exc.strerror}") from exc
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        place = self._place(desired)
+        if not self.has(desired):
+            with scratch_in(self._versions) as scratch:
+                unpack_anew(archive, desired, scratch)
+                scratch.rename(place)
+                flush_directory(self._versions)
         return place
 
     def begin_trial(self, place: Path, digest: str) -> ModelTrial:
@@ -100,16 +98,21 @@ class ModelLink:
     def go_on(self, trial: ModelTrial) -> None:
         """Has the link go to what is on trial, wherever it goes now: the power may go at any moment."""
         try:
-            if not self.directory.is_symlink() and self.directory.exists():
+            if self._is_plain:
+                # Somebody has replaced the link by hand: what was put aside before it is nobody's any more.
+                if self._aside.exists():
+                    shutil.rmtree(self._aside)
                 self.directory.rename(self._aside)
             self._point(trial.place)
         except OSError as exc:
             raise NotNowError(f"{self.directory}: cannot be made a link: {exc.strerror}") from exc
 
     def put_back(self, trial: ModelTrial) -> None:
-        """The link goes where it went before."""
+        """The link goes where it went before; a plain directory was never touched, or was put there by hand since."""
         try:
-            if trial.before is None:
+            if self._is_plain or self._goes_to(trial.before):
+                flush_directory(self.directory.parent)
+            elif trial.before is None:
                 self.directory.unlink(missing_ok=True)
                 flush_directory(self.directory.parent)
             else:
@@ -128,6 +131,13 @@ class ModelLink:
                     shutil.rmtree(place, ignore_errors=True)
         except OSError as exc:
             raise NotNowError(f"{self._versions}: cannot be put in order: {exc.strerror}") from exc
+
+    @property
+    def _is_plain(self) -> bool:
+        return not self.directory.is_symlink() and self.directory.exists()
+
+    def _goes_to(self, target: str | None) -> bool:
+        return self.directory.is_symlink() and os.readlink(self.directory) == target  # noqa: PTH115 - as it is spelt
 
     def _place(self, desired: Desired) -> Path:
         return self._versions / f"{desired.version}-{desired.sha256[:_DIGEST_CHARACTERS]}"

@@ -11,13 +11,14 @@ import platform
 import re
 import shutil
 import signal
+import struct
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import BaseModel, Field
 
-from contract.archive import ArchiveError, flush_directory, unpack
+from contract.archive import flush_directory
 from contract.card import parse_document
 from contract.config import ConfigError, parse_config
 from edge.errors import NotNowError, UpdateError
@@ -32,6 +33,7 @@ from edge.launcher import (
     write_json,
 )
 from edge.update.ledger import replace_file
+from edge.update.unpacking import scratch_in, unpack_anew
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
 # What the operator's bundle says of itself.
 _MANIFEST: Final = "manifest.json"
 _DIGEST: Final = "archive.sha256"
-_SCRATCH: Final = ".unpacking"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,99}")
 _MACHINES: Final = {"aarch64": "arm64", "armv7l": "armhf", "armv6l": "armhf", "x86_64": "amd64"}
 _CHECK_S: Final = 180.0
@@ -97,24 +98,11 @@ class Versions:
 
     async def install(self, desired: Desired, archive: Path, config_file: Path) -> None:
         """Unpacks a version and looks whether it could run here; raises UpdateError, and leaves nothing then."""
-        scratch = self._versions / _SCRATCH
-        try:
-            await asyncio.to_thread(self._unpack, desired, archive, scratch)
+        with scratch_in(self._versions) as scratch:
+            await asyncio.to_thread(unpack_anew, archive, desired, scratch)
+            await asyncio.to_thread(self._check, desired, scratch)
             await _try_to_check(self._paths(scratch), config_file)
             await asyncio.to_thread(self._take_its_place, desired, scratch)
-        except ArchiveError as exc:
-            raise UpdateError(f"its archive: {exc}") from exc
-        except OSError as exc:
-            raise NotNowError(f"{self._versions}: cannot be unpacked: {exc.strerror}") from exc
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-
-    def _unpack(self, desired: Desired, archive: Path, scratch: Path) -> None:
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
-        with archive.open("rb") as file:
-            unpack(file, scratch, desired.unpacked_bytes)
-        self._check(desired, scratch)
 
     def _take_its_place(self, desired: Desired, scratch: Path) -> None:
         replace_file(scratch / _DIGEST, desired.sha256.encode())
@@ -188,7 +176,7 @@ class Versions:
             raise UpdateError(f"its archive: has no {_MANIFEST}") from None
         except ConfigError as exc:
             raise UpdateError(f"its archive: {'; '.join(str(exc).splitlines())}") from exc
-        here = _MACHINES.get(platform.machine(), platform.machine()), f"{sys.version_info[0]}.{sys.version_info[1]}"
+        here = architecture(), f"{sys.version_info[0]}.{sys.version_info[1]}"
         if bundle.version != desired.version:
             raise UpdateError(f"its archive is of version {bundle.version}")
         if (bundle.arch, bundle.python) != here:
@@ -230,6 +218,13 @@ class Versions:
             remove(self.root / name)
         except OSError as exc:
             raise NotNowError(f"{self.root / name}: cannot be deleted: {exc.strerror}") from exc
+
+
+def architecture() -> str:
+    """As Debian calls this system's: Raspberry Pi OS of 32 bits has a kernel of 64, of which the machine is told."""
+    machine = platform.machine()
+    is_of_32_bits = struct.calcsize("P") == 4  # noqa: PLR2004 - the bytes of a pointer
+    return "armhf" if machine == "aarch64" and is_of_32_bits else _MACHINES.get(machine, machine)
 
 
 async def _try_to_check(paths: list[Path], config_file: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import io
+import tarfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -203,6 +205,20 @@ def site(
     found = Site(operator, document, tmp_path, weather_api[0].served, new_bridge(broker.port, GROUP))
     found.path.write_bytes(found.text())
     return found
+
+
+@pytest.fixture(params=["path", "bomb"])
+def evil_archive(request: pytest.FixtureRequest) -> tuple[bytes, str]:
+    """An archive that reaches out of its directory, or is far larger than it says; and why it is refused."""
+    name, size, why = {
+        "path": ("../evil", 1, "its archive: '../evil': is no path inside"),
+        "bomb": ("lib/bomb", 50 << 20, "its archive: lib/bomb: with it there are more than the 1000 bytes declared"),
+    }[request.param]
+    member, file = tarfile.TarInfo(name), io.BytesIO()
+    member.size = size
+    with gzip.GzipFile(fileobj=file, mode="wb", mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w") as tar:
+        tar.addfile(member, io.BytesIO(bytes(size)))
+    return file.getvalue(), why
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ import edge.launcher
 from contract.topics import MessageType
 from contract.update_news import UpdateNews
 from edge.errors import NotNowError, UpdateError
-from edge.update.versions import Versions
+from edge.update.versions import Versions, architecture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -183,6 +183,32 @@ def test_what_could_not_run_here_is_refused_before_anything_is_switched(
     with pytest.raises(UpdateError, match=why):
         asyncio.run(versions.install(desired, archive, tmp_path / "edge.yaml"))
     assert [path.name for path in (tmp_path / "versions").iterdir()] == ["1"]
+
+
+def test_an_archive_that_means_no_good_is_refused_and_leaves_nothing(
+    evil_archive: tuple[bytes, str], tmp_path: Path, operator_key: Any
+) -> None:
+    (tmp_path / "root" / "versions" / "1").mkdir(parents=True)
+    content, why = evil_archive
+    (tmp_path / "archive").write_bytes(content)
+    desired = operator_key.desire(content, kind="agent", version="2", unpacked_bytes=1000)
+    with pytest.raises(UpdateError, match=why):
+        asyncio.run(Versions(tmp_path / "root", "1").install(desired, tmp_path / "archive", tmp_path / "edge.yaml"))
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    assert left == ["archive", "root", "root/versions", "root/versions/1"]
+
+
+@pytest.mark.parametrize(
+    ("machine", "pointer_bytes", "known_as"),
+    [("aarch64", 8, "arm64"), ("aarch64", 4, "armhf"), ("armv7l", 4, "armhf"), ("x86_64", 8, "amd64")],
+)
+def test_a_system_of_32_bits_is_known_on_a_kernel_of_64(
+    machine: str, pointer_bytes: int, known_as: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("edge.update.versions.platform.machine", lambda: machine)
+        patched.setattr("edge.update.versions.struct.calcsize", lambda _form: pointer_bytes)
+        assert architecture() == known_as
 
 
 def test_what_the_machine_cannot_do_just_then_is_no_refusal(

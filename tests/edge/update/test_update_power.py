@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import os
 import platform
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ STEPS = [
     (Path, "unlink"),
     (Path, "symlink_to"),
     (Path, "mkdir"),
+    (shutil, "rmtree"),
 ]
 
 
@@ -193,7 +195,26 @@ def test_of_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert cut_everywhere(prepare, put_back, is_old, tmp_path / "back", monkeypatch) >= 14
 
 
-@pytest.mark.parametrize("before", ["directory", "link", "nothing"])
+def model_of_before(directory: Path, before: str) -> ModelLink:
+    """One that is a directory, which may have taken the link's place by hand; or a link; or not there."""
+    if before != "nothing":
+        place = directory / ("versions/1" if before == "link" else "m")
+        place.mkdir(parents=True)
+        (place / "manifest.json").write_text("old")
+    if before == "link":
+        (directory / "m").symlink_to("versions/1")
+    if before == "by hand":
+        (directory / ".m.before-updates").mkdir()
+        (directory / ".m.before-updates" / "manifest.json").write_text("older")
+    return ModelLink(directory / "m", directory / "updates")
+
+
+def served(link: ModelLink) -> str | None:
+    manifest = link.directory / "manifest.json"
+    return manifest.read_text() if manifest.exists() else None
+
+
+@pytest.mark.parametrize("before", ["directory", "by hand", "link", "nothing"])
 def test_of_a_model(
     tmp_path: Path, pack_files: Any, operator_key: Any, monkeypatch: pytest.MonkeyPatch, before: str
 ) -> None:
@@ -202,15 +223,7 @@ def test_of_a_model(
     path.write_bytes(archive)
     desired = operator_key.desire(archive, kind="model", name="m", version="2", unpacked_bytes=unpacked)
 
-    def prepare(directory: Path) -> ModelLink:
-        directory.mkdir()
-        if before != "nothing":
-            place = directory / ("m" if before == "directory" else "versions/1")
-            place.mkdir(parents=True)
-            (place / "manifest.json").write_text("old")
-        if before == "link":
-            (directory / "m").symlink_to("versions/1")
-        return ModelLink(directory / "m", directory / "updates")
+    old = None if before == "nothing" else "old"
 
     def switch(link: ModelLink) -> None:
         link.go_on(link.begin_trial(link.install(desired, path), "digest"))
@@ -218,22 +231,22 @@ def test_of_a_model(
     def check(link: ModelLink) -> None:
         trial = link.trial()
         if trial is None:
-            assert served(link) == (None if before == "nothing" else "old")
+            assert served(link) == old
             switch(link)
         else:
             link.go_on(trial)
         assert served(link) == "new"
         if (trial := link.trial()) is not None and int(link.directory.parent.name) % 2:
             link.put_back(trial)
-            assert served(link) == (None if before == "nothing" else "old")
+            assert served(link) == old
         else:
             link.end_trial()
             assert served(link) == "new"
         assert link.trial() is None
 
-    def served(link: ModelLink) -> str | None:
-        manifest = link.directory / "manifest.json"
-        return manifest.read_text() if manifest.exists() else None
+    def prepare(directory: Path) -> ModelLink:
+        directory.mkdir()
+        return model_of_before(directory, before)
 
     assert cut_everywhere(prepare, switch, check, tmp_path, monkeypatch) > 8
 
