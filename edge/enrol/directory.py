@@ -70,13 +70,13 @@ class IdentityDirectory:
 
     def read(self) -> Identity | None:
         """The present identity, None where there is none yet; raises IdentityError for one that cannot be used."""
-        try:
-            present = (self.path / _CURRENT).resolve(strict=True)
-        except FileNotFoundError:
+        present = self._present()
+        parts = _files_in(present)
+        while (now := self._present()) != present:
+            # Another took its place, and it was deleted meanwhile.
+            present, parts = now, _files_in(now)
+        if present is None:
             return None
-        except OSError as exc:
-            raise of_disk(f"{self.path} cannot be read", exc) from exc
-        parts = {name: read_bounded(present / name) for name in (*_LINKS, _TOKEN_FILE)}
         if missing := [name for name in _LINKS if parts[name] is None]:
             raise IdentityError(f"{self.path}: {', '.join(missing)} is missing")
         text = {name: (content or b"").decode(errors="replace") for name, content in parts.items()}
@@ -85,6 +85,15 @@ class IdentityDirectory:
         except ConfigError as exc:
             raise IdentityError(str(exc)) from exc
         return Identity(enrolment, text[KEY_FILE], text[CERTIFICATE_FILE], text[_TOKEN_FILE].strip() or None)
+
+    def _present(self) -> Path | None:
+        """Where the present identity lies."""
+        try:
+            return (self.path / _CURRENT).resolve(strict=True)
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            raise of_disk(f"{self.path} cannot be read", exc) from exc
 
     def key_to_ask_with(self, purpose: str) -> str:
         """A key, the same until its identity is `put`: an answer that was lost on its way can be asked for again.
@@ -171,6 +180,10 @@ class IdentityDirectory:
         half.unlink(missing_ok=True)
         half.symlink_to(target)
         half.replace(self.path / link)
+
+
+def _files_in(place: Path | None) -> dict[str, bytes | None]:
+    return {} if place is None else {name: read_bounded(place / name) for name in (*_LINKS, _TOKEN_FILE)}
 
 
 def without_token(enrolment: Enrolment) -> Enrolment:
