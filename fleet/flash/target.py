@@ -111,7 +111,7 @@ def check_device(device: Device, *, force: bool) -> None:
     """Raises FleetError where `device_target` should not, or could not, write to it."""
     refusals = list(device.refusals(force=force))
     if not os.access(device.path, os.R_OK | os.W_OK):
-        refusals.append("you may not write to it; `sudo chown $USER` of it lets you")
+        refusals.append(f"you may not write to it: `sudo chown $USER {device.path}`")
     if refusals:
         raise FleetError("; ".join(f"{device.path}: {refusal}" for refusal in refusals))
 

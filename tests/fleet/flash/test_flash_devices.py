@@ -15,7 +15,7 @@ from fleet.errors import FleetError
 from fleet.flash import Load, flash
 from fleet.flash.devices import Machine, describe, device_at, is_block_device, look_at
 from fleet.flash.progress import Progress
-from fleet.flash.target import device_target
+from fleet.flash.target import check_device, check_file, device_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -124,6 +124,19 @@ def test_what_linux_does_not_know_is_an_error_of_one_line(tmp_path: Path) -> Non
     assert not is_block_device(tmp_path / "nothing")
     with pytest.raises(FleetError, match="cannot be looked at"):
         look_at(tmp_path / "nothing", Machine())
+
+
+def test_who_may_not_write_there_is_told_how(
+    machine: FakeMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.disk("8:16", "usb1/block/sdb")
+    device = describe(tmp_path / "sdb", os.makedev(8, 16), machine.machine)
+    check_file(tmp_path / "card.img", replace=False)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    with pytest.raises(FleetError, match=f"you may not write into {tmp_path}"):
+        check_file(tmp_path / "card.img", replace=False)
+    with pytest.raises(FleetError, match=r"sdb: you may not write to it: `sudo chown \$USER .*sdb`"):
+        check_device(device, force=False)
 
 
 def test_a_block_device_is_flashed_and_read_back_past_the_memory(
