@@ -1,4 +1,4 @@
-"""Units that do not answer, answers that come late, connections that break."""
+"""Units that do not answer, or too slowly: told, waited for no longer than need be, and found again."""
 
 from __future__ import annotations
 
@@ -78,52 +78,6 @@ def test_a_block_that_times_out_costs_its_points_alone(kit: Any) -> None:
     kit.on_line(test)
 
 
-def test_a_late_answer_is_never_taken_for_a_current_one(kit: Any) -> None:
-    async def test(line: Any) -> None:
-        line.units[1] = {0: 1, 50: 2}
-        late = True
-
-        async def answer(unit: int, function: int, address: int, count: int) -> bytes | None:
-            pdu = await line.honest(unit, function, address, count)
-            if late and address == 0:
-                await asyncio.sleep(0.3)  # after the time-out, in the time of the next request
-            elif late:
-                await asyncio.sleep(0.15)
-            return pdu
-
-        line.answer = answer
-        of_units = kit.units(u1=[{"name": "a", "address": 0}, {"name": "b", "address": 50}])
-        async with kit.config(line, of_units).open(kit.now) as source:
-            assert kit.shown(await source.poll()) == {"a": "bad", "b": 2}
-            assert line.connections == 2
-            late = False
-            assert kit.shown(await source.poll()) == {"a": 1, "b": 2}
-
-    kit.on_line(test)
-
-
-def test_a_poll_that_is_cancelled_leaves_no_answer_for_the_next(kit: Any) -> None:
-    async def test(line: Any) -> None:
-        line.units[1] = {0: 1}
-        delay_s = 0.2
-
-        async def answer(unit: int, function: int, address: int, count: int) -> bytes | None:
-            pdu = await line.honest(unit, function, address, count)
-            await asyncio.sleep(delay_s)
-            return pdu
-
-        line.answer = answer
-        of_units = kit.units(u1=[{"name": "a", "address": 0}])
-        async with kit.config(line, of_units, request_timeout_s=1).open(kit.now) as source:
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(source.poll(), 0.1)
-            line.units[1][0], delay_s = 2, 0.0
-            assert kit.shown(await source.poll()) == {"a": 2}
-        assert line.connections == 2
-
-    kit.on_line(test)
-
-
 def test_nothing_answers_names_line_unit_and_address(kit: Any) -> None:
     async def test(line: Any) -> None:
         async def silence(unit: int, function: int, address: int, count: int) -> bytes | None:
@@ -136,44 +90,6 @@ def test_nothing_answers_names_line_unit_and_address(kit: Any) -> None:
                 await source.poll()
         text = f"modbus 127.0.0.1:{line.port}: nothing answered; unit 5: input 0-3 (p0 and 3 more): no answer in time"
         assert str(caught.value) == text
-
-    kit.on_line(test)
-
-
-def test_a_line_that_is_down_is_named_and_found_again(kit: Any) -> None:
-    async def down_then_up() -> None:
-        async with kit.line() as gone:
-            port = gone.port
-        async with kit.config(port, kit.units(u1=kit.points, u2=[{"name": "x", "address": 0}])).open(kit.now) as source:
-            with pytest.raises(SourceError, match=f"unit 1.*no connection to 127.0.0.1:{port}.*Connect call failed"):
-                await source.poll()
-            async with kit.line(port) as line:
-                line.units[1] = line.units[2] = dict.fromkeys(range(4), 3)
-                assert set(kit.shown(await source.poll()).values()) == {3}
-
-    asyncio.run(down_then_up())
-
-
-def test_a_connection_cut_by_the_device_is_noticed_at_once_and_opened_again(kit: Any) -> None:
-    async def test(line: Any) -> None:
-        line.units[1] = {0: 1, 50: 2}
-        cut = True
-
-        async def answer(unit: int, function: int, address: int, count: int) -> bytes | None:
-            nonlocal cut
-            if cut and address == 0:
-                cut = False
-                line.writers[-1].transport.abort()
-                return None
-            return await line.honest(unit, function, address, count)
-
-        line.answer = answer
-        of_units = kit.units(u1=[{"name": "a", "address": 0}, {"name": "b", "address": 50}])
-        async with kit.config(line, of_units, request_timeout_s=1.5).open(kit.now) as source:
-            started = time.monotonic()
-            assert kit.shown(await source.poll()) == {"a": "bad", "b": 2}
-            assert time.monotonic() - started < 1
-            assert kit.shown(await source.poll()) == {"a": 1, "b": 2}
 
     kit.on_line(test)
 
@@ -263,26 +179,6 @@ def test_a_gateway_that_answers_for_a_dead_unit_does_not_make_it_alive(kit: Any)
     kit.on_line(test)
 
 
-def test_a_connection_that_leads_nowhere_any_more_is_opened_again(kit: Any) -> None:
-    async def test(line: Any) -> None:
-        line.units[1] = {0: 1}
-        async with kit.config(line, kit.units(u1=[{"name": "a", "address": 0}])).open(kit.now) as source:
-            assert kit.shown(await source.poll()) == {"a": 1}
-            first = line.writers[0]
-
-            async def only_new(unit: int, function: int, address: int, count: int) -> bytes | None:
-                # As after a firewall has forgotten the connection: no RST, just nothing.
-                return None if line.writers[-1] is first else await line.honest(unit, function, address, count)
-
-            line.answer = only_new
-            with pytest.raises(SourceError, match="no answer in time"):
-                await source.poll()
-            assert kit.shown(await source.poll()) == {"a": 1}
-            assert source.details()["connections"] == 2
-
-    kit.on_line(test)
-
-
 @pytest.mark.parametrize("retry", [None, 0.05])
 def test_a_busy_device_is_asked_once_more_where_that_is_wanted(kit: Any, retry: float | None) -> None:
     async def test(line: Any) -> None:
@@ -300,43 +196,6 @@ def test_a_busy_device_is_asked_once_more_where_that_is_wanted(kit: Any, retry: 
             assert kit.shown(await source.poll()) == {"a": 1 if retry else "bad", "b": 2}
             busy[:] = [5, 6]
             assert kit.shown(await source.poll()) == {"a": "bad", "b": 2}
-
-    kit.on_line(test)
-
-
-def test_answers_to_something_else_are_passed_over_and_counted(kit: Any) -> None:
-    async def test(line: Any) -> None:
-        line.units[1] = {0: 1}
-
-        async def answer(unit: int, function: int, address: int, count: int) -> bytes | None:
-            for wrong in (b"\0\x07\0\0\0\x05\x01\x04\x02\0\x63", b"\0\x07\0\0\0\x03\x01\x84\x02"):
-                line.writers[-1].write(wrong)
-            return await line.honest(unit, function, address, count)
-
-        line.answer = answer
-        async with kit.config(line, kit.units(u1=[{"name": "a", "address": 0}])).open(kit.now) as source:
-            for _ in range(3):
-                assert kit.shown(await source.poll()) == {"a": 1}
-            assert source.details()["skipped_frames"] == 6
-        assert line.connections == 1
-
-    kit.on_line(test)
-
-
-def test_what_is_no_modbus_ends_the_connection(kit: Any) -> None:
-    async def test(line: Any) -> None:
-        line.units[1] = {0: 1}
-
-        async def answer(*_: int) -> bytes | None:
-            line.writers[-1].write(b"SSH-2.0-OpenSSH_9.2\r\n")
-            line.answer = line.honest
-            return None
-
-        line.answer = answer
-        async with kit.config(line, kit.units(u1=[{"name": "a", "address": 0}])).open(kit.now) as source:
-            with pytest.raises(SourceError, match="is no Modbus TCP"):
-                await source.poll()
-            assert kit.shown(await source.poll()) == {"a": 1}
 
     kit.on_line(test)
 
