@@ -125,6 +125,8 @@ def file_target(path: Path, *, replace: bool) -> Iterator[Target]:
     descriptor = os.open(half, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         yield Opened(descriptor, shutil.disk_usage(half.parent).free - _SPARE_BYTES)
+        # Minutes have gone, in which somebody else may have made one.
+        check_file(path, replace=replace)
         half.rename(path)
         _sync_folder(path.parent)
     finally:

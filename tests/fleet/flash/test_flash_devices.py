@@ -15,7 +15,7 @@ from fleet.errors import FleetError
 from fleet.flash import Load, flash
 from fleet.flash.devices import Machine, describe, device_at, is_block_device, look_at
 from fleet.flash.progress import Progress
-from fleet.flash.target import check_device, check_file, device_target
+from fleet.flash.target import check_device, check_file, device_target, file_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -137,6 +137,19 @@ def test_who_may_not_write_there_is_told_how(
         check_file(tmp_path / "card.img", replace=False)
     with pytest.raises(FleetError, match=r"sdb: you may not write to it: `sudo chown \$USER .*sdb`"):
         check_device(device, force=False)
+
+
+def test_a_file_that_somebody_makes_meanwhile_is_left_to_him(
+    make_card: Callable[..., Any], load: Load, tmp_path: Path
+) -> None:
+    class Meanwhile(Progress):
+        def phase(self, what: str, total_bytes: int) -> Any:
+            (tmp_path / "target.img").write_text("precious")
+            return super().phase(what, total_bytes)
+
+    with pytest.raises(FleetError, match="is there already"):
+        flash(make_card().path, file_target(tmp_path / "target.img", replace=False), load, Meanwhile(None))
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["precious"]
 
 
 def test_a_block_device_is_flashed_and_read_back_past_the_memory(
