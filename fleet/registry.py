@@ -4,46 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import hmac
-import sqlite3
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from fleet.authority import Revoked
 from fleet.errors import FleetError
+from fleet.registry_file import make, transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import sqlite3
+    from contextlib import AbstractContextManager
     from pathlib import Path
-
-_PATIENCE_S: Final = 10.0
-_SCHEMA: Final = """
-CREATE TABLE node (
-    name TEXT PRIMARY KEY,
-    of_group TEXT NOT NULL,
-    added_at INTEGER NOT NULL,
-    revoked_at INTEGER
-) STRICT;
-CREATE TABLE token (
-    node TEXT PRIMARY KEY REFERENCES node,
-    sha256 TEXT NOT NULL,
-    expires_at INTEGER NOT NULL,
-    key_sha256 TEXT  -- of who used it
-) STRICT;
-CREATE TABLE certificate (
-    serial TEXT PRIMARY KEY,  -- in hexadecimal: it has up to 160 bits
-    name TEXT NOT NULL,
-    key_sha256 TEXT NOT NULL,
-    chain TEXT NOT NULL,
-    ends_at INTEGER NOT NULL,
-    revoked_at INTEGER
-) STRICT;
-CREATE INDEX certificate_name ON certificate (name);
-CREATE TABLE host (name TEXT PRIMARY KEY) STRICT;
-CREATE TABLE counter (last INTEGER NOT NULL) STRICT;
-INSERT INTO counter VALUES (0);
-PRAGMA user_version = 1;
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +26,8 @@ class Node:
     added_at: dt.datetime
     revoked_at: dt.datetime | None
     certificate_ends_at: dt.datetime | None
+    # When somebody has last renewed by a certificate that a renewal had called back: there are two who have the key.
+    shown_again_at: dt.datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +58,7 @@ class Registry:
 
     def make(self) -> None:
         """An empty one."""
-        with closing(sqlite3.connect(self._path, isolation_level=None)) as database:
-            database.executescript(_SCHEMA)
+        make(self._path)
 
     def nodes(self) -> tuple[Node, ...]:
         """All nodes, by name."""
@@ -155,6 +127,8 @@ class Registry:
                 )
                 raise TokenError(reason, reason)
             database.execute("UPDATE token SET key_sha256 = ? WHERE node = ?", [key_sha256, node])
+            if not is_again:  # a new key, of which nobody has a copy yet
+                database.execute("UPDATE certificate SET shown_again_at = NULL WHERE name = ?", [node])
             return not is_again
 
     def drop_token(self, node: str) -> None:
@@ -207,11 +181,17 @@ class Registry:
         with self._transaction() as database:
             shown = database.execute("SELECT name, rowid FROM certificate WHERE serial = ?", [f"{serial:x}"]).fetchone()
             done = database.execute(
-                "UPDATE certificate SET revoked_at = ? "
+                "UPDATE certificate SET revoked_at = ?, by_renewal = 1 "
                 "WHERE name = ? AND rowid < ? AND revoked_at IS NULL AND ends_at > ?",
                 [now, *shown, now],
             )
             return done.rowcount
+
+    def note_shown_again(self, serial: int) -> bool:
+        """Whether a renewal had called back the certificate with this number, which is noted then."""
+        with self._transaction() as database:
+            noted = "UPDATE certificate SET shown_again_at = ? WHERE serial = ? AND by_renewal = 1"
+            return database.execute(noted, [_seconds(_now()), f"{serial:x}"]).rowcount > 0
 
     def revoke(self, name: str) -> int:
         """Calls back a node or a host application, with all its certificates; how many there were."""
@@ -236,30 +216,21 @@ class Registry:
             database.execute("UPDATE counter SET last = max(last, ?) + 1", [floor])
             return int(database.execute("SELECT last FROM counter").fetchone()[0])
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        try:
-            # Mode rw: a file that has gone is not made anew, empty.
-            name = f"{self._path.absolute().as_uri()}?mode=rw"
-            with closing(sqlite3.connect(name, timeout=_PATIENCE_S, isolation_level=None, uri=True)) as database:
-                database.execute("PRAGMA foreign_keys = ON")
-                database.execute("BEGIN IMMEDIATE")
-                with database:
-                    yield database
-        except sqlite3.Error as exc:
-            raise FleetError(f"{self._path}: {exc}") from exc
+    def _transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self._path)
 
 
 _NODES: Final = (
-    "SELECT node.name, of_group, added_at, node.revoked_at, max(ends_at) FROM node LEFT JOIN certificate "
+    "SELECT node.name, of_group, added_at, node.revoked_at, max(ends_at), "
+    "(SELECT max(shown_again_at) FROM certificate WHERE name = node.name) FROM node LEFT JOIN certificate "
     "ON certificate.name = node.name AND certificate.revoked_at IS NULL"
 )
 _CERTIFICATES: Final = "SELECT serial, name, key_sha256, chain, ends_at, revoked_at FROM certificate"
 
 
-def _node(row: tuple[str, str, int, int | None, int | None]) -> Node:
-    name, group, added, revoked, ends = row
-    return Node(name, group, _time(added), _optional(revoked), _optional(ends))
+def _node(row: tuple[str, str, int, int | None, int | None, int | None]) -> Node:
+    name, group, added, revoked, ends, shown_again = row
+    return Node(name, group, _time(added), _optional(revoked), _optional(ends), _optional(shown_again))
 
 
 def _certificate(row: tuple[str, str, str, str, int, int | None]) -> Certificate:

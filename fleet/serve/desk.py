@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from http import HTTPStatus
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
+from cryptography import x509
 from pydantic import ValidationError
 
 from contract.config import Config, ConfigError
-from contract.enrolment import EnrolRequest, Issued, RenewRequest, read_message
+from contract.enrolment import RENEWED_AFTER, EnrolRequest, Issued, RenewRequest, read_message
 from fleet.authority import RequestError, key_digest, requested_key
 from fleet.broker import keep_files, reload
 from fleet.cards import token_digest
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from fleet.registry import Certificate
 
 logger = logging.getLogger(__name__)
+# A device's clock may be ahead.
+_RENEWED_FROM: Final = 0.75 * RENEWED_AFTER
 RequestT = TypeVar("RequestT", bound=Config)
 
 
@@ -98,11 +101,25 @@ class Desk:
         if found is None:
             raise RefusedError(HTTPStatus.UNAUTHORIZED, f"certificate {serial:x} is not in the registry")
         if found.revoked_at is not None:
-            at = found.revoked_at.isoformat()
-            raise RefusedError(HTTPStatus.FORBIDDEN, f"{found.name}: this certificate was revoked at {at}")
+            raise self._called_back(found, found.revoked_at)
         if found.name not in {node.name for node in self._home.registry.nodes()}:
             raise RefusedError(HTTPStatus.FORBIDDEN, f"{found.name} is no node: `fleet` itself renews its certificate")
+        if _is_young(found):
+            reason = f"{found.name}: its certificate is not old enough to be renewed"
+            raise RefusedError(HTTPStatus.FORBIDDEN, reason)
         return found
+
+    def _called_back(self, found: Certificate, at: dt.datetime) -> RefusedError:
+        """The refusal; somebody hears of it where a device that has its key alone would not come with this one."""
+        if self._home.registry.note_shown_again(found.serial):
+            logger.error(
+                "%s: a certificate that a renewal had called back is shown again: a copy of its key is in use, or of "
+                "its card; `fleet revoke %s`, look at the device, and enrol it anew",
+                found.name,
+                found.name,
+            )
+        told = f"{found.name}: this certificate was revoked at {at.isoformat()}"
+        return RefusedError(HTTPStatus.FORBIDDEN, told)
 
     def _requested(self, csr: str, name: str) -> ec.EllipticCurvePublicKey:
         try:
@@ -148,6 +165,15 @@ class Desk:
         except FleetError:
             # Its new certificate does not wait for that: it would be locked out for somebody else's fault.
             logger.exception("%s: the broker has not heard what was called back: `fleet broker`", name)
+
+
+def _is_young(certificate: Certificate) -> bool:
+    """Whether no device would ask for the next one yet: who has a copy of its key could renew, and renew again.
+
+    What is older than a certificate that is shown is called back, and the device would be locked out before its turn.
+    """
+    begins_at = x509.load_pem_x509_certificate(certificate.chain.encode()).not_valid_before_utc
+    return dt.datetime.now(dt.UTC) - begins_at < _RENEWED_FROM * (certificate.ends_at - begins_at)
 
 
 def _read(body: bytes, model: type[RequestT]) -> RequestT:

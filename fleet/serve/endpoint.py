@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import math
 import socket
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Self
 from contract.enrolment import ENROL_PATH, MAX_REQUEST_BYTES, RENEW_PATH, Refusal, written
 from fleet.broker import certificate_is_good
 from fleet.errors import FleetError
+from fleet.home import RENEWED_BEFORE
 from fleet.serve.desk import Desk, RefusedError
 from fleet.serve.identity import server_context
 from fleet.serve.limits import Limit, Seats, who
@@ -115,6 +117,8 @@ class Endpoint(ThreadingMixIn, TCPServer):
             self._context = server_context(self._home)
             if not certificate_is_good(self._home):
                 logger.warning("the broker's certificate ends soon, or lacks a name: `fleet broker` renews it")
+            for host in _hosts_that_end(self._home):
+                logger.warning("the certificate of %s ends soon: `fleet host %s` makes another", host, host)
         except (FleetError, OSError):
             logger.exception("certificates cannot be looked after")
 
@@ -162,8 +166,8 @@ class _Request(BaseHTTPRequestHandler):
         raise RefusedError(HTTPStatus.NOT_FOUND, f"there is nothing at {self.path[:80]!r}")
 
     def _slow_down(self) -> None:
-        wait_s = max(self.server.one.wait_s(who(self.client_address[0])), self.server.everybody.wait_s(_EVERYBODY))
-        if wait_s:
+        # What one is refused counts for nobody else.
+        if wait_s := self.server.one.wait_s(who(self.client_address[0])) or self.server.everybody.wait_s(_EVERYBODY):
             self._retry_after_s = math.ceil(wait_s)
             raise RefusedError(HTTPStatus.TOO_MANY_REQUESTS, f"too many requests: again in {self._retry_after_s} s")
 
@@ -189,6 +193,13 @@ class _Request(BaseHTTPRequestHandler):
             self.send_header("Retry-After", str(self._retry_after_s))
         self.end_headers()
         self.wfile.write(body)
+
+
+def _hosts_that_end(home: Home) -> list[str]:
+    """Host applications whose newest certificate ends soon: they do not renew it themselves."""
+    soon = dt.datetime.now(dt.UTC) + RENEWED_BEFORE
+    newest = {host: home.registry.certificates_of(host)[-1:] for host in home.registry.hosts()}
+    return [host for host, certificates in newest.items() for each in certificates if each.ends_at < soon]
 
 
 def _linger(connection: ssl.SSLSocket) -> None:

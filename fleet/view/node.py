@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from contract.update_news import UpdateState
-from fleet.view.wording import UNKNOWN, counted, number, share, span, until
+from fleet.view.wording import UNKNOWN, ago, counted, number, share, span, until
 
 # Those of the dashboards: a node tells its health every ten seconds, whatever else it reads.
 SILENT_AFTER: Final = timedelta(minutes=2)
@@ -20,6 +20,10 @@ DISK_LOW: Final = 0.1
 _STILL_TOLD: Final = timedelta(seconds=15)
 # A certificate is renewed when a third of its life is left, which is ten days or more.
 CERTIFICATE_LOW: Final = timedelta(days=7)
+
+
+# Who is locked out comes again each hour.
+SHOWN_AGAIN_TOLD: Final = timedelta(days=7)
 
 
 class Trouble(NamedTuple):
@@ -85,6 +89,8 @@ class Node:
     site: str | None = None
     certificate_ends_at: datetime | None = None
     revoked_at: datetime | None = None
+    # When a certificate was shown that a renewal had called back.
+    shown_again_at: datetime | None = None
     # The newest first, and not all of very many.
     failed_updates: tuple[FailedUpdate, ...] = ()
 
@@ -153,6 +159,15 @@ def _is_away(node: Node, now: datetime) -> Iterator[Trouble]:
             yield Trouble("silent", f"connected, but says nothing for {span((now - node.seen_at).total_seconds())}")
 
 
+def _has_a_double(node: Node, now: datetime) -> Iterator[Trouble]:
+    if node.shown_again_at is not None and now - node.shown_again_at < SHOWN_AGAIN_TOLD:
+        yield Trouble(
+            "copied key",
+            f"a certificate of before its renewal was shown {ago(node.shown_again_at, now)}: somebody has a copy of "
+            "its key; `fleet revoke` it, look at it, and enrol it anew",
+        )
+
+
 def _certificate_ends(node: Node, now: datetime) -> Iterator[Trouble]:
     if node.certificate_ends_at is None or node.revoked_at is not None:
         return
@@ -198,6 +213,7 @@ def _is_unwell(node: Node, _now: datetime) -> Iterator[Trouble]:
 
 
 _TROUBLES: Final[tuple[Callable[[Node, datetime], Iterator[Trouble]], ...]] = (
+    _has_a_double,
     _is_away,
     _certificate_ends,
     _did_not_take,

@@ -62,7 +62,12 @@ def nodes(
         is_asked_for = group in (None, each.group) and node in (None, each.name)
         if at in known or (is_asked_for and each.revoked_at is None):
             found = known.get(at, Node(*at))
-            known[at] = replace(found, certificate_ends_at=each.certificate_ends_at, revoked_at=each.revoked_at)
+            known[at] = replace(
+                found,
+                certificate_ends_at=each.certificate_ends_at,
+                revoked_at=each.revoked_at,
+                shown_again_at=each.shown_again_at,
+            )
     return sorted(known.values(), key=lambda each: (each.group, each.name))
 
 

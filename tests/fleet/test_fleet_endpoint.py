@@ -15,8 +15,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from contract.enrolment import ENROL_PATH, MAX_REQUEST_BYTES
-from fleet.authority import issue
+from fleet.authority import Identity, issue
+from fleet.broker import is_let_in
 from fleet.serve import Endpoint
+from fleet.serve.limits import Limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +64,14 @@ def test_who_asks_too_often_waits(device: Callable[..., Any], caplog: pytest.Log
     assert "refused: too many requests" in caplog.text
 
 
+def test_what_one_is_refused_for_asking_too_often_counts_for_nobody_else(
+    endpoint: Endpoint, device: Callable[..., Any]
+) -> None:
+    endpoint.everybody = Limit(1e-6, 11, lambda: 0.0)
+    assert [device().post("/v1/other", {}).status for _ in range(14)] == [404] * 10 + [429] * 4
+    assert endpoint.everybody.wait_s("everybody") == 0
+
+
 def test_who_is_slow_is_hung_up_on(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fleet.serve.endpoint._PATIENCE_S", 0.2)
     with socket.create_connection(("127.0.0.1", endpoint.port), timeout=PATIENCE_S) as silent:
@@ -73,6 +83,27 @@ def test_what_handshakes_may_use_is_replaced_and_never_changed(home: Home) -> No
         in_use = endpoint._context
         endpoint.service_actions()
         assert endpoint._context is not in_use
+
+
+def test_nobody_renews_before_a_device_would(
+    home: Home, device: Callable[..., Any], enrolled: Callable[[], Identity]
+) -> None:
+    """Else who has a copy of its key could renew twice, which calls back what the device has."""
+    present = enrolled()
+    answer = device(present).renew(new_key())
+    assert (answer.status, answer.reason) == (403, "pump-1: its certificate is not old enough to be renewed")
+    assert is_let_in(home, present)
+
+
+def test_a_bridges_certificate_that_ends_is_told(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    home.add_host("headwater-bridge")
+    with Endpoint(home, "127.0.0.1", 0) as endpoint:
+        for days in (61, 59, 61):
+            caplog.clear()
+            home.issue("headwater-bridge", life=dt.timedelta(days=days))
+            endpoint._looked_at_s = -math.inf
+            endpoint.service_actions()
+            assert ("`fleet host headwater-bridge` makes another" in caplog.text) == (days == 59)
 
 
 def test_a_brokers_certificate_that_ends_is_told(home: Home, caplog: pytest.LogCaptureFixture) -> None:

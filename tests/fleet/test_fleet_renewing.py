@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import ssl
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,7 @@ from fleet.authority import Identity, issue, key_digest, new_authority, requeste
 from fleet.broker import is_let_in
 from fleet.errors import FleetError
 from fleet.revoking import revoke
+from fleet.settings import Lifetimes
 from stack import wait_until
 
 if TYPE_CHECKING:
@@ -22,6 +24,14 @@ if TYPE_CHECKING:
     from fleet.home import Home
 
 PATIENCE_S = 60.0
+
+
+@pytest.fixture
+def home(fleet: Any) -> Home:
+    """A fleet whose certificates are old enough to be renewed as soon as they are there: they count from before."""
+    short = Lifetimes(node_days=240 / 86_400)
+    found: Home = replace(fleet.home, settings=fleet.home.settings.model_copy(update={"lifetimes": short}))
+    return found
 
 
 def new_key() -> ec.EllipticCurvePrivateKey:
@@ -69,6 +79,20 @@ def test_of_renewals_at_once_the_newest_is_left_once_it_is_used_and_each_works_u
     assert device(made[0]).renew(new_key()).status == 403
     assert device(last).renew(new_key()).status == 200
     assert [is_let_in(home, each) for each in (made[1], last)] == [False, True]
+
+
+def test_a_copied_key_is_told_of_when_who_is_locked_out_comes(
+    home: Home, device: Callable[..., Any], caplog: pytest.LogCaptureFixture, enrolled: Callable[[], Identity]
+) -> None:
+    present, key = enrolled(), new_key()
+    copied = device(present).renew(key).body["certificate"]
+    assert device(Identity.of(key, copied.encode())).renew(new_key()).status == 200
+    assert home.registry.node("pump-1").shown_again_at is None
+    assert device(present).renew(new_key()).status == 403
+    assert "pump-1: a certificate that a renewal had called back is shown again" in caplog.text
+    assert home.registry.node("pump-1").shown_again_at is not None
+    enrolled()
+    assert home.registry.node("pump-1").shown_again_at is None, "it has a key of its own again"
 
 
 def test_a_lost_card_renews_nothing_while_another_takes_its_place(
@@ -147,6 +171,7 @@ def test_who_was_revoked_renews_nothing(
     answer = device(present).renew(new_key())
     assert (answer.status, "was revoked at" in answer.reason) == (403, True)
     assert "refused: pump-1: this certificate was revoked at" in caplog.text
+    assert home.registry.node("pump-1").shown_again_at is None, "it was no renewal that has called it back"
     assert device().enrol("pump-1", token).status == 403
 
 

@@ -160,6 +160,14 @@ def test_an_update_that_a_node_did_not_take_is_seen_in_the_list(width: int) -> N
     assert "agent/agent 0.2.0 put back: no durable mark within 300 s?[2J; model/pump - " in whole
 
 
+def test_a_copied_key_is_told_for_a_week() -> None:
+    copied = replace(WELL, shown_again_at=NOW - timedelta(hours=2))
+    (trouble,) = copied.troubles(NOW)
+    assert trouble.kind == "copied key"
+    assert "shown 2.0 h ago: somebody has a copy of its key" in trouble.text
+    assert replace(copied, shown_again_at=NOW - timedelta(days=7)).troubles(NOW) == ()
+
+
 def test_a_disk_without_any_room_is_trouble() -> None:
     full = replace(WELL, disk_free_bytes=0.0)
     assert full.troubles(NOW) == (("disk", "0% of its disk is free"),)

@@ -106,7 +106,7 @@ def test_certificates_come_from_the_home(said: Any, dsn: str, tmp_path: Path) ->
     assert code == 0
     nodes = {node["name"]: node for node in json.loads(out)}
     assert nodes["pi-1"]["certificate_ends_at"].startswith("2")
-    assert [trouble["kind"] for trouble in nodes["pi-1"]["troubles"]] == ["certificate", "update"]
+    assert [trouble["kind"] for trouble in nodes["pi-1"]["troubles"]] == ["copied key", "certificate", "update"]
     assert nodes["pi-2"]["certificate_ends_at"] is None
     assert (nodes["pi-new"]["state"], nodes["pi-new"]["seen_at"]) == ("new", None)
     shown = said("show", "pi-new", "--dsn", dsn, "--home", home)[1]
@@ -121,7 +121,10 @@ def a_home(path: Path, *groups: str) -> str:
     made.registry.add_node("pi-1", "plant")
     made.registry.add_node("pi-new", "plant")
     soon = dt.datetime.now(dt.UTC) + dt.timedelta(days=3)
-    made.registry.put_certificate(Certificate(1, "pi-1", "00", "PEM", soon))
+    for serial in (1, 2):
+        made.registry.put_certificate(Certificate(serial, "pi-1", "00", "PEM", soon))
+    made.registry.revoke_before(2)
+    made.registry.note_shown_again(1)
     return str(path)
 
 
