@@ -40,6 +40,11 @@ class Card:
         ends_at = dt.datetime.now(dt.UTC) + home.settings.lifetimes.token
         home.registry.put_token(node, token_digest(token.get_secret_value()), ends_at)
 
+    @property
+    def certificate_ends_at(self) -> dt.datetime | None:
+        """Until when a baked one is good: nobody at such a site renews it."""
+        return None if self.identity is None else self.identity.certificate.not_valid_after_utc
+
     def to_json(self) -> bytes:
         """`enrol.json`."""
         return written(self.enrolment)
@@ -67,7 +72,7 @@ def card_with_token(home: Home, name: str) -> Card:
 
 def baked_card(home: Home, name: str) -> Card:
     """A card with a key and a certificate, which calls back no other: that one may be renewed meanwhile."""
-    return Card(_enrolment(home, _able(home, name), None), home.issue(name, life=home.settings.lifetimes.node))
+    return Card(_enrolment(home, _able(home, name), None), home.issue(name, life=home.settings.lifetimes.baked))
 
 
 def token_digest(token: str) -> str:

@@ -24,6 +24,12 @@ class Lifetimes(Config):
 
     token_hours: float = Field(default=168, gt=0, le=8760, description="hours until a token that nobody used expires")
     node_days: float = Field(default=60, gt=0, le=397, description="days of a device's certificate; renewed at 2/3")
+    baked_days: float = Field(
+        default=1825,
+        gt=0,
+        le=3650,
+        description="days of a baked certificate, which a site without network cannot renew",
+    )
     server_days: float = Field(
         default=397, gt=0, le=397, description="days of the broker's and the hosts' certificates"
     )
@@ -37,6 +43,11 @@ class Lifetimes(Config):
     def node(self) -> dt.timedelta:
         """How long a device's certificate is good."""
         return dt.timedelta(days=self.node_days)
+
+    @property
+    def baked(self) -> dt.timedelta:
+        """How long a baked certificate is good."""
+        return dt.timedelta(days=self.baked_days)
 
     @property
     def server(self) -> dt.timedelta:

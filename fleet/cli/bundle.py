@@ -111,6 +111,8 @@ def with_card(args: Namespace, node: str, files: NodeFiles) -> Iterator[NodeFile
     home = open_home(args)
     home.add_node(node, args.group)
     with home.new_enrolment(node, baked=args.baked) as card:
+        if card.certificate_ends_at is not None:
+            _say(f"{node}: its baked certificate is good until {card.certificate_ends_at:%Y-%m-%d}")
         yield files.with_card(card)
 
 

@@ -50,6 +50,9 @@ def _enrol(args: Namespace) -> int:
     home.add_node(args.node, args.group)
     with home.new_enrolment(args.node, baked=args.baked) as card:
         files = [] if args.out is None else _write(card, args.out)
+    if card.certificate_ends_at is not None:
+        what += f", good until {card.certificate_ends_at:%Y-%m-%d},"
+        told["certificate_ends_at"] = card.certificate_ends_at.isoformat()
     if files:
         told["files"] = [str(path) for path in files]
     elif args.json:

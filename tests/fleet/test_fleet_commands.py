@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import stat
 from typing import TYPE_CHECKING, Any
@@ -148,16 +149,20 @@ def test_enrol_tells_a_token_once(made: Path, capsys: pytest.CaptureFixture[str]
     assert not any(secret.encode() in text for text in content(made).values())
 
 
-def test_enrol_into_a_directory(made: Path, tmp_path: Path) -> None:
+def test_enrol_into_a_directory(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["enrol", "pump-1", "--out", str(tmp_path / "card")]) == 0
     assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "card").iterdir()} == {
         "enrol.json": 0o600
     }
-    assert main(["enrol", "pump-1", "--baked", "--out", str(tmp_path / "baked")]) == 0
+    assert main(["enrol", "pump-1", "--baked", "--out", str(tmp_path / "baked"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
     files = content(tmp_path / "baked")
     assert read_message(files["enrol.json"], Enrolment, "enrol.json").token is None
     identity = Identity(files["key.pem"] + files["cert.pem"])
     assert identity.key.public_key() == identity.certificate.public_key()
+    ends_at = identity.certificate.not_valid_after_utc
+    assert told["certificate_ends_at"] == ends_at.isoformat()
+    assert ends_at - dt.datetime.now(dt.UTC) > dt.timedelta(days=1800), "a site without network renews it never"
     assert files["ca.pem"] == (made / "root/ca.pem").read_bytes()
     assert b"pump-1" in files["enrol.json"]
 

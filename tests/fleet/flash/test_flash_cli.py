@@ -92,10 +92,15 @@ def test_a_card_holds_an_enrolment_that_the_registry_knows(
 
 
 def test_a_baked_card_has_a_key_and_no_token(
-    make_card: Callable[..., Any], look_into: Callable[[bytes], Any], flash: Callable[..., int], tmp_path: Path
+    make_card: Callable[..., Any],
+    look_into: Callable[[bytes], Any],
+    flash: Callable[..., int],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     card = make_card()
     assert flash(card.path, "--baked") == 0
+    assert "pi-007: its baked certificate is good until 2" in capsys.readouterr().err
     volume = look_into((tmp_path / "target").read_bytes()[card.boot_start : card.boot_end])
     assert read_message(volume.read("headwater/enrol.json"), Enrolment, "card").token is None
     assert b"PRIVATE KEY" in volume.read("headwater/key.pem")
