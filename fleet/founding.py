@@ -52,7 +52,9 @@ def found(path: Path, settings: FleetSettings) -> Home:
 
 
 def check_free(path: Path) -> None:
-    """Raises FleetError where there is something already."""
+    """Raises FleetError where there is something already, and where there can be nothing new."""
+    if not path.name:
+        raise FleetError(f"{path}: cannot be made anew: name a directory below it, such as fleet-home")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise FleetError(f"{path}: is there already; another directory takes another fleet")
 

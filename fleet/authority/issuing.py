@@ -66,13 +66,15 @@ def certify(
 
 
 def still_good(identity: Identity, authority: Identity, hosts: Sequence[str], until: dt.datetime) -> bool:
-    """Whether it is this authority's, names all these hosts, and lives until then."""
+    """Whether it is this authority's, names all these hosts, has begun, and lives until then."""
     try:
         found = identity.certificate
         found.verify_directly_issued_by(authority.certificate)
     except (ValueError, TypeError, InvalidSignature):
         return False
-    return until < found.not_valid_after_utc and set(map(_host, hosts)) <= _hosts(found)
+    # One of an hour in which this machine's clock was ahead begins when nobody is there to see it.
+    is_alive = found.not_valid_before_utc <= dt.datetime.now(dt.UTC) and until < found.not_valid_after_utc
+    return is_alive and set(map(_host, hosts)) <= _hosts(found)
 
 
 def _hosts(certificate: x509.Certificate) -> set[x509.GeneralName]:

@@ -58,7 +58,14 @@ def test_what_is_good_is_its_authoritys_and_lives_long_enough() -> None:
     assert not still_good(server, ISSUING, ["broker.example"], now + 11 * DAY)
     assert not still_good(server, ISSUING, ["other.example"], now)
     assert not still_good(server, new_authority("issuing", DAY), [], now)
+
     assert not still_good(Identity(b"nonsense"), ISSUING, [], now)
+
+
+def test_what_was_made_while_the_clock_was_ahead_is_not_good_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fleet.authority.issuing._BACKDATED", -DAY)
+    ahead = issue(ISSUING, "broker", 10 * DAY)
+    assert not still_good(ahead, ISSUING, [], dt.datetime.now(dt.UTC) + DAY)
 
 
 def test_a_server_has_its_names_and_verifies_by_the_root() -> None:

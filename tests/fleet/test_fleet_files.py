@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from fleet.errors import FleetError
 from fleet.files import make_folder, only_one, write_file
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from fleet.founding import check_free
+from fleet.registry import Registry
 
 
 @pytest.mark.parametrize("place", ["a directory", "not/there"])
@@ -27,6 +26,19 @@ def test_a_failure_of_what_is_done_alone_is_its_own(tmp_path: Path) -> None:
         raise OSError("the disk")
     with only_one(tmp_path / "lock"):
         pass
+
+
+@pytest.mark.parametrize("place", [".", "/"])
+def test_a_fleet_is_made_below_a_directory_and_not_in_its_place(place: str) -> None:
+    with pytest.raises(FleetError, match="name a directory below it"):
+        check_free(Path(place))
+
+
+def test_a_registry_is_its_owners_alone(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "registry.sqlite")
+    registry.make()
+    registry.add_node("pump-1", "plant")
+    assert stat.S_IMODE((tmp_path / "registry.sqlite").stat().st_mode) == 0o600
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives something away")
