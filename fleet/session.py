@@ -37,7 +37,8 @@ _IN_FLIGHT: Final = 20
 class Broker:
     """Where the broker is, and who we are to it; without TLS on this machine's own loopback only.
 
-    `patience_s` is how long each of its answers is waited for.
+    `patience_s` is how long each of its answers is waited for, `silence_s` after how long without another one all that
+    it keeps has come.
     """
 
     host: str
@@ -45,6 +46,7 @@ class Broker:
     client_id: str = ""
     tls: ssl.SSLContext | None = None
     patience_s: float = 15.0
+    silence_s: float = 15.0
     username: str | None = None
     password: str | None = field(default=None, repr=False)
 
@@ -110,7 +112,7 @@ class Session:
         missing = set(topics)
         self._subscribe(missing, SubscribeOptions(0))
         found: set[str] = set()
-        while missing and (message := self.next(time.monotonic() + self._broker.patience_s)) is not None:
+        while missing and (message := self.next(time.monotonic() + self._broker.silence_s)) is not None:
             found |= missing & {message.topic}
             missing -= found
         return frozenset(found)

@@ -22,6 +22,7 @@ from contract.update import (
     chunk_hashes,
 )
 from fleet.errors import FleetError
+from fleet.files import put_in_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +69,7 @@ class Artifact:
         """Moves it into a folder of the same file system, durably and in one step, under its digest."""
         kept = kept_at(folder, self.sha256)
         try:
-            self.path.replace(kept)
+            put_in_place(self.path, kept)
         except OSError as exc:
             raise FleetError(f"{kept}: cannot be written: {exc.strerror}") from exc
         return replace(self, path=kept)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 from contract.config import parse_config
 from contract.update import CHUNK_BYTES, PRIVATE_KINDS, Desired, blob_topic, desired_topic, signed
 from fleet.errors import FleetError
-from fleet.files import make_folder
 from fleet.rollout.artifact import Artifact, kept_at
 from fleet.session import Broker, Session
 
@@ -44,7 +43,7 @@ class Desk:
             with home.operator() as operator:
                 yield Broker(operator.host, operator.port, operator.name, operator.tls())
 
-        return cls(home.update_key(), make_folder(home.path / _FOLDER), lent)
+        return cls(home.update_key(), home.path / _FOLDER, lent)
 
     def artifact(self, rollout: Rollout) -> Artifact:
         """The file of a roll-out, made sure of; raises FleetError."""

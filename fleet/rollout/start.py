@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from contract.config import ConfigError
 from contract.update import signed
+from fleet.files import make_folder
 from fleet.rollout.artifact import Artifact, take_in
 from fleet.rollout.desk import desired
 from fleet.rollout.judge import Rollout
@@ -61,7 +62,7 @@ class Plan:
 def planned(wish: Wish, registry: Registry, books: Books, desk: Desk, *, to_keep: bool) -> Iterator[Plan]:
     """The plan, with the file in a place of its own; raises ConfigError or FleetError for what devices would refuse."""
     nodes = _ordered(wish, registry, books)
-    with tempfile.TemporaryDirectory(dir=desk.artifacts if to_keep else None) as place:
+    with tempfile.TemporaryDirectory(dir=make_folder(desk.artifacts) if to_keep else None) as place:
         artifact = take_in(wish.file, wish.kind, wish.version, Path(place), by_url=wish.url is not None)
         made = stages(wish.stages, nodes)
         draft = _draft(wish, artifact, books, made)

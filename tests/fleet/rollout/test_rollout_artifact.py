@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -14,10 +15,6 @@ from contract.update import CHUNK_BYTES, MAX_BYTES, MAX_CHUNKS, MAX_URL_CHUNK_BY
 from fleet.errors import FleetError
 from fleet.rollout import artifact as artifacts
 from fleet.rollout.artifact import Artifact, take_in
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 MANIFEST = b'{"version": "2"}'
 
@@ -35,6 +32,16 @@ def archive(path: Path, *members: tuple[str, bytes]) -> Path:
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     return path
+
+
+def test_what_is_kept_is_on_the_disk(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The roll-out that needs it is written down right after."""
+    (tmp_path / "edge.yaml").write_text("a: 1\n")
+    (tmp_path / "kept").mkdir()
+    made, synced = take_in(tmp_path / "edge.yaml", "config", "1", place, by_url=False), []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(Path(f"/proc/self/fd/{descriptor}").readlink()))
+    kept = made.keep(tmp_path / "kept")
+    assert synced == [made.path, kept.path.parent]
 
 
 def test_a_directory_becomes_the_same_archive_each_time(tmp_path: Path, place: Path) -> None:

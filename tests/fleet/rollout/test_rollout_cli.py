@@ -127,7 +127,7 @@ def test_a_dry_run_tells_the_stages_and_writes_nothing(
     assert code == 0
     assert [stage["nodes"] for stage in json.loads(told)["stages"]] == [["n1"], ["n2", "n3"]]
     assert ask("select count(*) from rollout where group_id = %s", nodes.group) == [(0,)]
-    assert list((home.path / "artifacts").iterdir()) == []
+    assert not (home.path / "artifacts").exists()
 
 
 def test_a_roll_out_that_is_killed_goes_on(
@@ -205,7 +205,7 @@ def test_what_cannot_be_is_told_before_anything_is_written(
 ) -> None:
     def start(*words: object, kind: str = "model", name: str = "tank", file: Path = model) -> tuple[int, str]:
         code, told, error = rollout("start", kind, name, file, "--version", "2", *words)
-        assert (told, list((home.path / "artifacts").iterdir())) == ("", [])
+        assert (told, list(home.path.glob("artifacts/*"))) == ("", [])
         return code, error
 
     assert nodes.group == group

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from fleet.registry import Registry
     from fleet.rollout.desk import Desk
+    from fleet.rollout.judge import Rollout
 
     Begin = Callable[..., int]
     Ask = Callable[..., list[tuple[Any, ...]]]
@@ -151,3 +153,15 @@ def test_an_abort_leaves_nothing_at_the_broker(
     wait(lambda: not nodes.retained)
     found = dict(ask("select node_id, state from rollout_node where rollout_id = %s", number))
     assert (found["n1"], found["n2"]) == ("confirmed", "missed")
+
+
+def test_the_same_again_brings_the_nodes_that_came_later(
+    site: Any, start: Begin, run: Callable[[int], Rollout], registry: Registry, group: str
+) -> None:
+    nodes = site(2)
+    assert run(start()).state == "done"
+    registry.add_node("n3", group)
+    nodes.present("n3", online=True)
+    assert "n3" not in nodes.got, "what was done asks nobody any more"
+    assert run(start()).state == "done"
+    assert {node: len(got) for node, got in nodes.got.items()} == {"n1": 2, "n2": 2, "n3": 1}

@@ -163,6 +163,7 @@ def test_what_the_broker_has_lost_is_put_there_again_as_long_as_somebody_needs_i
     # Another's name than the driver's, which would be thrown out.
     with desk.broker() as broker, Session(replace(broker, client_id="")) as session:
         session.keep((topic, b"") for topic in (asked, *chunks))
+    wait(lambda: "n1" in nodes.withdrawn)
     wait(lambda: driven.has("put again") and {asked, *chunks} <= nodes.retained.keys())
     assert set(nodes.got["n1"]) == {nodes.retained[asked]}, "the same bytes"
     nodes.behaviour["n1"] = "well"
@@ -191,12 +192,12 @@ def test_whatever_is_lost_is_missed_in_its_turn(site: Any, start: Begin, operato
 
 
 def impatient(desk: Desk) -> Desk:
-    """One that does not wait long for what is not there."""
+    """One that soon takes for lost what has not come: what it takes for that too early is only put there again."""
 
     @contextmanager
     def lent() -> Iterator[Broker]:
         with desk.broker() as broker:
-            yield replace(broker, patience_s=1.0)
+            yield replace(broker, silence_s=1.0)
 
     return replace(desk, broker=lent)
 
