@@ -140,14 +140,12 @@ class Agent:
                 await open_health_page(stack, self.config.health.port, self.report)
             await stack.enter_async_context(self._node.roster.running())
             parts = Parts(group)
-            parts.start("uplink", self._uplink.run)
-            parts.start("node metrics", self._node.health.run)
-            if self._renewal is not None:
-                parts.start("renewal", self._renewal.run)
-            parts.start("watchdog", self._watchdog.run)
-            parts.start("models", self.models.run)
-            if self._updates is not None:
-                parts.start("updates", self._updates.run)
+            parts.start("uplink", self._uplink)
+            parts.start("node metrics", self._node.health)
+            parts.start("renewal", self._renewal)
+            parts.start("watchdog", self._watchdog)
+            parts.start("models", self.models)
+            parts.start("updates", self._updates)
             self._notifier.ready()
             await self._stop_asked.wait()
             await self._end(parts)
@@ -172,10 +170,11 @@ class Agent:
         with contextlib.suppress(SpoolError, TimeoutError):
             async with asyncio.timeout(_ENDING_S):
                 await self._spool.flush()
+        if depth := self._spool.depth:
+            logger.info("stopping: up to %g s for %d batches to be delivered", self.config.drain_timeout_s, depth)
         self._uplink.drain()
         if not await parts.have_ended("uplink", self.config.drain_timeout_s):
-            depth = sum(extent.depth for extent in self._spool.held.values())
-            logger.warning("stopping with %d batches in the spool, for the next run to deliver", depth)
+            logger.warning("stopping with %d batches in the spool, for the next run to deliver", self._spool.depth)
 
     def _wake(self) -> None:
         self._uplink.wake()

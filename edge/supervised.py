@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -14,6 +14,13 @@ logger = logging.getLogger(__name__)
 _RESTART_S: Final = 1.0
 
 
+class Part(Protocol):
+    """What the agent is made of."""
+
+    async def run(self) -> None:
+        """Works until it is cancelled, or done."""
+
+
 class Parts:
     """The agent's parts at work, each under its name and supervised, in `group` until they are ended."""
 
@@ -21,9 +28,10 @@ class Parts:
         self._group = group
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    def start(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Sets one to work."""
-        self._tasks[name] = self._group.create_task(supervised(work), name=name)
+    def start(self, name: str, part: Part | None) -> None:
+        """Sets one to work, if there is one."""
+        if part is not None:
+            self._tasks[name] = self._group.create_task(supervised(part.run), name=name)
 
     async def have_ended(self, name: str, within_s: float) -> bool:
         """Waits until one has ended by itself; False when it has not in so many seconds."""

@@ -120,6 +120,11 @@ class Spool:
         return self._keeper.held.extents
 
     @property
+    def depth(self) -> int:
+        """How many batches were on the disk after the last commit."""
+        return sum(extent.depth for extent in self.held.values())
+
+    @property
     def undated_batches(self) -> int:
         """How many batches wait on the disk until it is known what time it is."""
         return self._keeper.undated_batches

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import urllib.error
@@ -178,6 +179,7 @@ def test_without_a_broker_a_stop_waits_no_longer_than_it_may_and_a_second_signal
     agent = start_agent(drain_timeout_s=0.5)
     wait_for(lambda: len(weather_api[0].served) >= 3, "polls")
     assert agent.end(timeout_s=15) == 0
+    assert re.search(r"stopping: up to 0\.5 s for \d+ batches to be delivered", agent.log())
     assert "batches in the spool, for the next run" in agent.log()
     agent = start_agent(drain_timeout_s=600)
     agent.send(signal.SIGTERM)
