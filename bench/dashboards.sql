@@ -95,10 +95,11 @@ select 'payloads', n %% 4, n, -1, 'spBv1.0/demo/DDATA/edge-' || to_char(1 + n %%
 from (select row_number() over (order by t) as n, t from generate_series(%(since)s::timestamptz, %(until)s::timestamptz, interval '7 minutes') t) letters;
 
 insert into ingest_batch (query_id, batch_id, committed_at, offsets, reading_rows, text_rows, duplicate_rows,
-                          dead_letter_rows, latency_p50_ms, latency_p99_ms, latency_max_ms)
+                          dead_letter_rows, latency_p50_ms, latency_p99_ms, latency_max_ms, records, records_waiting)
 select '00000000-0000-0000-0000-000000000001', n, t,
        jsonb_build_object('payloads', jsonb_build_object('0', n * 40, '1', n * 41)), 1200 + n %% 100, 3, n %% 3,
-       (n %% 40 = 0)::int, 350 + n %% 60, 800 + n %% 300, 1100 + n %% 900
+       (n %% 40 = 0)::int, 350 + n %% 60, 800 + n %% 300, 1100 + n %% 900,
+       81, n %% 7
 from (select row_number() over (order by t) as n, t from generate_series(%(since)s::timestamptz, %(until)s::timestamptz, interval '10 seconds') t) batches;
 
 insert into analysis_batch (query_id, batch_id, committed_at, offsets, readings, late, bars, trends, anomalies)

@@ -10,6 +10,7 @@ WARNING: Final = "orange"
 BAD: Final = "red"
 OFF: Final = "#8e8e8e"
 
+ARRIVED: Final = "#37a2b0"
 MEASURED: Final = "#3274d9"
 EXPECTED: Final = "#ff9830"
 BAND: Final = "#ffb357"

@@ -28,7 +28,7 @@ def board() -> Board:
         rows=(
             Row(4, (_stored_now(), _latency_now(), _silent(), _letters_of_a_day(), _missing_batches(), _size())),
             Row(9, (_rates(), _latency())),
-            Row(9, (_lag(), _behind()), "Lag"),
+            Row(9, (_waiting(), _pauses(), _behind()), "Lag"),
             Row(9, (letters(), reasons()), "Set aside"),
             Row(9, (accounting(), told_gaps()), "Loss accounting", widths=(14, 10)),
             Row(10, (_sizes(), _jobs()), "Database"),
@@ -97,13 +97,14 @@ def _rates() -> AnyPanel:
     return lines(
         About(
             "Rates",
-            "How much is stored, delivered twice, set aside and analysed? The bridge's own rates are on its health "
-            "page, not in the database.",
+            "How many messages does the bridge bring, and how many of their readings are stored, delivered twice, set "
+            "aside and analysed?",
             units.PER_SECOND,
             _NO_BATCH,
         ),
         series(f"""
-            select bucket_at as time, stored_rows / {_PER_S} as stored, duplicate_rows / {_PER_S} as "delivered again",
+            select bucket_at as time, records / {_PER_S} as "messages bridged",
+                   stored_rows / {_PER_S} as stored, duplicate_rows / {_PER_S} as "delivered again",
                    dead_letter_rows / {_PER_S} as "set aside"
             from ingest_bucketed($__timeFrom(), $__timeTo(), '$__interval') order by 1
         """),
@@ -112,6 +113,7 @@ def _rates() -> AnyPanel:
             from analysis_bucketed($__timeFrom(), $__timeTo(), '$__interval') order by 1
         """),
         fields=(
+            named("messages bridged", colour(colours.ARRIVED)),
             named("stored", colour(colours.MEASURED)),
             named("analysed", colour(colours.EXPECTED)),
             named("delivered again", colour(colours.OFF)),
@@ -146,7 +148,26 @@ def _latency() -> AnyPanel:
     )
 
 
-def _lag() -> AnyPanel:
+def _waiting() -> AnyPanel:
+    return lines(
+        About(
+            "Waiting in Kafka",
+            "How many messages has the bridge brought that are not stored yet? Of the fullest partition, as the job "
+            "sees it every few seconds.",
+            units.COUNT,
+            _NO_BATCH,
+        ),
+        series("""
+            select bucket_at as time, records_waiting as waiting
+            from ingest_bucketed($__timeFrom(), $__timeTo(), '$__interval') order by 1
+        """),
+        limits=limits((100_000, colours.LIMIT), base="transparent"),
+        floor=0,
+        least="10s",
+    )
+
+
+def _pauses() -> AnyPanel:
     return lines(
         About(
             "Pauses between commits",
@@ -168,7 +189,7 @@ def _behind() -> AnyPanel:
     return rows(
         About(
             "Analysis behind ingest",
-            "How many records are stored and not yet analysed? How many wait in Kafka, the job's health page says.",
+            "How many messages are stored and not yet analysed?",
             units.COUNT,
             "the stream has committed nothing yet",
         ),

@@ -65,6 +65,7 @@ class Stored:
     clips: int = 0
     duplicates: int = 0
     dead_letters: int = 0
+    records: int = 0
     last_reason: str | None = None
     latency: Percentiles | None = None
 
@@ -77,7 +78,8 @@ _ENTERED: Final = "select offsets from ingest_batch where (query_id, batch_id) =
 _CLOSE_ENTRY: Final = """
 update ingest_batch set committed_at = clock_timestamp(), offsets = %s, reading_rows = reading_rows + %s,
   text_rows = text_rows + %s, clip_rows = clip_rows + %s, duplicate_rows = duplicate_rows + %s,
-  dead_letter_rows = dead_letter_rows + %s, latency_p50_ms = %s, latency_p99_ms = %s, latency_max_ms = %s
+  dead_letter_rows = dead_letter_rows + %s, records = records + %s, records_waiting = %s,
+  latency_p50_ms = %s, latency_p99_ms = %s, latency_max_ms = %s
 where (query_id, batch_id) = (%s, %s)
 """
 _GAPS: Final = """
@@ -96,8 +98,10 @@ on conflict (kafka_topic, kafka_partition, kafka_offset, item, received_at) do n
 """
 
 
-def store(opened: connection, series: SeriesDictionary, key: BatchKey, batch: Batch) -> Stored | None:
-    """Commit a batch; None when the ledger has it already.
+def store(
+    opened: connection, series: SeriesDictionary, key: BatchKey, batch: Batch, waiting: int | None = None
+) -> Stored | None:
+    """Commit a batch; None when the ledger has it already. `waiting`: the records that wait in Kafka past it, if known.
 
     Raises DatabaseAway when the outcome is unknown (the batch may be stored: the ledger will tell), FatalError when the
     database refused it. After either the connection is not to be used again.
@@ -112,7 +116,7 @@ def store(opened: connection, series: SeriesDictionary, key: BatchKey, batch: Ba
                 opened.rollback()
                 return None
             stored = _store_rows(cursor, numeric, texts, batch)
-            _close_entry(cursor, key, offsets, stored)
+            _close_entry(cursor, key, offsets, stored, waiting)
         opened.commit()
     return stored
 
@@ -198,7 +202,8 @@ def _store_rows(cursor: cursor, numeric: _Rows | None, texts: _Rows | None, batc
     latency = batch.latency(time.time_ns() // 1_000_000)
     last_reason = reasons[-1][0] if reasons else None
     again = delivered - readings - text_rows + clips_again
-    return Stored(readings, text_rows, clips, again, len(reasons) + unkept, last_reason, latency)
+    records = batch.of(Record).num_rows
+    return Stored(readings, text_rows, clips, again, len(reasons) + unkept, records, last_reason, latency)
 
 
 def _store_clips(cursor: cursor, rows: pa.Table) -> tuple[int, int]:
@@ -240,11 +245,11 @@ def _copy(cursor: cursor, table: str, rows: _Rows) -> None:
     cursor.copy_expert(statement, rows.encoded, _COPY_BUFFER_BYTES)
 
 
-def _close_entry(cursor: cursor, key: BatchKey, offsets: Offsets, stored: Stored) -> None:
+def _close_entry(cursor: cursor, key: BatchKey, offsets: Offsets, stored: Stored, waiting: int | None) -> None:
     latency = stored.latency
     figures = (latency.p50, latency.p99, latency.longest) if latency else (None, None, None)
-    counts = (stored.readings, stored.texts, stored.clips, stored.duplicates, stored.dead_letters)
-    cursor.execute(_CLOSE_ENTRY, (json.dumps(offsets), *counts, *figures, str(key.query_id), key.batch_id))
+    counts = (stored.readings, stored.texts, stored.clips, stored.duplicates, stored.dead_letters, stored.records)
+    cursor.execute(_CLOSE_ENTRY, (json.dumps(offsets), *counts, waiting, *figures, str(key.query_id), key.batch_id))
 
 
 def _tuples(rows: pa.Table) -> list[tuple[Any, ...]]:

@@ -91,7 +91,7 @@ class Writer:
             if self._session is None:
                 opened = connect(self._dsn)
                 self._session = _Session(opened, SeriesDictionary(opened, max_per_node=self._max_series_per_node))
-            return store(self._session.opened, self._session.series, key, batch)
+            return store(self._session.opened, self._session.series, key, batch, self.progress.lag)
         except BaseException:
             self.close()
             raise

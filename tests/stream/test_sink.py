@@ -346,6 +346,15 @@ def test_a_stop_is_heard_while_the_database_is_away() -> None:
     assert progress.database == "away"
 
 
+def test_the_ledger_tells_what_the_bridge_brought_and_what_waits(
+    migrated: Database, writer: Writer, write: Write, payload_record: Make
+) -> None:
+    write(0, payload_record({"a": 1.0}, offset=0), payload_record({"a": 2.0}, offset=1, sampled_at_ms=NOW + 1))
+    writer.progress.lag = 7
+    write(1, payload_record({"a": 3.0}, offset=2, sampled_at_ms=NOW + 2))
+    assert migrated.rows("select records, records_waiting from ingest_batch order by batch_id") == [(2, None), (1, 7)]
+
+
 def test_kill_9_of_the_server_in_mid_batch_loses_and_repeats_nothing(payload_record: Make, table_of: Make) -> None:
     """Twenty batches, the server killed up to three times under them; every other batch is also run twice."""
     with Timescale(shared_buffers="64MB") as server:
