@@ -83,7 +83,13 @@ class Home:
     @property
     def root_pem(self) -> bytes:
         """Certificate of the root, which devices trust."""
-        return read_file(self.path / "root/ca.pem")
+        path = self.path / "root/ca.pem"
+        pem = read_file(path)
+        try:
+            x509.load_pem_x509_certificate(pem)
+        except ValueError as exc:
+            raise FleetError(f"{path}: is no certificate in PEM") from exc
+        return pem
 
     @property
     def issuing_pem(self) -> bytes:
@@ -91,8 +97,12 @@ class Home:
         return read_file(self.path / "issuing/ca.pem")
 
     def issuing(self) -> Identity:
-        """The authority that signs every day."""
-        return Identity(read_file(self.path / "issuing/ca.key") + self.issuing_pem)
+        """The authority that signs every day; raises FleetError."""
+        path = self.path / "issuing/ca.key"
+        found = Identity(read_file(path) + self.issuing_pem)
+        if not found.is_whole:
+            raise FleetError(f"{path}: is not the key, in PEM and without a password, of the certificate beside it")
+        return found
 
     @property
     def update_public_pem(self) -> bytes:

@@ -44,8 +44,17 @@ class Identity:
     def key(self) -> ec.EllipticCurvePrivateKey:
         """The key; raises ValueError where there is none."""
         key = serialization.load_pem_private_key(self.pem, password=None)
-        assert isinstance(key, ec.EllipticCurvePrivateKey)  # all of ours are
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise ValueError("not a key of an elliptic curve, as all of ours are")  # noqa: TRY004 - as for no key at all
         return key
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there are a key and its certificate."""
+        try:
+            return self.key.public_key() == self.certificate.public_key()
+        except (ValueError, TypeError):
+            return False
 
     @property
     def key_pem(self) -> bytes:

@@ -10,8 +10,9 @@ import pytest
 
 from fleet.errors import FleetError
 from fleet.files import make_folder, only_one, write_file
-from fleet.founding import check_free
+from fleet.founding import check_free, found
 from fleet.registry import Registry
+from fleet.settings import BrokerSettings, FleetSettings
 
 
 @pytest.mark.parametrize("place", ["a directory", "not/there"])
@@ -32,6 +33,17 @@ def test_a_failure_of_what_is_done_alone_is_its_own(tmp_path: Path) -> None:
 def test_a_fleet_is_made_below_a_directory_and_not_in_its_place(place: str) -> None:
     with pytest.raises(FleetError, match="name a directory below it"):
         check_free(Path(place))
+
+
+@pytest.mark.parametrize("name", ["root/ca.pem", "issuing/ca.key", "issuing/ca.pem"])
+def test_a_file_that_is_spoilt_is_named(tmp_path: Path, name: str) -> None:
+    broker = BrokerSettings(host="127.0.0.1", port=8883)
+    settings = FleetSettings(name="x", groups=("plant",), broker=broker, url="https://127.0.0.1:8443")
+    home = found(tmp_path / "home", settings)
+    home.registry.add_node("pump-1", "plant")
+    (home.path / name).write_bytes(b"")
+    with pytest.raises(FleetError, match=r"home/(root/ca\.pem|issuing/ca\.key): is no"):
+        home.enrolment_for("pump-1", baked=True)
 
 
 def test_a_registry_is_its_owners_alone(tmp_path: Path) -> None:
