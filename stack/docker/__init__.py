@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from stack.docker.engine import Docker, Engine, working_engine
-from stack.docker.standins import build_standins
+from stack.docker.standins import build_python, build_standins
 
-__all__ = ["Docker", "Engine", "build_standins", "working_engine"]
+__all__ = ["Docker", "Engine", "build_python", "build_standins", "working_engine"]

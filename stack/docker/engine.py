@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import os
 import subprocess
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from stack.docker.emulation import emulated
 from stack.errors import ServerError, StackError
 from stack.install import STACK_DIR
 from stack.process import Command, ManagedProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from types import TracebackType
     from typing import Self
 
 DIRECTORY: Final = STACK_DIR / "docker"
 _INSTALL: Final = Path(__file__).with_name("install.sh")
-_INSTALL_TIMEOUT_S: Final = 900.0
+_INSTALL_TIMEOUT_S: Final = 1800.0
 _START_TIMEOUT_S: Final = 30.0
 _COMMAND_TIMEOUT_S: Final = 900.0
 
@@ -110,6 +112,14 @@ class Engine:
         for process in reversed(self._running):
             process.stop(timeout_s=60.0)
         self._running.clear()
+
+    @contextmanager
+    def foreign(self, architecture: str) -> Iterator[Path]:
+        """While it lasts programs of another Debian architecture run here; a small Debian of those, as a tar."""
+        self._once("qemu", [str(_INSTALL), "emulation"])
+        with emulated(architecture):
+            self._once(f"a Debian of {architecture}", [str(_INSTALL), "rootfs", architecture])
+            yield self.directory / f"rootfs-{architecture}.tar"
 
     def __enter__(self) -> Self:
         try:

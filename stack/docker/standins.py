@@ -18,7 +18,7 @@ import yaml
 from stack.install import CHECKOUT, KAFKA_LIB, MOSQUITTO, java
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from stack.docker.engine import Docker
 
@@ -36,10 +36,11 @@ class StandIn:
     fill: Callable[[Path], None]
 
 
-def build_standins(docker: Docker, rootfs: Path) -> Iterator[str]:
+def build_standins(docker: Docker, rootfs: Path, repositories: Collection[str] = ()) -> Iterator[str]:
     """Build one for each image that the compose files and the Dockerfiles name; each name, when it is there.
 
-    Those that are there are kept: after a change of a recipe remove its image.
+    Of some `repositories` only where they are given. Those that are there are kept: after a change of a recipe remove
+    its image.
     """
     if not _is_there(docker, _ROOTFS):
         docker("import", str(rootfs), _ROOTFS)
@@ -48,16 +49,34 @@ def build_standins(docker: Docker, rootfs: Path) -> Iterator[str]:
         f"--build-arg={argument}={published[repository]}"
         for argument, repository in (("PYTHON", "python"), ("JRE", "eclipse-temurin"), ("MAVEN", "maven"))
     ]
-    for repository, standin in STANDINS.items():
+    for repository in repositories or STANDINS:
         if _is_there(docker, published[repository]):
             continue
-        with tempfile.TemporaryDirectory() as context:
-            shutil.copytree(_RECIPES / standin.recipe, context, dirs_exist_ok=True)
-            standin.fill(Path(context))
-            wanted = _ARGUMENT_NAMES.findall((_RECIPES / standin.recipe / "Dockerfile").read_text())
-            arguments = [base for base in bases if base.partition("=")[2].partition("=")[0] in wanted]
-            docker("build", "--quiet", f"--tag={published[repository]}", *arguments, context)
+        wanted = _ARGUMENT_NAMES.findall((_RECIPES / STANDINS[repository].recipe / "Dockerfile").read_text())
+        arguments = [base for base in bases if base.partition("=")[2].partition("=")[0] in wanted]
+        _build(docker, STANDINS[repository], "build", "--quiet", f"--tag={published[repository]}", *arguments)
         yield published[repository]
+
+
+def build_python(docker: Docker, rootfs: Path, platform: str) -> str:
+    """Build what stands in for Python's image on a platform, `linux/arm64`, that is not this machine's; its name."""
+    tag = platform.replace("/", "-")
+    base, name = f"{_ROOTFS}:{tag}", f"headwater-standin/python:{tag}"
+    if not _is_there(docker, name):
+        build = ("buildx", "build", "--load", "--quiet", f"--platform={platform}")
+        # `docker import` has a --platform, too, and makes an image for this machine's all the same.
+        recipe = f"FROM scratch\nADD {rootfs.name} /\n"
+        docker(*build, f"--tag={base}", "--file=-", str(rootfs.parent), stdin=recipe.encode())
+        # Of apt's sources it has the release's alone: this machine's may have nothing for that platform.
+        _build(docker, StandIn("python", _settings), *build, f"--build-arg=ROOTFS={base}", f"--tag={name}")
+    return name
+
+
+def _build(docker: Docker, standin: StandIn, *command: str) -> None:
+    with tempfile.TemporaryDirectory() as context:
+        shutil.copytree(_RECIPES / standin.recipe, context, dirs_exist_ok=True)
+        standin.fill(Path(context))
+        docker(*command, context)
 
 
 def _is_there(docker: Docker, image: str) -> bool:
@@ -73,11 +92,19 @@ def published_images() -> dict[str, str]:
     return {image.partition(":")[0]: image for image in sorted(images) if not image.startswith("headwater/")}
 
 
+def _settings(context: Path) -> None:
+    """Trusted certificates, pip's settings and apt's proxy."""
+    _copy_etc(context, "pip.conf", "ssl/certs/ca-certificates.crt", "apt/apt.conf.d/*proxy*")
+
+
 def _this_machine(context: Path) -> None:
-    """Apt's sources, trusted certificates and pip's settings, wherever its registries are."""
-    etc = Path("/etc")
-    single = (etc / name for name in ("apt/sources.list", "pip.conf", "ssl/certs/ca-certificates.crt"))
-    for path in (*single, *etc.glob("apt/sources.list.d/debian*.sources"), *etc.glob("apt/apt.conf.d/*proxy*")):
+    """Those and apt's sources, wherever its registries are."""
+    _settings(context)
+    _copy_etc(context, "apt/sources.list", "apt/sources.list.d/debian*.sources")
+
+
+def _copy_etc(context: Path, *patterns: str) -> None:
+    for path in (found for pattern in patterns for found in Path("/etc").glob(pattern)):
         _copy(path, context / "machine" / path.relative_to("/"))
 
 

@@ -6,6 +6,7 @@ import json
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from stack.docker import Engine, build_standins, working_engine
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from stack.docker import Docker
 
@@ -150,10 +151,20 @@ def cluster(docker: Docker) -> Iterator[Project]:
 
 
 @pytest.fixture(scope="session")
-def project_of_fleet(docker: Docker) -> Callable[[dict[str, str]], Project]:
+def project_of(docker: Docker) -> Callable[..., Project]:
+    """A project of such a name with an override, in such an environment."""
+
+    def made(name: str, override: str, environment: Mapping[str, str] | None = None) -> Project:
+        env = {**docker.env, **(environment or {})}
+        return Project(replace(docker, env=env), name, ("docker-compose.yml", override))
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def project_of_fleet(project_of: Callable[..., Project]) -> Callable[[Mapping[str, str]], Project]:
     """The project with a fleet's broker, of such an environment."""
-    files = ("docker-compose.yml", "docker-compose.fleet.yml")
-    return lambda environment: Project(replace(docker, env={**docker.env, **environment}), FLEET, files)
+    return partial(project_of, FLEET, "docker-compose.fleet.yml")
 
 
 @contextmanager
