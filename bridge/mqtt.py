@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
+import sys
 import threading
 import time
 from collections import deque
@@ -85,7 +87,7 @@ class MqttLink:
         self._lock = threading.RLock()
         self._generation = 0
         self._connected = False
-        self._told_away = False
+        self._told_away: set[str] = set()
         self._subscribed = threading.Event()
         self._client: SturdyClient | None = None
 
@@ -195,7 +197,7 @@ class MqttLink:
         self._subscribe(client)
         self._tell_state(client, self._presence.birth())
         self._connected = True
-        self._told_away = False
+        self._told_away.clear()
         session = "session resumed" if flags.session_present else "new session"
         logger.info("MQTT: connected to %s:%d, %s", self._config.host, self._config.port, session)
 
@@ -221,7 +223,10 @@ class MqttLink:
                 self._report(BridgeError(f"MQTT: the broker refuses the subscription {topic_filter}: {reason}"))
 
     def _on_connect_fail(self, _client: paho.Client, _userdata: object) -> None:
-        self._tell_away(f"{self._config.host}:{self._config.port} cannot be reached")
+        # paho calls this while it handles what went wrong, and does not pass it on.
+        fault = sys.exception()
+        why = fault.verify_message if isinstance(fault, ssl.SSLCertVerificationError) else fault
+        self._tell_away(f"{self._config.host}:{self._config.port} cannot be reached: {why}")
 
     def _on_disconnect(
         self,
@@ -236,12 +241,14 @@ class MqttLink:
             return
         if flags.is_disconnect_packet_from_server and reason.value == _SESSION_TAKEN_OVER:
             self._report(BridgeError(f"MQTT: another client has taken the client id {self._config.client_id!r}"))
-        self._tell_away(f"connection lost: {reason}")
+        # That a broker which refuses us hangs up as well is nothing new.
+        if not self._told_away:
+            self._tell_away(f"connection lost: {reason}")
 
     def _tell_away(self, what: str) -> None:
-        if not self._told_away:
+        if what not in self._told_away:
             logger.warning("MQTT: %s; trying again every %d s at most", what, _RECONNECT_MAX_S)
-        self._told_away = True
+        self._told_away.add(what)
 
     def _on_publishes(self, client: paho.Client, publishes: list[Publish]) -> None:
         generation = self._generation

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from typing import TYPE_CHECKING
 
 from paho.mqtt.packettypes import PacketTypes
@@ -14,7 +13,7 @@ from bridge.mqtt import Arrival, MqttLink
 from bridge.packets import read_user_properties
 from bridge.presence import Presence
 from contract.delivery import BatchId, BatchStamp
-from stack import Kafka, Mosquitto, free_port
+from stack import Kafka, Mosquitto
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -230,27 +229,6 @@ def test_memory_is_bounded_while_kafka_is_away(new_world: NewWorld, kafka: Kafka
         peak = bridge.rss_bytes - before
         assert peak < 90 * MB, f"{peak / MB:.0f} MB"
         assert batch_numbers(world.records(world.payloads, 501)) == [*range(1, 502)]
-
-
-def test_tls_with_a_certificate_of_our_own(
-    new_world: NewWorld, kafka: Kafka, tmp_path: Path, until: Callable[..., bool]
-) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
-    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", *subject]
-    subprocess.run([*make, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
-    port = free_port()
-    tls = [f"listener {port} 127.0.0.1", f"cafile {certificate}", f"certfile {certificate}", f"keyfile {key}"]
-    with Mosquitto(extra=[*tls, "require_certificate true"]) as mosquitto:
-        world = new_world(mosquitto, kafka)
-        files = {"ca_file": str(certificate), "cert_file": str(certificate), "key_file": str(key)}
-        bridge = world.bridge(mqtt={"host": "127.0.0.1", "port": port, "client_id": "tls", "tls": files}).start()
-        node = world.node()
-        # A read of TLS gives 16 KiB at most, and what it has decrypted beyond no select() tells of.
-        for batch_no in range(1, 301):
-            node.data(batch_no, os.urandom(300_000 if batch_no % 50 == 0 else 50))
-        assert until(lambda: node.through == 300), bridge.log
-        assert bridge.stop() == 0
 
 
 def test_a_broker_that_refuses_us_is_told_once_and_tried_again(
