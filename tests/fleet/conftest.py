@@ -17,6 +17,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from contract.enrolment import ENROL_PATH, RENEW_PATH
+from fleet.__main__ import main
 from fleet.authority import Identity, new_request
 from fleet.operators import OPERATORS
 from fleet.serve import Endpoint
@@ -24,6 +25,7 @@ from stack import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from fleet.home import Home
 
@@ -77,6 +79,22 @@ class Device:
 
 def new_key() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a fleet's directory is, or will be."""
+    monkeypatch.setenv("HEADWATER_FLEET", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def made(place: Path) -> Path:
+    """One that the command has made, whose broker does not run."""
+    assert (
+        main(["init", "--name", "Test", "--group", "plant", "--group", "annex", "--broker", "broker.example:8884"]) == 0
+    )
+    return place
 
 
 @pytest.fixture

@@ -187,11 +187,13 @@ def _nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "case",
     [
-        ((), ".", "is a directory; allowed are a disk, such as /dev/sdb, and a file to make"),
-        ((), "nowhere/target", "there is no directory {folder}/nowhere"),
-        (("--sha256", "abc"), "target", "64 hexadecimal digits"),
-        (("--bundle", "nowhere"), "target", "cannot be read"),
-        (("--config", "nowhere"), "target", "cannot be read"),
+        ("card", (), ".", "is a directory; allowed are a disk, such as /dev/sdb, and a file to make"),
+        ("absent.img", (), "target", "absent.img: cannot be read"),
+        ("none.img", (), "target", "has no partition table"),
+        ("card", (), "nowhere/target", "there is no directory {folder}/nowhere"),
+        ("card", ("--sha256", "abc"), "target", "64 hexadecimal digits"),
+        ("card", ("--bundle", "nowhere"), "target", "cannot be read"),
+        ("card", ("--config", "nowhere"), "target", "cannot be read"),
     ],
 )
 def test_what_can_be_seen_beforehand_is_told_before_anything_is_changed_or_asked(
@@ -200,25 +202,16 @@ def test_what_can_be_seen_beforehand_is_told_before_anything_is_changed_or_asked
     home: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    case: tuple[tuple[str, ...], str, str],
+    case: tuple[str, tuple[str, ...], str, str],
 ) -> None:
-    words, target, complaint = case
+    named, words, target, complaint = case
+    (tmp_path / "none.img").write_bytes(bytes(1 << 20))
+    image = make_card().path if named == "card" else tmp_path / named
     before = (home / "registry.sqlite").read_bytes()
     wifi = ("--wifi", "Hall 3", "--wifi-country", "DE", "--node", "pi-new")
     for more in ((), ("--dry-run",)):
-        assert flash(make_card().path, *wifi, *words, *more, target=tmp_path / target) in {1, 2}
+        assert flash(image, *wifi, *words, *more, target=tmp_path / target) in {1, 2}
         assert complaint.format(folder=tmp_path) in capsys.readouterr().err
-    assert (home / "registry.sqlite").read_bytes() == before
-
-
-def test_an_image_that_is_none_or_not_there_makes_no_node_known(
-    flash: Callable[..., int], home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    before = (home / "registry.sqlite").read_bytes()
-    (tmp_path / "none.img").write_bytes(bytes(1 << 20))
-    for name, complaint in (("absent.img", "cannot be read"), ("none.img", "has no partition table")):
-        assert flash(tmp_path / name, "--node", "pi-new") == 1
-        assert complaint in capsys.readouterr().err
     assert (home / "registry.sqlite").read_bytes() == before
 
 
