@@ -21,6 +21,8 @@ from fleet.view.wording import plain
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
+    from fleet.bundle import NodeFiles
+
 _STATES: Final = {
     "active": "the agent runs, and serves no health page that would say more",
     "unconfigured": "the agent starts when /etc/headwater/edge.yaml is there",
@@ -48,10 +50,15 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 def _install(args: Namespace) -> int:
     _check_use(args)
+    # What is wrong here is told before anybody types a password there.
+    about = None if args.bundle is None else read_about(args.bundle)
+    files = None if args.node is None else read_node_files(args, args.node)
     with Remote.connect(args.destination, args.ssh_config) as remote, tempfile.TemporaryDirectory() as scratch:
         device = look_at(remote)
         _say(f"{args.destination}: {device.target.arch} with Python {device.target.python}")
-        bundle = _bundle(args, device, Path(scratch))
+        if about is not None and about.target != device.target:
+            raise FleetError(f"{args.bundle}: is for {about.target.arch} with Python {about.target.python}")
+        bundle = _bundle(args, device, files, Path(scratch))
         if bundle is None:
             return _tell_plan(args, device)
         done = install(remote, device, bundle, Choices(args.data, args.wait), _say)
@@ -68,16 +75,12 @@ def _check_use(args: Namespace) -> None:
     check_wheels(args)
 
 
-def _bundle(args: Namespace, device: Device, scratch: Path) -> Path | None:
+def _bundle(args: Namespace, device: Device, files: NodeFiles | None, scratch: Path) -> Path | None:
     """The one for this device, made where none was given; None: it would be made."""
-    if args.bundle is not None:
-        about = read_about(args.bundle)
-        if about.target != device.target:
-            raise FleetError(f"{args.bundle}: is for {about.target.arch} with Python {about.target.python}")
-        return None if args.dry_run else Path(args.bundle)
-    files = read_node_files(args, args.node)
     if args.dry_run:
         return None
+    if files is None:
+        return Path(args.bundle)
     with with_card(args, args.node, files) as whole:
         order = Order(BundleKind.TAR, device.target, args.node, whole)
         return make_bundle(order, scratch, args.wheels, folder=True, told=_say).path

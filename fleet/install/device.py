@@ -24,6 +24,7 @@ _LOOK: Final = """\
 printf 'arch=%s\\n' "$(dpkg --print-architecture)"
 printf 'python=%s\\n' "$(/usr/bin/python3 -I -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
 printf 'uid=%s\\n' "$(id -u)"
+printf 'sudo=%s\\n' "$(command -v sudo)"
 """
 _FOLDER: Final = re.compile(r"^/[A-Za-z0-9._/-]+$")
 
@@ -44,12 +45,15 @@ class Installed:
 
 
 def look_at(remote: Remote) -> Device:
-    """What the device is; raises FleetError."""
+    """What the device is; raises FleetError where nothing can be installed on it."""
     told = dict(line.partition("=")[::2] for line in remote.ask(_LOOK).splitlines())
     try:
-        return Device(Target.parse(told.get("arch", ""), told.get("python", "")), told.get("uid") == "0")
+        device = Device(Target.parse(told.get("arch", ""), told.get("python", "")), told.get("uid") == "0")
     except FleetError as exc:
         raise FleetError(f"{remote.destination}: {exc}") from exc
+    if not device.is_root and not told.get("sudo"):
+        raise FleetError(f"{remote.destination}: is not root there, and there is no sudo: root@HOST, or install sudo")
+    return device
 
 
 @dataclass(frozen=True, slots=True)

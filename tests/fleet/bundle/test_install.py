@@ -22,7 +22,7 @@ from contract.config import ConfigError
 from fleet.__main__ import main
 from fleet.bundle import BundleKind, Target
 from fleet.errors import FleetError
-from fleet.install import Choices, Device, Remote, install
+from fleet.install import Choices, Device, Remote, install, look_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -219,6 +219,35 @@ def test_what_went_wrong_is_told_though_nothing_can_be_cleaned_up_after_it(archi
     with pytest.raises(FleetError, match="the connection ended after 7 bytes"):
         install(cast("Remote", CutOff()), device, archive.path, Choices(), told.append)
     assert told == ["/tmp/tmp.folder is left on pi: delete it, it may hold a token"]
+
+
+class Unprivileged:
+    """A device on which somebody may log in, and nothing else."""
+
+    destination = "pi"
+
+    def __init__(self, uid: int, sudo: str) -> None:
+        self._told = f"arch=amd64\npython=3.11\nuid={uid}\nsudo={sudo}\n"
+
+    def ask(self, _command: str) -> str:
+        return self._told
+
+
+def test_nothing_is_made_for_a_device_on_which_nobody_may_install() -> None:
+    with pytest.raises(FleetError, match="pi: is not root there, and there is no sudo: root@HOST, or install sudo"):
+        look_at(cast("Remote", Unprivileged(1000, "")))
+    assert look_at(cast("Remote", Unprivileged(0, ""))).is_root
+    assert not look_at(cast("Remote", Unprivileged(1000, "/usr/bin/sudo"))).is_root
+
+
+def test_what_is_wrong_here_is_told_before_anybody_connects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # no ssh
+    assert main(["install", "pi", "--bundle", str(tmp_path / "none")]) == 1
+    assert "none: cannot be read" in capsys.readouterr().err
+    assert main(["install", "pi", "pi-1", "--home", str(tmp_path)]) == 2
+    assert "is no fleet's directory" in capsys.readouterr().err
 
 
 def test_a_bundle_for_another_device_is_not_even_copied(
