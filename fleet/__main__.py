@@ -1,9 +1,10 @@
-"""The command line: `python -m fleet COMMAND`; exit code 1 is failure, 2 wrong usage or config, 130 Ctrl-C."""
+"""The command line: `python -m fleet COMMAND`; exit code 1 is failure, 2 wrong usage or config, 130 Ctrl-C, a kill."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -88,4 +89,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    # A terminal that is closed, and who ends it by a plain kill, want what Ctrl-C does: nothing is left lying about.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     sys.exit(main())

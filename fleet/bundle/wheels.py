@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -81,6 +82,7 @@ def download(
     requirements.write_text("".join(line.text for line in locked), encoding="utf-8")
     source = () if wheels is None else ("--no-index", "--find-links", str(wheels))
     _pip(
+        folder,
         told,
         *("download", "--no-deps", "--only-binary", ":all:", "--require-hashes", "--progress-bar", "off"),
         *("--dest", str(folder), *source),
@@ -96,16 +98,26 @@ def download(
     return found
 
 
-def _pip(told: Callable[[str], None], *arguments: str) -> None:
+def _pip(folder: Path, told: Callable[[str], None], *arguments: str) -> None:
     command = [sys.executable, "-m", "pip", "--no-input", "--disable-pip-version-check", *arguments]
     said = []
     with subprocess.Popen(  # noqa: S603 - no shell, and words of ours
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        # What it leaves where it is killed goes with ours.
+        env={**os.environ, "TMPDIR": str(folder.parent)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as pip:
-        for line in pip.stdout or ():
-            said.append(line.rstrip())
-            if found := _DOWNLOADING.match(line):
-                told(f"  {found[1]} {found[2]}, {found[3]}")
+        try:
+            for line in pip.stdout or ():
+                said.append(line.rstrip())
+                if found := _DOWNLOADING.match(line):
+                    told(f"  {found[1]} {found[2]}, {found[3]}")
+        except BaseException:
+            pip.kill()
+            raise
     if pip.returncode:
         raise FleetError(f"wheels cannot be had: {_reason(said) or f'pip exits with {pip.returncode}'}")
 

@@ -6,6 +6,10 @@ import json
 import os
 import re
 import shutil
+import signal
+import socket
+import subprocess
+import sys
 import tarfile
 import threading
 from functools import partial
@@ -26,6 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.fleet.bundle.conftest import Workshop
+
+ROOT = Path(__file__).parents[3]
+PATIENCE_S = 60.0
 
 
 @pytest.fixture
@@ -156,3 +163,21 @@ def test_what_root_bundles_is_the_homes_owners(home: Home, workshop: Workshop, m
     assert main(["bundle", "--tar", "--home", str(home.path), *words]) == 0
     bundles = home.path / "bundles"
     assert {path.stat().st_uid for path in (bundles, *bundles.iterdir())} == {12345}
+
+
+def test_who_is_killed_leaves_nothing_and_nobody_behind(home: Home) -> None:
+    """As a terminal that is closed does it; the index says nothing."""
+    words = ["--home", str(home.path), "--tar", "--arch", "amd64", "--python", "3.11"]
+    with socket.create_server(("127.0.0.1", 0)) as index:
+        index.settimeout(PATIENCE_S)
+        environment = {**os.environ, "PIP_INDEX_URL": f"http://127.0.0.1:{index.getsockname()[1]}/simple"}
+        with subprocess.Popen([sys.executable, "-m", "fleet", "bundle", *words], env=environment, cwd=ROOT) as fleet:
+            asked, _ = index.accept()
+            with asked:
+                asked.settimeout(PATIENCE_S)
+                assert asked.recv(4) == b"GET "
+                fleet.send_signal(signal.SIGTERM)
+                assert fleet.wait(PATIENCE_S) == 130
+                while asked.recv(4096):
+                    pass  # until nobody is there who asked
+    assert list((home.path / "bundles").iterdir()) == []
