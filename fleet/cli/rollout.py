@@ -215,13 +215,10 @@ def _watch(args: Namespace) -> int:
 def _status(args: Namespace) -> int:
     with Books.open(dsn()) as books:
         look = books.look(args.rollout)
-    shown.line(look.rollout, args.json)
-    state = look.rollout.state
-    return (
-        OK
-        if state in {"done", "paused"} or (state == "running" and shown.is_driven(look.rollout, look.at))
-        else FAILURE
-    )
+    rollout = look.rollout
+    is_left = rollout.state == "running" and not shown.is_driven(rollout, look.at)
+    shown.line(rollout, args.json, f"; {shown.nobody_drives(rollout)}" if is_left else "")
+    return OK if rollout.state in {"done", "paused", "running"} and not is_left else FAILURE
 
 
 def _pause(args: Namespace) -> int:

@@ -68,11 +68,11 @@ def event(happened: Event, as_json: bool) -> None:  # noqa: FBT001 - as above
     print(f"{now:%H:%M:%S}  {who}{happened.what}{why}", flush=True)
 
 
-def line(rollout: Rollout, as_json: bool) -> None:  # noqa: FBT001 - as above
-    """One roll-out in a line."""
+def line(rollout: Rollout, as_json: bool, also: str = "") -> None:  # noqa: FBT001 - as above
+    """One roll-out in a line, with what else is to be said of it to people."""
     why = "" if rollout.reason is None else f": {wording.plain(rollout.reason)}"
     stage = f", stage {rollout.stages[rollout.stage - 1]}" if rollout.state in OPEN else ""
-    text = f"roll-out {rollout.rollout_id}, {_title(rollout)}: {rollout.state}{stage}{why}"
+    text = f"roll-out {rollout.rollout_id}, {_title(rollout)}: {rollout.state}{stage}{why}{also}"
     _say(as_json, text, **_plain(asdict(rollout)))
 
 
@@ -107,13 +107,18 @@ def whole(look: Look, as_json: bool) -> None:  # noqa: FBT001 - as above
         return
     line(look.rollout, as_json=False)
     if look.rollout.state in OPEN and not is_driven(look.rollout, look.at):
-        print(f"nobody drives it: `rollout resume {look.rollout.rollout_id}` does")
+        print(nobody_drives(look.rollout))
     rows = [("node", "stage", "state", "asked", "runs", "told", "why")]
     for node in look.nodes:
         told = (node.told.running or "-", node.told.state or "-") if node.told else ("-", "-")
         named = (node.node, look.rollout.stages[node.stage - 1], _state(node))
         rows.append((*named, _time(node.asked_at), *told, _why(look.rollout, node)))
     _print_table(rows)
+
+
+def nobody_drives(rollout: Rollout) -> str:
+    """What to do about one that nobody looks after."""
+    return f"nobody drives it: `rollout resume {rollout.rollout_id}` does"
 
 
 def is_driven(rollout: Rollout, at: datetime) -> bool:

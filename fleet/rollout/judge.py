@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from contract.update_news import UpdateState
+from fleet.view.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -197,22 +198,31 @@ def _go_on(rollout: Rollout, nodes: tuple[Node, ...], now: datetime) -> Verdict:
     if rollout.stage < len(rollout.stages):
         return replace(verdict, stage=rollout.stage + 1)
     if away := sum(node.is_away for node in nodes):
-        return replace(verdict, waits_for=f"{away} nodes that are away, until {rollout.expires_at:%Y-%m-%d %H:%M %Z}")
+        who = counted(away, "node that is away", "nodes that are away")
+        return replace(verdict, waits_for=f"{who}, until {rollout.expires_at:%Y-%m-%d %H:%M %Z}")
     return _end(rollout, nodes, "done", None)
 
 
 def _unfinished(rollout: Rollout, nodes: Sequence[Node], now: datetime) -> str:
     """What the stage still waits for; empty when it is finished but for nodes that are away."""
-    if at_work := sum(node.is_at_work for node in nodes):
-        return f"{at_work} nodes at work"
+    if at_work := [node for node in nodes if node.is_at_work]:
+        return counted(len(at_work), "node at work", "nodes at work") + _first_reason(rollout, at_work)
     confirmed = [node for node in nodes if node.stage == rollout.stage and node.state == "confirmed"]
     if not confirmed:
         return f"one node of stage {rollout.stages[rollout.stage - 1]} to be there: all are away"
     if lost := sum(not node.online for node in confirmed):
-        return f"{lost} nodes that confirmed and are away now"
+        return counted(lost, "node that confirmed and is away now", "nodes that confirmed and are away now")
     since = max(node.settled_at for node in confirmed if node.settled_at is not None)
     if now < since + rollout.soak:
         return f"the soak, until {since + rollout.soak:%H:%M:%S %Z}"
+    return ""
+
+
+def _first_reason(rollout: Rollout, nodes: Sequence[Node]) -> str:
+    """Why one of these does not get on, by its own word."""
+    for node in nodes:
+        if node.told is not None and node.told.counter == rollout.counter and node.told.reason:
+            return f", such as {node.node}: {node.told.reason}"
     return ""
 
 

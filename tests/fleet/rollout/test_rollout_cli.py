@@ -262,7 +262,8 @@ def test_who_leaves_it_is_seen_to_have_left(
         assert rollout("status", number)[0] == 0
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
-    assert rollout("status", number)[0] == 1
+    code, told, _ = rollout("status", number)
+    assert (code, told.endswith(f", stage 100%; nobody drives it: `rollout resume {number}` does\n")) == (1, True)
     assert f"nobody drives it: `rollout resume {number}` does" in rollout("show", number)[1]
     code, told, _ = rollout("pause", number)
     assert (code, "waits for" in told) == (0, False), "nobody waits any more"

@@ -100,14 +100,14 @@ class World:
 def test_a_stage_begins_when_the_one_before_has_confirmed_and_soaked() -> None:
     world = World(1, 2, 2)
     assert world.go().ask == ("s1-0",)
-    assert world.go().waits_for == "1 nodes at work"
+    assert world.go().waits_for == "1 node at work"
     world.tell(CONFIRMED, "s1-0")
     assert world.go().waits_for.startswith("the soak, until 12:10")
     assert world.go(9).ask == ()
     assert (world.go(2).stage, world.asked) == (2, ["s1-0"])
     assert world.go().ask == ("s2-0", "s2-1")
     world.tell(CONFIRMED, "s2-0")
-    assert world.go(11, times=2).waits_for == "1 nodes at work"
+    assert world.go(11, times=2).waits_for == "1 node at work"
     world.tell(CONFIRMED, "s2-1")
     world.go(6, times=3)
     assert world.rollout.stage == 3
@@ -127,9 +127,11 @@ def test_what_is_told_of_another_counter_counts_for_nothing() -> None:
     world = World(1)
     world.go()
     world.tell(replace(CONFIRMED, counter=4), "s1-0")
-    assert world.go().waits_for == "1 nodes at work"
+    assert world.go().waits_for == "1 node at work"
     world.tell(Told(None, None, "1", None), "s1-0")
-    assert world.go().waits_for == "1 nodes at work"
+    assert world.go().waits_for == "1 node at work"
+    world.tell(replace(CONFIRMED, state="waiting", reason="its clock"), "s1-0")
+    assert world.go().waits_for == "1 node at work, such as s1-0: its clock"
     world.tell(replace(CONFIRMED, counter=6), "s1-0")
     assert world.go().nodes[0].reason == "it was asked for something newer: counter 6"
 
@@ -185,9 +187,9 @@ def test_a_node_that_is_away_neither_fails_nor_holds_the_others_up() -> None:
     assert world.rollout.stage == 2
     world.go(1)
     world.tell(CONFIRMED, "s2-0")
-    assert world.go(60, times=3).waits_for == "1 nodes that are away, until 2026-01-08 12:00 UTC"
+    assert world.go(60, times=3).waits_for == "1 node that is away, until 2026-01-08 12:00 UTC"
     world.present("s1-1", online=True)
-    assert world.go().waits_for == "1 nodes at work"
+    assert world.go().waits_for == "1 node at work"
     world.tell(CONFIRMED, "s1-1")
     world.go(11, times=2)
     assert world.rollout.state == "done"
@@ -213,7 +215,7 @@ def test_a_node_that_confirms_and_goes_holds_the_stage_and_then_fails() -> None:
     world.tell(CONFIRMED, "s1-0", "s1-1")
     world.go()
     world.present("s1-1", online=False)
-    assert world.go(15).waits_for == "1 nodes that confirmed and are away now"
+    assert world.go(15).waits_for == "1 node that confirmed and is away now"
     world.go(16)
     assert world.states()["s1-1"] == "failed"
     world.present("s1-1", online=True)

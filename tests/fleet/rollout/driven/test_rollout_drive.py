@@ -94,7 +94,7 @@ def test_a_node_that_is_away_gets_it_when_it_comes(
     nodes = site(3)
     nodes.present("n1", online=False)
     driven = drive(start("1,100%"))
-    wait(lambda: any(event.reason and event.reason.startswith("1 nodes that are away") for event in driven.events))
+    wait(lambda: any(event.reason and event.reason.startswith("1 node that is away") for event in driven.events))
     assert sorted(nodes.asked) == ["n2", "n3"], "those that are there go first"
     assert nodes.desired_at_broker() == {"n1", "n2", "n3"}
     nodes.present("n1", online=True)
