@@ -22,7 +22,7 @@ from contract.delivery import BatchStamp, DurableMark
 from contract.errors import CodecError
 from contract.sparkplug import REBIRTH, Metric, Payload, decode, encode
 from contract.topics import UPSTREAM, MessageType, Topic, parse_topic
-from stack import Mosquitto
+from stack import Mosquitto, free_port
 
 if TYPE_CHECKING:
     import ssl
@@ -68,6 +68,12 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
     """A broker that a test may kill."""
     with Mosquitto(directory=tmp_path / "mosquitto") as server:
         yield server
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """Nobody listens there."""
+    return free_port()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,47 +99,65 @@ def supervised(site: Any, root: Path) -> Iterator[Supervisor]:
     supervisor.stop()
 
 
-def test_a_good_version_confirms_itself_and_broken_ones_are_put_back(
-    site: Any, root: Path, supervised: Supervisor, pack_files: Any, wait_for: Any
-) -> None:
-    def told() -> list[UpdateNews]:
-        messages = site.bridge.of_type(MessageType.NDATA)
+@dataclass(frozen=True)
+class Rollouts:
+    """Versions that are rolled out to the node, and what comes of them."""
+
+    site: Any
+    pack_files: Any
+    wait_for: Any
+
+    def roll_out(self, version: str, **changed: tuple[str, str]) -> Any:
+        content, unpacked = self.pack_files(agent_files(version, **changed))
+        return self.site.operator.roll_out(content, kind="agent", version=version, unpacked_bytes=unpacked)
+
+    def comes_to(self, desired: Any, state: str) -> UpdateNews:
+        """What the node tells of it then."""
+
+        def found() -> list[UpdateNews]:
+            return [news for news in self._told() if (news.counter, news.state) == (desired.counter, state)]
+
+        self.wait_for(found, f"{desired.version} is {state}")
+        return found()[-1]
+
+    def _told(self) -> list[UpdateNews]:
+        messages = self.site.bridge.of_type(MessageType.NDATA)
         metrics = [metric for message in messages for metric in message.payload.metrics]
         return [UpdateNews.from_metric(metric) for metric in metrics if metric.name == "Update/agent/agent"]
 
-    def roll_out(version: str, **changed: tuple[str, str]) -> Any:
-        content, unpacked = pack_files(agent_files(version, **changed))
-        return site.operator.roll_out(content, kind="agent", version=version, unpacked_bytes=unpacked)
 
-    def comes_to(desired: Any, state: str, running: str) -> UpdateNews:
-        def found() -> list[UpdateNews]:
-            return [news for news in told() if (news.counter, news.state) == (desired.counter, state)]
+@pytest.fixture
+def rollouts(site: Any, pack_files: Any, wait_for: Any) -> Rollouts:
+    return Rollouts(site, pack_files, wait_for)
 
-        wait_for(found, f"{desired.version} is {state}")
-        assert found()[-1].running == running
-        return found()[-1]
 
+def test_a_good_version_confirms_itself_and_broken_ones_are_put_back(
+    rollouts: Rollouts, root: Path, supervised: Supervisor, wait_for: Any
+) -> None:
     def current() -> str:
         return (root / "current").readlink().name
 
-    comes_to(roll_out("2"), "confirmed", "2")
+    assert rollouts.comes_to(rollouts.roll_out("2"), "confirmed").running == "2"
     assert (current(), supervised.codes) == ("2", [75])
 
     # Its imports and its check of the configuration are well; it just does not run.
-    crashes = roll_out("3", agent=("beginning = await self._spool.start()", "raise SystemExit(9)"))
-    assert "was started 2 times" in str(comes_to(crashes, "rolled_back", "2").reason)
+    crashes = rollouts.roll_out("3", agent=("beginning = await self._spool.start()", "raise SystemExit(9)"))
+    news = rollouts.comes_to(crashes, "rolled_back")
+    assert "was started 2 times" in str(news.reason)
+    assert news.running == "2"
     assert (current(), supervised.codes) == ("2", [75, 75, 9, 9])
 
     # It runs, polls and never delivers: it finds that out by itself.
-    silent = roll_out(
+    silent = rollouts.roll_out(
         "4",
         uplink__uplink=(
             "            while not await self._is_done():",
             "            while await asyncio.sleep(60) or True:",
         ),
     )
-    assert "nothing is delivered" in str(comes_to(silent, "rolled_back", "2").reason)
-    assert current() == "2"
+    news = rollouts.comes_to(silent, "rolled_back")
+    assert "nothing is delivered" in str(news.reason)
+    assert (current(), news.running) == ("2", "2")
     assert supervised.codes[4:] == [75, 75]
     wait_for(lambda: sorted(path.name for path in (root / "versions").iterdir()) == ["1", "2"], "those are deleted")
 

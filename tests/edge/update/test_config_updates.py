@@ -7,7 +7,6 @@ import errno
 import json
 import os
 import re
-import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,14 +25,6 @@ from edge.update.probe import Condition
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-@pytest.fixture
-def closed_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-    return port
 
 
 def test_a_good_one_is_confirmed_and_told_also_to_a_node_that_was_away(site: Any, eventually: Any) -> None:
