@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +12,7 @@ from fleet.home import Home
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Callable
 
 HOME_VARIABLE: Final = "HEADWATER_FLEET"
 
@@ -33,6 +36,21 @@ def home_path(args: Namespace) -> Path:
 def open_home(args: Namespace) -> Home:
     """The operator's directory; raises ConfigError where there is none."""
     return Home.open(home_path(args))
+
+
+def seconds(shortest: float, longest: float) -> Callable[[str], float]:
+    """What reads an option's seconds, within these bounds."""
+
+    def read(text: str) -> float:
+        try:
+            found = float(text)
+        except ValueError:
+            found = math.nan
+        if not shortest <= found <= longest:
+            raise ArgumentTypeError(f"found {text!r}, allowed: {shortest:g} to {longest:g} s")
+        return found
+
+    return read
 
 
 def takes_json(parser: ArgumentParser) -> None:

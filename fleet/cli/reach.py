@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from contextlib import contextmanager
 from ipaddress import ip_address
@@ -12,18 +11,20 @@ from typing import TYPE_CHECKING, Final
 from contract.config import ConfigError, Tls
 from contract.errors import TopicError
 from contract.topics import check_identifier
-from fleet.cli.arguments import open_home, takes_home
+from fleet.cli.arguments import open_home, seconds, takes_home
 from fleet.cli.sight import home_if_any, no_group
 from fleet.errors import FleetError
 from fleet.session import Broker, Session
 from fleet.view.wording import plain
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
 
 _PASSWORD: Final = "HEADWATER_MQTT_PASSWORD"  # noqa: S105 - a variable's name
 _PLAIN_PORT: Final = 1883
 _TLS_PORT: Final = 8883
+_SHORTEST_S: Final = 0.01
 _LONGEST_S: Final = 600.0
 _LAST_PORT: Final = 65_535
 
@@ -32,7 +33,7 @@ def takes_reach(parser: argparse.ArgumentParser, wait_s: float) -> None:
     """The options that say which broker, and as whom."""
     parser.add_argument(
         "--wait",
-        type=_seconds,
+        type=seconds(_SHORTEST_S, _LONGEST_S),
         default=wait_s,
         metavar="S",
         help=f"seconds to wait for an answer (default: {wait_s:g})",
@@ -122,10 +123,3 @@ def _is_this_machine(host: str) -> bool:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds <= _LONGEST_S:
-        raise argparse.ArgumentTypeError(f"{text}: allowed are more than 0 and up to {_LONGEST_S:g} s")
-    return seconds

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import TYPE_CHECKING, Final
 
 from contract.config import ConfigError
+from fleet.cli.arguments import seconds
 from fleet.cli.command import OK, Command
 from fleet.cli.sight import check_group, enrolled, takes_sight
 from fleet.view.database import chosen_dsn, opened
@@ -27,15 +27,14 @@ _LONGEST_S: Final = 3600.0
 def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("node", nargs="?", metavar="NODE", help="one node, by its name or GROUP/NODE (default: all)")
     parser.add_argument("--group", help="nodes of this group only")
-    parser.add_argument("--every", type=_seconds, default=2.0, metavar="S", help="seconds between looks (default: 2)")
+    parser.add_argument(
+        "--every",
+        type=seconds(_SHORTEST_S, _LONGEST_S),
+        default=2.0,
+        metavar="S",
+        help="seconds between looks (default: 2)",
+    )
     takes_sight(parser)
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not _SHORTEST_S <= seconds <= _LONGEST_S:
-        raise argparse.ArgumentTypeError(f"{text}: allowed are {_SHORTEST_S:g} to {_LONGEST_S:g} s")
-    return seconds
 
 
 def _watch(args: Namespace) -> int:

@@ -100,6 +100,15 @@ def test_a_group_is_not_watched_for_one_node(said: Any, dsn: str) -> None:
     assert (code, out, err) == (2, "", "--group: is for all nodes of it, without NODE; GROUP/NODE is one of them\n")
 
 
+@pytest.mark.parametrize("every", ["x", "0.1", "nan", "1e9"])
+def test_a_pause_that_is_none_is_told_with_what_is_allowed(
+    every: str, dsn: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["watch", "--dsn", dsn, "--every", every])
+    assert f"--every: found '{every}', allowed: 0.5 to 3600 s\n" in capsys.readouterr().err
+
+
 def test_certificates_come_from_the_home(said: Any, dsn: str, tmp_path: Path) -> None:
     home = a_home(tmp_path / "home")
     code, out, _ = said("list", "--json", "--dsn", dsn, "--home", home)
