@@ -137,10 +137,10 @@ def is_running() -> Callable[[int], bool]:
 
 
 class Scripted:
-    """A TCP server that answers each connection by a script, in a thread."""
+    """A TCP server that answers connections by one script after the other, the last again and again, in threads."""
 
-    def __init__(self, script: Callable[[socket.socket], None]) -> None:
-        self._script = script
+    def __init__(self, *scripts: Callable[[socket.socket], None]) -> None:
+        self._scripts = list(scripts)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.accepted = 0
@@ -156,12 +156,13 @@ class Scripted:
                 return
             self.accepted += 1
             self._connections.append(connection)
-            self._threads.append(threading.Thread(target=self._serve, args=(connection,)))
+            script = self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
+            self._threads.append(threading.Thread(target=self._serve, args=(connection, script)))
             self._threads[-1].start()
 
-    def _serve(self, connection: socket.socket) -> None:
+    def _serve(self, connection: socket.socket, script: Callable[[socket.socket], None]) -> None:
         with suppress(OSError):
-            self._script(connection)
+            script(connection)
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
@@ -175,12 +176,12 @@ class Scripted:
 
 
 @pytest.fixture
-def scripted() -> Callable[[Callable[[socket.socket], None]], AbstractContextManager[Scripted]]:
-    """Serves by a script inside a context."""
+def scripted() -> Callable[..., AbstractContextManager[Scripted]]:
+    """Serves by scripts inside a context."""
 
     @contextmanager
-    def serving(script: Callable[[socket.socket], None]) -> Iterator[Scripted]:
-        server = Scripted(script)
+    def serving(*scripts: Callable[[socket.socket], None]) -> Iterator[Scripted]:
+        server = Scripted(*scripts)
         try:
             yield server
         finally:
@@ -202,10 +203,37 @@ class Mjpeg:
         return bytes(cv2.imencode(".jpg", picture)[1])
 
     @staticmethod
-    def part(body: bytes, at_ms: int | None = None) -> bytes:
-        """A frame as a part of the stream, of the time given (ms) or without one."""
+    def grey(seed: int = 0, *, level: int | None = None) -> bytes:
+        """A small JPEG of fine noise, or of one grey level."""
+        noise = np.random.default_rng(seed).integers(0, 256, (48, 64), dtype=np.uint8)
+        return bytes(cv2.imencode(".jpg", noise if level is None else np.full_like(noise, level))[1])
+
+    @staticmethod
+    def part(body: bytes, at_ms: int | None = None, *, length: int | None = None) -> bytes:
+        """A frame as a part of the stream, of the time given (ms) or without one; `length` is what it says it has."""
         stamp = "" if at_ms is None else f"X-Timestamp: {at_ms / 1000:.3f}\r\n"
-        return f"--frame\r\nContent-Length: {len(body)}\r\n{stamp}\r\n".encode() + body + b"\r\n"
+        size = len(body) if length is None else length
+        head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {size}\r\n{stamp}\r\n"
+        return head.encode() + body + b"\r\n"
+
+    @staticmethod
+    def sends(
+        *chunks: bytes, then_s: float = 0.001, header: bytes = HEADER, asked: list[bytes] | None = None
+    ) -> Callable[[socket.socket], None]:
+        """A script that sends, is silent for a while (or until the client leaves), and hangs up."""
+
+        def script(connection: socket.socket) -> None:
+            with connection:
+                request = connection.recv(4096)
+                if asked is not None:
+                    asked.append(request)
+                for chunk in (header, *chunks):
+                    connection.sendall(chunk)
+                connection.settimeout(then_s)
+                with suppress(TimeoutError):
+                    connection.recv(1)
+
+        return script
 
 
 @pytest.fixture(scope="session")
