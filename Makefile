@@ -104,7 +104,11 @@ cluster-test: setup  ## Three Kafka brokers and a Spark cluster, of each one kil
 
 .PHONY: compose-test
 compose-test: setup  ## `docker compose up` for real, also as a cluster and with a fleet's broker; an engine of Debian's where there is none
-	@exec $(PY) -m pytest -m slow --timeout 3600 -s tests/compose $(ARGS)
+	@exec $(PY) -m pytest -m slow --timeout 3600 -s tests/compose --ignore tests/compose/arm $(ARGS)
+
+.PHONY: arm-images
+arm-images: setup  ## The agent's images for arm64 and arm/v7, built and run; by qemu where the processor is another
+	@exec $(PY) -m pytest -m slow --timeout 3600 -s tests/compose/arm $(ARGS)
 
 .PHONY: fleet-test
 fleet-test: setup  ## 500 simulated nodes for a minute through every part; every reading is accounted for
