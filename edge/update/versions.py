@@ -44,7 +44,13 @@ if TYPE_CHECKING:
 _MANIFEST: Final = "manifest.json"
 _DIGEST: Final = "archive.sha256"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,99}")
-_MACHINES: Final = {"aarch64": "arm64", "armv7l": "armhf", "armv6l": "armhf", "x86_64": "amd64"}
+_MACHINES: Final = {
+    "aarch64": "arm64",
+    "armv8l": "armhf",  # a kernel of 64 bits, to a program that has asked for one of 32
+    "armv7l": "armhf",
+    "armv6l": "armhf",
+    "x86_64": "amd64",
+}
 _CHECK_S: Final = 180.0
 _SHOWN_CHARACTERS: Final = 400
 _MAX_MANIFEST_BYTES: Final = 64 * 1024

@@ -219,7 +219,13 @@ def test_an_archive_that_means_no_good_is_refused_and_leaves_nothing(
 
 @pytest.mark.parametrize(
     ("machine", "pointer_bytes", "known_as"),
-    [("aarch64", 8, "arm64"), ("aarch64", 4, "armhf"), ("armv7l", 4, "armhf"), ("x86_64", 8, "amd64")],
+    [
+        ("aarch64", 8, "arm64"),
+        ("aarch64", 4, "armhf"),
+        ("armv8l", 4, "armhf"),
+        ("armv7l", 4, "armhf"),
+        ("x86_64", 8, "amd64"),
+    ],
 )
 def test_a_system_of_32_bits_is_known_on_a_kernel_of_64(
     machine: str, pointer_bytes: int, known_as: str, monkeypatch: pytest.MonkeyPatch
