@@ -88,6 +88,7 @@ class MqttLink:
         self._generation = 0
         self._connected = False
         self._told_away: set[str] = set()
+        self._refused = False
         self._subscribed = threading.Event()
         self._client: SturdyClient | None = None
 
@@ -176,6 +177,7 @@ class MqttLink:
 
     def _on_pre_connect(self, client: paho.Client, _userdata: object) -> None:
         self._end_generation()
+        self._refused = False
         properties = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]  # paho has no type here
         properties.WillDelayInterval = self._presence.offline_after_s
         will = self._presence.will(_now_ms()).to_payload()
@@ -189,6 +191,7 @@ class MqttLink:
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
+        self._refused = reason.is_failure
         if reason.is_failure:
             self._tell_away(f"the broker refuses client id {self._config.client_id!r}: {reason}")
             return
@@ -241,8 +244,7 @@ class MqttLink:
             return
         if flags.is_disconnect_packet_from_server and reason.value == _SESSION_TAKEN_OVER:
             self._report(BridgeError(f"MQTT: another client has taken the client id {self._config.client_id!r}"))
-        # That a broker which refuses us hangs up as well is nothing new.
-        if not self._told_away:
+        if not self._refused:  # that who refuses us hangs up as well is nothing new
             self._tell_away(f"connection lost: {reason}")
 
     def _tell_away(self, what: str) -> None:

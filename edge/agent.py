@@ -176,6 +176,8 @@ class Agent:
         if not await parts.have_ended("uplink", self.config.drain_timeout_s):
             logger.warning("stopping with %d batches in the spool, for the next run to deliver", self._spool.depth)
 
+    # The uplink has to be there before the first of these is called, not before it is handed over.
+
     def _wake(self) -> None:
         self._uplink.wake()
 

@@ -78,7 +78,7 @@ class Commands:
     """Takes commands by `submit`; `answer` gets the device, what became of one, and the reading that a write brought.
 
     `reload` gives what it has left undone, or raises EdgeError. `max_age_s` is how far a command's own time may be from
-    now, and `utc_ms` None while that is not known: an old command could then not be told from a new one.
+    now, and `wall_ms` None while that is not known: an old command could then not be told from a new one.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Commands:
         sources: Writable,
         reload: Callable[[], Awaitable[str | None]],
         answer: Callable[[str, CommandAnswer, Reading | None], None],
-        utc_ms: Callable[[], int | None],
+        wall_ms: Callable[[], int | None],
         max_age_s: float,
     ) -> None:
         self.done = 0
@@ -95,7 +95,7 @@ class Commands:
         self._sources = sources
         self._reload = reload
         self._answer = answer
-        self._utc_ms = utc_ms
+        self._wall_ms = wall_ms
         self._max_age_s = max_age_s
         self._waiting: dict[str, deque[_Order]] = {}
         self._workers: dict[str, asyncio.Task[None]] = {}
@@ -199,9 +199,9 @@ class Commands:
 
     def _check(self, order: _Order) -> None:
         """Raises EdgeError for a command that must not be carried out."""
-        if (utc_ms := self._utc_ms()) is None:
+        if (wall_ms := self._wall_ms()) is None:
             raise EdgeError("the device does not yet know the time, and whether this is an old command")
-        age_s = (utc_ms - order.metric.timestamp_ms) / _MS_PER_S
+        age_s = (wall_ms - order.metric.timestamp_ms) / _MS_PER_S
         if abs(age_s) > self._max_age_s:
             raise EdgeError(
                 f"its own time is {abs(age_s):.0f} s {'ago' if age_s > 0 else 'ahead'}, allowed are "

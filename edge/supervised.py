@@ -1,4 +1,4 @@
-"""The one place that catches everything: collecting goes on, whatever fails in a part of the agent."""
+"""The parts of the agent at work, and the one place that catches everything: whatever fails in one, all go on."""
 
 from __future__ import annotations
 

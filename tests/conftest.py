@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 from paho.mqtt import client as mqtt
 
 from stack import Command, Kafka, ManagedProcess, Mosquitto, Timescale, connector_jars, free_port
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from fleet.home import Home
 
 _database_numbers = itertools.count(1)
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("headwater", deadline=None)
+settings.load_profile("headwater")
 
 
 @pytest.fixture(scope="session", autouse=True)

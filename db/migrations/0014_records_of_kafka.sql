@@ -5,7 +5,7 @@ alter table ingest_batch
   add column records bigint not null default 0,
   add column records_waiting bigint;
 comment on column ingest_batch.records is 'records of Kafka, of which the bridge makes one of each MQTT message, and one of what it sets aside';
-comment on column ingest_batch.records_waiting is 'records of the fullest partition past what was read, at the last look before the commit; null before the first';
+comment on column ingest_batch.records_waiting is 'records of the fullest partition that were not stored at the last look before the commit; null before the first';
 
 alter table ingest_minute
   add column records bigint not null default 0,

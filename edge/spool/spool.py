@@ -66,6 +66,7 @@ class Spool:
     ) -> None:
         self._directory = directory
         self._on_commit = on_commit
+        self._loop: asyncio.AbstractEventLoop
         self._inbox = Inbox(limits.buffer_bytes, limits.commit_interval_s, booted_ms)
         file_limits = FileLimits(limits.max_bytes, limits.min_free_bytes)
         around = Surroundings(directory, file_limits, now_ms, booted_ms, declare, tuple(devices), self._committed)

@@ -78,8 +78,9 @@ class Announcer:
 
     async def send_births(self, link: Link) -> int:
         """Sends NBIRTH, and every DBIRTH once that is taken; returns the worst reason, 0 when all are taken."""
-        if self._are_asked_for and self._born is not None:
-            self._rebirths.take(1, time.monotonic())
+        now_s = time.monotonic()
+        if self._are_asked_for and self._born is not None and not self._rebirths.wait_s(now_s):
+            self._rebirths.take(1, now_s)
             logger.info("births are asked for, and sent again")
         self._has_changed = self._are_asked_for = False
         identity, now_ms = self.identity, self._now_ms()

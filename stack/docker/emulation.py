@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -36,7 +36,8 @@ def emulated(architecture: str) -> Iterator[None]:
     try:
         yield
     finally:
-        entry.write_text("-1")
+        with suppress(FileNotFoundError):  # another run has ended meanwhile
+            entry.write_text("-1")
 
 
 def _succeeds(*command: str) -> bool:

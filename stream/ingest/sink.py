@@ -199,11 +199,16 @@ def _store_rows(cursor: cursor, numeric: _Rows | None, texts: _Rows | None, batc
     rows = [_with_times(letter, 7) for letter in letters]
     # Small pages: each letter can carry 64 KiB.
     reasons = execute_values(cursor, _DEAD_LETTERS, rows, page_size=100, fetch=True) if rows else []
-    latency = batch.latency(time.time_ns() // 1_000_000)
-    last_reason = reasons[-1][0] if reasons else None
-    again = delivered - readings - text_rows + clips_again
-    records = batch.of(Record).num_rows
-    return Stored(readings, text_rows, clips, again, len(reasons) + unkept, records, last_reason, latency)
+    return Stored(
+        readings=readings,
+        texts=text_rows,
+        clips=clips,
+        duplicates=delivered - readings - text_rows + clips_again,
+        dead_letters=len(reasons) + unkept,
+        records=batch.of(Record).num_rows,
+        last_reason=reasons[-1][0] if reasons else None,
+        latency=batch.latency(time.time_ns() // 1_000_000),
+    )
 
 
 def _store_clips(cursor: cursor, rows: pa.Table) -> tuple[int, int]:

@@ -164,6 +164,7 @@ class _Log:
             clips=self._sum.clips + stored.clips,
             duplicates=self._sum.duplicates + stored.duplicates,
             dead_letters=self._sum.dead_letters + stored.dead_letters,
+            records=self._sum.records + stored.records,
             latency=stored.latency or self._sum.latency,
         )
 

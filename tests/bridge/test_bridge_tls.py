@@ -71,3 +71,16 @@ def test_a_broker_whose_certificate_lacks_its_name_is_told_so(
         assert until(lambda: "not valid for 'localhost'" in (bridge.log if bridge.log_path.exists() else ""))
         assert f"MQTT: localhost:{port} cannot be reached: " in bridge.log
         assert bridge.stop() == 0
+
+
+def test_a_broker_that_hangs_up_is_told_also_after_one_that_was_not_there(
+    new_world: NewWorld, mosquitto: Mosquitto, kafka: Kafka, certificate: Certificate, until: Callable[..., bool]
+) -> None:
+    port = free_port()
+    without = {"ca_file": certificate.files["ca_file"]}
+    mqtt = {"host": "127.0.0.1", "port": port, "client_id": "tls", "tls": without}
+    bridge = new_world(mosquitto, kafka).bridge(mqtt=mqtt).start(ready=False)
+    assert until(lambda: "cannot be reached" in (bridge.log if bridge.log_path.exists() else ""))
+    with Mosquitto(extra=certificate.listener(port)):
+        assert until(lambda: "MQTT: connection lost" in bridge.log)
+        assert bridge.stop() == 0

@@ -40,7 +40,7 @@ def test_a_thread_has_workers_of_its_own_and_others_are_not_held_up_by_them(spar
         with_analysis.join(30)
     after = workers(spark)
     others, of_analysis = found
-    assert {nice for _, nice in ours | of_analysis} == {os.nice(0) + 10}
+    assert {nice for _, nice in ours | of_analysis} == {max(os.nice(0), 10)}
     assert {nice for _, nice in others | after} == {os.nice(0)}
     assert not {pid for pid, _ in ours} & {pid for pid, _ in of_analysis}, "each has a pool"
 
