@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from contract.archive import flush_directory
@@ -18,14 +19,13 @@ from edge.update.ledger import known, remove_file, replace_file
 from edge.update.unpacking import scratch_in, unpack_anew
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from contract.update import Desired
 
 _TRIAL: Final = "trial.json"
 _ASIDE: Final = ".before-updates"
 _MAX_BYTES: Final = 16 * 1024
 _DIGEST_CHARACTERS: Final = 12
+_MOUNTS: Final = Path("/proc/self/mountinfo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +49,18 @@ class ModelLink:
         self._aside = self.directory.with_name(f".{self.directory.name}{_ASIDE}")
 
     def check(self) -> None:
-        """Raises UpdateError where no link can be made."""
+        """Raises UpdateError where no link can be made, and NotNowError where one may be yet."""
         parent = self.directory.parent
         while not parent.exists():
             parent = parent.parent
-        if not os.access(parent, os.W_OK):
-            raise UpdateError(f"{self.directory} has to become a link, and the agent may not write to {parent}")
+        if os.access(parent, os.W_OK):
+            return
+        if _is_read_only(parent):
+            raise NotNowError(f"{self.directory} has to become a link, and its file system is read-only now")
+        wanting = f"{self.directory} has to become a link, and the agent may not write to {parent}"
+        if not os.path.lexists(self.directory):
+            raise NotNowError(f"{wanting}; it is not there: what it lies on may not be mounted yet")
+        raise UpdateError(wanting)
 
     def has(self, desired: Desired) -> bool:
         """Whether a version is unpacked already."""
@@ -149,3 +155,14 @@ class ModelLink:
         link.symlink_to(target)
         link.replace(self.directory)
         flush_directory(self.directory.parent)
+
+
+def _is_read_only(path: Path) -> bool:
+    """Whether its file system is, as after an error; not where only this process sees it so (ProtectSystem=)."""
+    device = path.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    for line in _MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines():
+        mount, _, of_all = line.partition(" - ")
+        if mount.split(" ")[2] == number:
+            return "ro" in of_all.rsplit(" ", 1)[1].split(",")
+    return False

@@ -98,3 +98,28 @@ def test_a_directory_above_which_the_agent_may_not_write_is_refused(
     monkeypatch.setattr("edge.update.model_link.os.access", lambda _path, _mode: False)
     with pytest.raises(UpdateError, match=r"has to become a link, and the agent may not write to .*models"):
         site.link.check()
+
+
+@pytest.mark.parametrize(
+    ("own", "of_all", "is_waited_for"), [("rw", "rw", False), ("ro", "rw", False), ("ro", "ro", True)]
+)
+def test_a_file_system_that_is_read_only_now_is_waited_for(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str, of_all: str, *, is_waited_for: bool
+) -> None:
+    mounts, device = tmp_path / "mountinfo", tmp_path.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    mounts.write_text(
+        "21 1 0:1 / /another rw - proc proc ro\n"
+        f"22 1 {number} / / {own},relatime shared:1 - ext4 /dev/root {of_all},errors=remount-ro\n"
+    )
+    monkeypatch.setattr("edge.update.model_link._MOUNTS", mounts)
+    monkeypatch.setattr("edge.update.model_link.os.access", lambda _path, _mode: False)
+    with pytest.raises(UpdateError, match="m has to become a link, and ") as caught:
+        site.link.check()
+    assert isinstance(caught.value, NotNowError) is is_waited_for
+
+
+def test_what_is_not_mounted_yet_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.update.model_link.os.access", lambda _path, _mode: False)
+    with pytest.raises(NotNowError, match=r"may not write to .*; it is not there: .* may not be mounted yet"):
+        ModelLink(tmp_path / "models" / "m", tmp_path / "updates").check()
