@@ -176,9 +176,9 @@ class Home:
         """An identity of the operator's for the broker that nobody else uses meanwhile; raises FleetError."""
         return operator(self)
 
-    def certify(self, name: str, key: ec.EllipticCurvePublicKey) -> bytes:
+    def certify(self, name: str, key: ec.EllipticCurvePublicKey, renewed_from: int | None = None) -> bytes:
         """A device's certificate for its key, noted; itself and those up to the root as PEM."""
-        return self._noted(name, key, certify(self.issuing(), name, key, self.settings.lifetimes.node))
+        return self._noted(name, key, certify(self.issuing(), name, key, self.settings.lifetimes.node), renewed_from)
 
     def issue(self, name: str, hosts: Sequence[str] = (), life: dt.timedelta | None = None) -> Identity:
         """A new identity, noted: of a server where hosts are given."""
@@ -198,10 +198,11 @@ class Home:
             write_file(path, self.issue(name, hosts).pem)
         return path
 
-    def _noted(self, name: str, key: ec.EllipticCurvePublicKey, chain: bytes) -> bytes:
+    def _noted(self, name: str, key: ec.EllipticCurvePublicKey, chain: bytes, renewed_from: int | None = None) -> bytes:
         found = x509.load_pem_x509_certificate(chain)
         ends = found.not_valid_after_utc
-        self.registry.put_certificate(Certificate(found.serial_number, name, key_digest(key), chain.decode(), ends))
+        made = Certificate(found.serial_number, name, key_digest(key), chain.decode(), ends)
+        self.registry.put_certificate(made, renewed_from)
         return chain
 
 

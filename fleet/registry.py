@@ -26,7 +26,7 @@ class Node:
     added_at: dt.datetime
     revoked_at: dt.datetime | None
     certificate_ends_at: dt.datetime | None
-    # When somebody has last renewed by a certificate that a renewal had called back: there are two who have the key.
+    # When it was last seen that two renew its certificate: there are two who have the key.
     shown_again_at: dt.datetime | None = None
 
 
@@ -136,16 +136,18 @@ class Registry:
         with self._transaction() as database:
             database.execute("DELETE FROM token WHERE node = ?", [node])
 
-    def put_certificate(self, certificate: Certificate) -> None:
-        """Notes what was issued; raises FleetError where its node was revoked meanwhile."""
+    def put_certificate(self, certificate: Certificate, renewed_from: int | None = None) -> None:
+        """Notes what was issued, and from which one it was renewed; raises FleetError where its node was revoked."""
         values = [f"{certificate.serial:x}", certificate.name, certificate.key_sha256, certificate.chain]
+        shown = None if renewed_from is None else f"{renewed_from:x}"
         with self._transaction() as database:
             revoked = "SELECT 1 FROM node WHERE name = ? AND revoked_at NOTNULL"
             if database.execute(revoked, [certificate.name]).fetchone():
                 raise FleetError(f"{certificate.name} was revoked: it gets no certificate")
             database.execute(
-                "INSERT INTO certificate (serial, name, key_sha256, chain, ends_at) VALUES (?, ?, ?, ?, ?)",
-                [*values, _seconds(certificate.ends_at)],
+                "INSERT INTO certificate (serial, name, key_sha256, chain, ends_at, renewed_from) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                [*values, _seconds(certificate.ends_at), shown],
             )
 
     def certificate(self, serial: int) -> Certificate | None:
@@ -193,6 +195,12 @@ class Registry:
             noted = "UPDATE certificate SET shown_again_at = ? WHERE serial = ? AND by_renewal = 1"
             return database.execute(noted, [_seconds(_now()), f"{serial:x}"]).rowcount > 0
 
+    def note_second_line(self, serial: int) -> bool:
+        """Whether a renewal has made a younger good one of the same name that does not come from this, noted then."""
+        with self._transaction() as database:
+            noted = database.execute(_NOTE_SECOND_LINE, {"serial": f"{serial:x}", "now": _seconds(_now())})
+            return noted.rowcount > 0
+
     def revoke(self, name: str) -> int:
         """Calls back a node or a host application, with all its certificates; how many there were."""
         with self._transaction() as database:
@@ -225,6 +233,20 @@ _NODES: Final = (
     "(SELECT max(shown_again_at) FROM certificate WHERE name = node.name) FROM node LEFT JOIN certificate "
     "ON certificate.name = node.name AND certificate.revoked_at IS NULL"
 )
+# Begins with its verb: of another statement sqlite3 does not count the rows.
+_NOTE_SECOND_LINE: Final = """
+UPDATE certificate SET shown_again_at = :now WHERE serial = :serial AND EXISTS (
+    SELECT 1 FROM certificate AS other
+    WHERE other.name = certificate.name AND other.rowid > certificate.rowid AND other.renewed_from NOTNULL
+        AND other.revoked_at IS NULL AND other.ends_at > :now AND other.serial NOT IN (
+            WITH RECURSIVE line (name, serial) AS (
+                SELECT name, serial FROM certificate WHERE serial = :serial
+                UNION SELECT next.name, next.serial FROM line JOIN certificate AS next
+                    ON next.name = line.name AND next.renewed_from = line.serial
+            ) SELECT serial FROM line
+        )
+)
+"""
 _CERTIFICATES: Final = "SELECT serial, name, key_sha256, chain, ends_at, revoked_at FROM certificate"
 
 

@@ -49,6 +49,11 @@ _LATER: Final = (
         "ALTER TABLE certificate ADD COLUMN shown_again_at INTEGER",
         "PRAGMA user_version = 2",
     ),
+    (
+        # Number of the certificate that was shown for it, of what a renewal has made.
+        "ALTER TABLE certificate ADD COLUMN renewed_from TEXT",
+        "PRAGMA user_version = 3",
+    ),
 )
 
 

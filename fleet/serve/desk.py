@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 # A device's clock may be ahead.
 _RENEWED_FROM: Final = 0.75 * RENEWED_AFTER
+# A warning: who asked with a second key for want of an answer, and went on with the first, looks the same.
+_TWO_LINES: Final = (
+    "%s: two renew its certificate, each from another one: a copy of its key may be in use, and one of the two will be "
+    "locked out; `fleet revoke %s`, look at the device, and enrol it anew"
+)
 RequestT = TypeVar("RequestT", bound=Config)
 
 
@@ -79,7 +84,7 @@ class Desk:
 
         The answer may be lost: it is given again to the same key. Another key, as of two that ask at once, gets another
         certificate, for which of them the device goes on with is not known here until it shows it: what is older than
-        that one is called back then.
+        that one is called back then. Where somebody else renews by a copy of the key, that may be the device's.
         """
         request = _read(body, RenewRequest)
         with self._alone():
@@ -87,8 +92,10 @@ class Desk:
             key = self._requested(request.csr, shown.name)
             if count := self._home.registry.revoke_before(shown.serial):
                 logger.info("%s: certificates before the one it uses called back: %d", shown.name, count)
+            if self._home.registry.note_second_line(shown.serial):
+                logger.warning(_TWO_LINES, shown.name, shown.name)
             answered = self._answered_before(shown.name, key_digest(key), after=shown.serial)
-            chain = answered or self._certify(shown.name, key, "renewed")
+            chain = answered or self._certify(shown.name, key, "renewed", shown.serial)
         if self._was_called_back(shown.name):
             self._tell_broker(shown.name)
         return Issued(certificate=chain)
@@ -148,8 +155,8 @@ class Desk:
                 return each.chain
         return None
 
-    def _certify(self, name: str, key: ec.EllipticCurvePublicKey, what: str) -> str:
-        chain = self._home.certify(name, key).decode()
+    def _certify(self, name: str, key: ec.EllipticCurvePublicKey, what: str, renewed_from: int | None = None) -> str:
+        chain = self._home.certify(name, key, renewed_from).decode()
         logger.info("%s: %s, a certificate for %g days", name, what, self._home.settings.lifetimes.node_days)
         return chain
 
@@ -170,7 +177,8 @@ class Desk:
 def _is_young(certificate: Certificate) -> bool:
     """Whether no device would ask for the next one yet: who has a copy of its key could renew, and renew again.
 
-    What is older than a certificate that is shown is called back, and the device would be locked out before its turn.
+    What is older than a certificate that is shown is called back, the device's too. He locks it out all the same, but
+    not at once: only after it has renewed, and been warned of, itself.
     """
     begins_at = x509.load_pem_x509_certificate(certificate.chain.encode()).not_valid_before_utc
     return dt.datetime.now(dt.UTC) - begins_at < _RENEWED_FROM * (certificate.ends_at - begins_at)

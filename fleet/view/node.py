@@ -163,8 +163,8 @@ def _has_a_double(node: Node, now: datetime) -> Iterator[Trouble]:
     if node.shown_again_at is not None and now - node.shown_again_at < SHOWN_AGAIN_TOLD:
         yield Trouble(
             "copied key",
-            f"a certificate of before its renewal was shown {ago(node.shown_again_at, now)}: somebody has a copy of "
-            "its key; `fleet revoke` it, look at it, and enrol it anew",
+            f"two renew its certificate, as was seen {ago(node.shown_again_at, now)}: somebody has a copy of its key; "
+            "`fleet revoke` it, look at it, and enrol it anew",
         )
 
 

@@ -95,6 +95,27 @@ def test_a_copied_key_is_told_of_when_who_is_locked_out_comes(
     assert home.registry.node("pump-1").shown_again_at is None, "it has a key of its own again"
 
 
+def test_two_lines_of_renewals_are_told_of_while_both_are_let_in(
+    home: Home, device: Callable[..., Any], caplog: pytest.LogCaptureFixture, enrolled: Callable[[], Identity]
+) -> None:
+    present, keys = enrolled(), [new_key(), new_key()]
+    home.enrolment_for("pump-1", baked=True)  # a spare card is none of them
+    made = [Identity.of(key, device(present).renew(key).body["certificate"].encode()) for key in keys]
+    home.enrolment_for("pump-1", baked=True)
+    key = new_key()
+    last = Identity.of(key, device(made[1]).renew(key).body["certificate"].encode())
+    assert device(last).renew(new_key()).status == 200
+    assert "two renew its certificate" not in caplog.text, "nobody uses the other one"
+    mine, others = new_key(), new_key()
+    first = Identity.of(mine, device(last).renew(mine).body["certificate"].encode())
+    assert device(last).renew(others).status == 200
+    assert home.registry.node("pump-1").shown_again_at is None
+    assert device(first).renew(new_key()).status == 200
+    assert "pump-1: two renew its certificate, each from another one" in caplog.text
+    assert home.registry.node("pump-1").shown_again_at is not None
+    assert is_let_in(home, first)
+
+
 def test_a_lost_card_renews_nothing_while_another_takes_its_place(
     home: Home,
     device: Callable[..., Any],

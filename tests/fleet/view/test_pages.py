@@ -164,7 +164,7 @@ def test_a_copied_key_is_told_for_a_week() -> None:
     copied = replace(WELL, shown_again_at=NOW - timedelta(hours=2))
     (trouble,) = copied.troubles(NOW)
     assert trouble.kind == "copied key"
-    assert "shown 2.0 h ago: somebody has a copy of its key" in trouble.text
+    assert "seen 2.0 h ago: somebody has a copy of its key" in trouble.text
     assert replace(copied, shown_again_at=NOW - timedelta(days=7)).troubles(NOW) == ()
 
 
