@@ -127,8 +127,6 @@ class Registry:
                 )
                 raise TokenError(reason, reason)
             database.execute("UPDATE token SET key_sha256 = ? WHERE node = ?", [key_sha256, node])
-            if not is_again:  # a new key, of which nobody has a copy yet
-                database.execute("UPDATE certificate SET shown_again_at = NULL WHERE name = ?", [node])
             return not is_again
 
     def drop_token(self, node: str) -> None:
@@ -169,8 +167,15 @@ class Registry:
             return None if found is None else str(found[0])
 
     def revoke_certificates(self, name: str, but_key: str = "") -> int:
-        """Calls back those with that common name but for one key's; how many there were."""
+        """Calls back those with that common name but for one key's; how many there were.
+
+        Who shows one of them from now on is no news: whoever has a copy of its key has nothing by it any more.
+        """
         with self._transaction() as database:
+            database.execute(
+                "UPDATE certificate SET by_renewal = 0, shown_again_at = NULL WHERE name = ? AND key_sha256 <> ?",
+                [name, but_key],
+            )
             done = database.execute(
                 "UPDATE certificate SET revoked_at = ? WHERE name = ? AND revoked_at IS NULL AND key_sha256 <> ?",
                 [_seconds(_now()), name, but_key],

@@ -60,6 +60,18 @@ def test_who_was_revoked_comes_back_in_any_group(registry: Registry) -> None:
     assert registry.node("pump-1").group == "annex"
 
 
+def test_a_copied_key_is_not_told_of_any_more_once_its_node_was_called_back(registry: Registry) -> None:
+    registry.add_node("pump-1", "plant")
+    for serial in (1, 2):
+        registry.put_certificate(certificate(serial, "pump-1", f"key {serial}"))
+    registry.revoke_before(2)
+    assert registry.note_shown_again(1)
+    registry.revoke("pump-1")
+    registry.add_node("pump-1", "plant")  # a baked card may be made now, which nobody enrols by a token
+    assert not registry.note_shown_again(1)
+    assert registry.node("pump-1").shown_again_at is None
+
+
 def test_what_has_expired_is_on_no_list(registry: Registry) -> None:
     registry.put_certificate(certificate(1, "pump-1", ends_at=dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)))
     registry.put_certificate(certificate(2, "pump-1"))

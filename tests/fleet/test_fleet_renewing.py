@@ -93,6 +93,8 @@ def test_a_copied_key_is_told_of_when_who_is_locked_out_comes(
     assert home.registry.node("pump-1").shown_again_at is not None
     enrolled()
     assert home.registry.node("pump-1").shown_again_at is None, "it has a key of its own again"
+    assert device(present).renew(new_key()).status == 403
+    assert home.registry.node("pump-1").shown_again_at is None, "who has the copy asks on, in vain"
 
 
 def test_two_lines_of_renewals_are_told_of_while_both_are_let_in(
