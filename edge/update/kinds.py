@@ -75,7 +75,7 @@ class UpdateKind(Protocol):
         """What runs of it, where that is known."""
 
     def check(self, desired: Desired) -> None:
-        """Raises UpdateError for one that need not even be fetched."""
+        """Raises UpdateError for one that need not even be fetched; in a thread, as a disk may hang."""
 
     async def apply(self, accepted: Accepted, content: Path, trying: Callable[[], None]) -> Outcome:
         """Takes it in: `trying` is called once all checks are done, just before what runs is touched.

@@ -78,7 +78,7 @@ class ModelKind:
     async def settle(self, name: str, _standing: Standing | None) -> Outcome | None:
         """Sees whether the one that was on trial is served."""
         link = self._link(name)
-        if (trial := link.trial()) is None:
+        if (trial := await asyncio.to_thread(link.trial)) is None:
             return None
         try:
             await asyncio.to_thread(link.go_on, trial)
@@ -91,7 +91,7 @@ class ModelKind:
     async def settled(self, name: str) -> None:
         """Versions of before go."""
         link = self._link(name)
-        if link.trial() is not None:
+        if await asyncio.to_thread(link.trial) is not None:
             await asyncio.to_thread(link.end_trial)
 
     def _link(self, name: str) -> ModelLink:

@@ -140,7 +140,7 @@ class Updates:
         desired, fetched_before = accepted.desired, self._fetcher.fetched_bytes
         turn_ends_s = time.monotonic() + _TURN_S
         try:
-            self._check(desired)
+            await self._check(desired)
             kind = self._kinds[desired.kind]
             self._record.progress(accepted, UpdateState.FETCHING)
             content = await self._fetcher.fetch(desired, lambda: self._goes_on(accepted, turn_ends_s), self._check_room)
@@ -159,12 +159,12 @@ class Updates:
         await self._clear_up(desired)
         return True
 
-    def _check(self, desired: Desired) -> None:
+    async def _check(self, desired: Desired) -> None:
         """Raises UpdateError for one that is not to be fetched."""
         check_expiry(desired, self._utc_ms())
         if (takes := desired.size + desired.unpacked_bytes) > self._config.max_bytes:
             raise UpdateError(f"it takes {takes} bytes of disk, update.max_bytes is {self._config.max_bytes}")
-        self._kinds[desired.kind].check(desired)
+        await asyncio.to_thread(self._kinds[desired.kind].check, desired)
 
     async def _check_room(self, size_bytes: int) -> None:
         await check_room(self._host, self._staging.directory, size_bytes)

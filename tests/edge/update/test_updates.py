@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,12 +28,15 @@ NODE = "updates", "edge-1"
 
 
 class Kind:
-    """Takes whatever comes; `faults` are what settling it meets first."""
+    """Takes whatever comes; `faults` are what settling it meets first, `disk` is what checking it waits for."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.faults: list[Exception] = []
         self.settlements = 0
+        self.is_checked = threading.Event()
+        self.disk = threading.Event()
+        self.disk.set()
 
     def names(self) -> list[str]:
         return [self.name]
@@ -41,7 +45,8 @@ class Kind:
         return None
 
     def check(self, _desired: object) -> None:
-        """All is well."""
+        self.is_checked.set()
+        assert self.disk.wait(60), "the loop goes on meanwhile"
 
     async def apply(self, _accepted: object, _content: object, trying: Callable[[], None]) -> Any:
         trying()
@@ -158,5 +163,19 @@ def test_counters_that_cannot_be_read_now_are_waited_for(desk: Desk, tmp_path: P
         await desk.until(lambda: desk.updates.report()["refused"] == 2)
         (tmp_path / "ledger.json").rmdir()
         await desk.until(lambda: desk.state("model/m") is UpdateState.CONFIRMED)
+
+    asyncio.run(scenario())
+
+
+def test_a_disk_that_hangs_when_one_is_checked_holds_up_nothing_else(desk: Desk) -> None:
+    model = desk.kinds["model"]
+    model.disk.clear()
+
+    async def scenario() -> None:
+        desk.send(kind="model", name="m")
+        work = asyncio.create_task(desk.until(lambda: desk.state("model/m") is UpdateState.CONFIRMED))
+        await asyncio.to_thread(model.is_checked.wait, 60)
+        model.disk.set()
+        await work
 
     asyncio.run(scenario())
