@@ -33,7 +33,7 @@ def write_file(path: Path, content: bytes, mode: int = PRIVATE) -> None:
                 hand_over(descriptor, path.parent)
                 file.write(content)
             put_in_place(Path(half), path)
-        except OSError:
+        except BaseException:  # also Ctrl-C, and a kill, which comes as that: it may be a secret
             Path(half).unlink(missing_ok=True)
             raise
     except OSError as exc:

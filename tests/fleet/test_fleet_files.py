@@ -29,6 +29,19 @@ def test_a_failure_of_what_is_done_alone_is_its_own(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize("fault", [OSError(28, "the disk is full"), KeyboardInterrupt()], ids=repr)
+def test_a_file_that_is_not_whole_leaves_nothing(
+    fault: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(_descriptor: int) -> None:
+        raise fault
+
+    monkeypatch.setattr("fleet.files.os.fsync", cut)
+    with pytest.raises((FleetError, KeyboardInterrupt)):
+        write_file(tmp_path / "enrol.json", b"a token")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("place", [".", "/"])
 def test_a_fleet_is_made_below_a_directory_and_not_in_its_place(place: str) -> None:
     with pytest.raises(FleetError, match="name a directory below it"):
