@@ -8,7 +8,7 @@ from rich.text import Text
 
 from fleet.cli.arguments import takes_json
 from fleet.cli.command import OK, Command
-from fleet.cli.sight import check_group, database, enrolled, node_in_json, print_json, takes_sight
+from fleet.cli.sight import check_group, database, enrolled, home_if_any, node_in_json, print_json, takes_sight
 from fleet.view.fleet_page import fleet_page, summary
 from fleet.view.node import State
 from fleet.view.nodes import nodes, now
@@ -30,7 +30,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 def _list(args: Namespace) -> int:
     with database(args) as found:
-        at, everyone = now(found), nodes(found, enrolled(args))
+        at, everyone = now(found), nodes(found, enrolled(home_if_any(args)))
     check_group(args, everyone)
     known = [node for node in everyone if args.group in (None, node.group)]
     shown = [

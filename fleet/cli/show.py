@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from fleet.cli.arguments import takes_json
 from fleet.cli.command import OK, Command
-from fleet.cli.sight import database, enrolled, node_in_json, print_json, takes_sight
+from fleet.cli.sight import database, enrolled, home_if_any, node_in_json, print_json, takes_sight
 from fleet.view.node_page import find, node_page, read_page
 from fleet.view.nodes import now
 from fleet.view.terminal import terminal
@@ -24,7 +24,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
 def _show(args: Namespace) -> int:
     with database(args) as found:
         at = now(found)
-        page = read_page(found, find(found, args.node, enrolled(args)))
+        page = read_page(found, find(found, args.node, enrolled(home_if_any(args))))
     if args.json:
         print_json({**node_in_json(page.node, at), **page.told})
         return OK

@@ -43,9 +43,8 @@ def home_if_any(args: Namespace) -> Home | None:
     return open_home(args) if is_named or home_path(args).exists() else None
 
 
-def enrolled(args: Namespace) -> tuple[Enrolled, ...]:
+def enrolled(home: Home | None) -> tuple[Enrolled, ...]:
     """The nodes of the home, if there is one."""
-    home = home_if_any(args)
     return () if home is None else home.registry.nodes()
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from contract.config import ConfigError
 from fleet.cli.arguments import seconds
 from fleet.cli.command import OK, Command
-from fleet.cli.sight import check_group, enrolled, takes_sight
+from fleet.cli.sight import check_group, enrolled, home_if_any, takes_sight
 from fleet.view.database import chosen_dsn, opened
 from fleet.view.live import Seen, Watch, watch_lines, watch_screen
 from fleet.view.node_page import find, read_page
@@ -18,7 +18,7 @@ from fleet.view.terminal import terminal
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-    from fleet.registry import Node as Enrolled
+    from fleet.home import Home
 
 _SHORTEST_S: Final = 0.5
 _LONGEST_S: Final = 3600.0
@@ -40,10 +40,10 @@ def _add_arguments(parser: ArgumentParser) -> None:
 def _watch(args: Namespace) -> int:
     if args.group is not None and args.node is not None:
         raise ConfigError("--group: is for all nodes of it, without NODE; GROUP/NODE is one of them")
-    dsn, known = chosen_dsn(args.dsn), enrolled(args)
+    dsn, home = chosen_dsn(args.dsn), home_if_any(args)
     with opened(dsn) as database:
-        check_group(args, nodes(database, known))
-    watch = Watch(lambda: _look(args, dsn, known), args.every)
+        check_group(args, nodes(database, enrolled(home)))
+    watch = Watch(lambda: _look(args, dsn, home), args.every)
     console = terminal()
     if sys.stdout.isatty() and not console.is_dumb_terminal:
         watch_screen(watch, console, args.every)
@@ -52,8 +52,9 @@ def _watch(args: Namespace) -> int:
     return OK
 
 
-def _look(args: Namespace, dsn: str, known: tuple[Enrolled, ...]) -> Seen:
-    """A connection for each look: one that breaks is then nothing special."""
+def _look(args: Namespace, dsn: str, home: Home | None) -> Seen:
+    """A connection for each look: one that breaks is then nothing special. The home's nodes change as well."""
+    known = enrolled(home)
     with opened(dsn) as database:
         at = now(database)
         if args.node is None:

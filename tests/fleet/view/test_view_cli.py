@@ -17,7 +17,7 @@ import pytest
 
 from fleet.__main__ import main
 from fleet.founding import found
-from fleet.registry import Certificate
+from fleet.registry import Certificate, Registry
 from fleet.settings import BrokerSettings, FleetSettings
 
 if TYPE_CHECKING:
@@ -257,6 +257,21 @@ def watching(dsn: str) -> Any:
         process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+
+def test_what_changes_in_the_home_is_watched(
+    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Any
+) -> None:
+    home, seen = a_home(tmp_path / "home"), []
+
+    def look_twice(watch: Any, *_: object) -> None:
+        for name in ("pi-newer", "pi-newest"):
+            seen.append({node.name for node in watch.look().nodes} & {"pi-newer", "pi-newest"})
+            Registry(tmp_path / "home/registry.sqlite").add_node(name, "plant")
+
+    monkeypatch.setattr("fleet.cli.watch.watch_lines", look_twice)
+    assert said("watch", "--dsn", dsn, "--home", home)[0] == 0
+    assert seen == [set(), {"pi-newer"}]
 
 
 def test_changes_are_told_as_lines_where_there_is_no_terminal(watching: Any, change: Any) -> None:
