@@ -69,8 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FleetError as exc:
         print(f"fleet: {exc}", file=sys.stderr)
         return FAILURE
-    except BrokenPipeError:
-        # Whoever read it has gone, as `head` does; what is left goes nowhere.
+    except OSError as exc:
+        # Of standard output: whoever read it has gone, as `head` does, or its disk is full; what is left goes nowhere.
+        if not isinstance(exc, BrokenPipeError):
+            print(f"fleet: {exc}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE
     except KeyboardInterrupt:

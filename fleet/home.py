@@ -14,6 +14,7 @@ registry.sqlite          nodes, tokens, certificates
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import stat
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,9 +47,10 @@ if TYPE_CHECKING:
     from fleet.operators import Operator
     from fleet.registry import Node
 
+logger = logging.getLogger(__name__)
 SETTINGS_FILE: Final = "fleet.yaml"
 # An operator looks in now and then.
-RENEWED_BEFORE: Final = dt.timedelta(days=60)
+_RENEWED_BEFORE: Final = dt.timedelta(days=60)
 # Names of this kind are the fleet's own.
 OWN_PREFIX: Final = "headwater-"
 _OWN_NAMES: Final = frozenset({*OPERATORS, "headwater-broker", "headwater-endpoint", "headwater-witness"})
@@ -170,7 +172,11 @@ class Home:
         """The same, good when the context is left without an exception: else the token of before is still good."""
         card = baked_card(self, node) if baked else card_with_token(self, node)
         yield card
-        card.accept(self)
+        try:
+            card.accept(self)
+        except BaseException:  # also Ctrl-C: what was made looks as if it were good
+            logger.error("%s: do it again: what was made now is not good, or what was made before still is", node)  # noqa: TRY400 - who raised it is told by whoever catches it
+            raise
 
     def operator(self) -> AbstractContextManager[Operator]:
         """An identity of the operator's for the broker that nobody else uses meanwhile; raises FleetError."""
@@ -188,8 +194,12 @@ class Home:
 
     def is_good(self, path: Path, hosts: Sequence[str] = ()) -> bool:
         """Whether there is an identity that names all these hosts and lives for some time yet."""
-        until = dt.datetime.now(dt.UTC) + min(RENEWED_BEFORE, self.settings.lifetimes.server / 3)
-        return path.exists() and still_good(Identity(read_file(path)), self.issuing(), hosts, until)
+        return path.exists() and still_good(Identity(read_file(path)), self.issuing(), hosts, self.good_until)
+
+    @property
+    def good_until(self) -> dt.datetime:
+        """Whose server's certificate ends before this is to be renewed."""
+        return dt.datetime.now(dt.UTC) + min(_RENEWED_BEFORE, self.settings.lifetimes.server / 3)
 
     def keep(self, path: Path, name: str, hosts: Sequence[str] = ()) -> Path:
         """The file of an identity, made anew where there is none that is good."""

@@ -49,18 +49,20 @@ def _enrol(args: Namespace) -> int:
         make_folder(args.out)
     home.add_node(args.node, args.group)
     with home.new_enrolment(args.node, baked=args.baked) as card:
-        files = [] if args.out is None else _write(card, args.out)
-    if card.certificate_ends_at is not None:
-        what += f", good until {card.certificate_ends_at:%Y-%m-%d},"
-        told["certificate_ends_at"] = card.certificate_ends_at.isoformat()
-    if files:
-        told["files"] = [str(path) for path in files]
-    elif args.json:
-        told["enrolment"] = json.loads(card.to_json())
-    else:
-        sys.stdout.write(card.to_json().decode())
-    where = f", in {args.out}" if files else ""
-    return _say(args, told, f"{what} for {group}/{args.node}{where}; it is kept nowhere else")
+        if card.certificate_ends_at is not None:
+            what += f", good until {card.certificate_ends_at:%Y-%m-%d},"
+            told["certificate_ends_at"] = card.certificate_ends_at.isoformat()
+        if args.out is not None:
+            told["files"] = [str(path) for path in _write(card, args.out)]
+        elif args.json:
+            told["enrolment"] = json.loads(card.to_json())
+        else:
+            sys.stdout.write(card.to_json().decode())
+        where = "" if args.out is None else f", in {args.out}"
+        _say(args, told, f"{what} for {group}/{args.node}{where}; it is kept nowhere else")
+        # Only what was told voids a token of before.
+        sys.stdout.flush()
+    return OK
 
 
 def _check_use(args: Namespace) -> None:

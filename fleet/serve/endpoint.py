@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import logging
 import math
 import socket
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING, Final, Self
 from contract.enrolment import ENROL_PATH, MAX_REQUEST_BYTES, RENEW_PATH, Refusal, written
 from fleet.broker import certificate_is_good
 from fleet.errors import FleetError
-from fleet.home import RENEWED_BEFORE
 from fleet.serve.desk import Desk, RefusedError
 from fleet.serve.identity import server_context
 from fleet.serve.limits import Limit, Seats, who
@@ -197,9 +195,8 @@ class _Request(BaseHTTPRequestHandler):
 
 def _hosts_that_end(home: Home) -> list[str]:
     """Host applications whose newest certificate ends soon: they do not renew it themselves."""
-    soon = dt.datetime.now(dt.UTC) + RENEWED_BEFORE
     newest = {host: home.registry.certificates_of(host)[-1:] for host in home.registry.hosts()}
-    return [host for host, certificates in newest.items() for each in certificates if each.ends_at < soon]
+    return [host for host, certificates in newest.items() for each in certificates if each.ends_at < home.good_until]
 
 
 def _linger(connection: ssl.SSLSocket) -> None:

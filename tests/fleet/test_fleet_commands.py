@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import json
 import stat
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -15,11 +16,9 @@ from contract.enrolment import Enrolment, read_message
 from fleet.__main__ import main
 from fleet.authority import Identity
 from fleet.cards import token_digest
+from fleet.errors import FleetError
 from fleet.home import Home
 from fleet.settings import FleetSettings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -79,6 +78,40 @@ def test_a_token_that_cannot_be_put_where_it_belongs_voids_none(
     token = read_message(content(tmp_path / "card")["enrol.json"], Enrolment, "enrol.json").token
     assert token is not None
     assert Home.open(made).registry.use_token("pump-1", token_digest(token.get_secret_value()), "key")
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]], ids=str)
+def test_a_token_that_cannot_be_told_voids_none(
+    made: Path, more: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert main(["enrol", "pump-1"]) == 0
+    token = read_message(capsys.readouterr().out.encode(), Enrolment, "stdout").token
+    assert token is not None
+    with Path("/dev/full").open("w") as full, monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", full)
+        assert main(["enrol", "pump-1", *more]) == 1
+    assert "fleet: [Errno 28] No space left on device" in capsys.readouterr().err
+    assert Home.open(made).registry.use_token("pump-1", token_digest(token.get_secret_value()), "key")
+
+
+@pytest.mark.usefixtures("made")
+@pytest.mark.parametrize(
+    ("fault", "code"), [(FleetError("the registry is locked"), 1), (KeyboardInterrupt(), 130)], ids=repr
+)
+def test_a_card_whose_token_is_not_accepted_is_told_of(
+    fault: BaseException,
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def failing(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr("fleet.registry.Registry.put_token", failing)
+    assert main(["enrol", "pump-1", "--out", str(tmp_path / "card")]) == code
+    assert "pump-1: do it again: what was made now is not good" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import math
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from fleet.authority import Identity, issue
 from fleet.broker import is_let_in
 from fleet.serve import Endpoint
 from fleet.serve.limits import Limit
+from fleet.settings import Lifetimes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,15 +97,20 @@ def test_nobody_renews_before_a_device_would(
     assert is_let_in(home, present)
 
 
-def test_a_bridges_certificate_that_ends_is_told(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(("of_days", "late_days", "early_days"), [(397, 59, 61), (30, 9, 30)])
+def test_a_bridges_certificate_that_ends_is_told(
+    of_days: int, late_days: int, early_days: int, home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    lifetimes = Lifetimes(server_days=of_days)
+    home = replace(home, settings=home.settings.model_copy(update={"lifetimes": lifetimes}))
     home.add_host("headwater-bridge")
     with Endpoint(home, "127.0.0.1", 0) as endpoint:
-        for days in (61, 59, 61):
+        for days in (early_days, late_days, early_days):
             caplog.clear()
             home.issue("headwater-bridge", life=dt.timedelta(days=days))
             endpoint._looked_at_s = -math.inf
             endpoint.service_actions()
-            assert ("`fleet host headwater-bridge` makes another" in caplog.text) == (days == 59)
+            assert ("`fleet host headwater-bridge` makes another" in caplog.text) == (days == late_days)
 
 
 def test_a_brokers_certificate_that_ends_is_told(home: Home, caplog: pytest.LogCaptureFixture) -> None:
