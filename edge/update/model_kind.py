@@ -68,7 +68,7 @@ class ModelKind:
         trial = await asyncio.to_thread(link.begin_trial, place, package.digest)
         try:
             await asyncio.to_thread(link.go_on, trial)
-        except NotNowError:
+        except UpdateError:
             await until_done(partial(link.put_back, trial))
             raise
         if (wanting := await self._served(desired.name, trial)) is not None:
@@ -82,9 +82,10 @@ class ModelKind:
             return None
         try:
             await asyncio.to_thread(link.go_on, trial)
-        except NotNowError as exc:
+        except UpdateError as exc:
             await until_done(partial(link.put_back, trial))
-            return Outcome(UpdateState.WAITING, str(exc))
+            state = UpdateState.WAITING if isinstance(exc, NotNowError) else UpdateState.ROLLED_BACK
+            return Outcome(state, str(exc))
         wanting = await self._served(name, trial)
         return CONFIRMED if wanting is None else Outcome(UpdateState.ROLLED_BACK, wanting)
 

@@ -1,12 +1,13 @@
 """A model's directory as a link to one of the versions that came as updates: switched in one step.
 
 The versions lie in the state directory. What was configured as a plain directory is moved aside at the first update,
-and stays what is put back.
+and stays what is put back. What somebody puts there by hand while a version is tried stays there.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from dataclasses import asdict, dataclass
@@ -14,12 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from contract.archive import flush_directory
-from edge.errors import NotNowError, UpdateError
+from edge.errors import NotNowError, RolledBackError, UpdateError
 from edge.update.ledger import known, remove_file, replace_file
 from edge.update.unpacking import scratch_in, unpack_anew
 
 if TYPE_CHECKING:
     from contract.update import Desired
+
+logger = logging.getLogger(__name__)
 
 _TRIAL: Final = "trial.json"
 _ASIDE: Final = ".before-updates"
@@ -79,14 +82,15 @@ class ModelLink:
     def begin_trial(self, place: Path, digest: str) -> ModelTrial:
         """Notes what was before; `go_on` has the link go to what is tried."""
         try:
-            if self.directory.is_symlink():
-                before: str | None = os.readlink(self.directory)  # noqa: PTH115 - as it is spelt, to be put back so
+            if self._is_plain:
+                self._clear_aside()
+                before: str | None = str(self._aside)
             else:
-                before = str(self._aside) if self.directory.exists() else None
+                before = self._target
             trial = ModelTrial(str(place), digest, before)
             replace_file(self._versions / _TRIAL, json.dumps(asdict(trial)).encode())
         except OSError as exc:
-            raise NotNowError(f"{self._versions / _TRIAL}: cannot be written: {exc.strerror}") from exc
+            raise NotNowError(f"{self.directory}: its trial cannot be noted: {exc.strerror}") from exc
         return trial
 
     def trial(self) -> ModelTrial | None:
@@ -102,21 +106,24 @@ class ModelLink:
             raise UpdateError(f"{self._versions / _TRIAL}: cannot be read: {exc}") from exc
 
     def go_on(self, trial: ModelTrial) -> None:
-        """Has the link go to what is on trial, wherever it goes now: the power may go at any moment."""
+        """Has the link go to what is on trial, as far as a run before has come: the power may go at any moment.
+
+        Raises RolledBackError where somebody has put something else there since.
+        """
         try:
-            if self._is_plain:
-                # Somebody has replaced the link by hand: what was put aside before it is nobody's any more.
-                if self._aside.exists():
-                    shutil.rmtree(self._aside)
-                self.directory.rename(self._aside)
-            self._point(trial.place)
+            if not (is_by_hand := self._is_by_hand(trial)):
+                if self._is_plain:
+                    self.directory.rename(self._aside)
+                self._point(trial.place)
         except OSError as exc:
             raise NotNowError(f"{self.directory}: cannot be made a link: {exc.strerror}") from exc
+        if is_by_hand:
+            raise RolledBackError(f"{self.directory} was replaced by hand meanwhile, and stays")
 
     def put_back(self, trial: ModelTrial) -> None:
-        """The link goes where it went before; a plain directory was never touched, or was put there by hand since."""
+        """The link goes where it went before; what goes elsewhere was never touched, or was put there by hand since."""
         try:
-            if self._is_plain or self._goes_to(trial.before):
+            if self._is_by_hand(trial) or self._is_plain or self._target == trial.before:
                 flush_directory(self.directory.parent)
             elif trial.before is None:
                 self.directory.unlink(missing_ok=True)
@@ -142,8 +149,26 @@ class ModelLink:
     def _is_plain(self) -> bool:
         return not self.directory.is_symlink() and self.directory.exists()
 
-    def _goes_to(self, target: str | None) -> bool:
-        return self.directory.is_symlink() and os.readlink(self.directory) == target  # noqa: PTH115 - as it is spelt
+    @property
+    def _target(self) -> str | None:
+        """Where the link goes, as it is spelt, to be put back so; None where there is none."""
+        return os.readlink(self.directory) if self.directory.is_symlink() else None  # noqa: PTH115 - as above
+
+    def _is_by_hand(self, trial: ModelTrial) -> bool:
+        if self._is_plain:  # what is to be moved aside finds no other there
+            return trial.before != str(self._aside) or os.path.lexists(self._aside)
+        return self._target not in {None, trial.before, trial.place}
+
+    def _clear_aside(self) -> None:
+        """Somebody has replaced the link by hand, since an earlier trial: what was put aside is nobody's any more."""
+        if not os.path.lexists(self._aside):
+            return
+        logger.warning("%s is deleted: what %s is now comes there", self._aside, self.directory)
+        if self._aside.is_dir() and not self._aside.is_symlink():
+            shutil.rmtree(self._aside)
+        else:
+            self._aside.unlink()
+        flush_directory(self._aside.parent)
 
     def _place(self, desired: Desired) -> Path:
         return self._versions / f"{desired.version}-{desired.sha256[:_DIGEST_CHARACTERS]}"

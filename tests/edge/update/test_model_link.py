@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edge.errors import NotNowError, UpdateError
+from edge.errors import NotNowError, RolledBackError, UpdateError
 from edge.update.model_link import ModelLink, ModelTrial
 
 
@@ -54,6 +55,53 @@ def test_a_directory_that_took_the_links_place_by_hand_is_what_is_put_back_from_
     site.link.put_back(trial)
     assert site.served == "by hand"
     assert site.link.trial() is None
+
+
+@pytest.mark.parametrize("before", ["a directory", "a version", "nothing"])
+@pytest.mark.parametrize("by_hand", ["a directory", "a link"])
+def test_what_is_put_there_by_hand_during_a_trial_is_served_from_then_on(
+    site: Site, tmp_path: Path, before: str, by_hand: str
+) -> None:
+    if before == "a version":
+        site.link.go_on(site.begin("1"))
+        site.link.end_trial()
+    elif before == "nothing":
+        shutil.rmtree(site.model)
+    trial = site.begin("2")
+    site.link.go_on(trial)
+    if by_hand == "a directory":
+        site.put_by_hand("by hand")
+    else:
+        (tmp_path / "mine").mkdir()
+        (tmp_path / "mine" / "manifest.json").write_text("by hand")
+        site.model.unlink()
+        site.model.symlink_to(tmp_path / "mine")
+    with pytest.raises(RolledBackError, match="models/m was replaced by hand meanwhile, and stays"):
+        site.link.go_on(trial)
+    site.link.put_back(trial)
+    assert (site.served, site.link.trial()) == ("by hand", None)
+
+
+@pytest.mark.parametrize("aside", ["a directory", "a link", "a file"])
+def test_what_was_moved_aside_earlier_is_deleted_with_a_word(
+    site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture, aside: str
+) -> None:
+    path = site.model.with_name(".m.before-updates")
+    (tmp_path / "mine").mkdir()
+    if aside == "a directory":
+        path.mkdir()
+        (path / "manifest.json").write_text("older")
+    elif aside == "a link":
+        path.symlink_to(tmp_path / "mine")
+    else:
+        path.write_text("older")
+    trial = site.begin("1")
+    assert f"{path} is deleted: what {site.model} is now comes there" in caplog.text
+    site.link.go_on(trial)
+    assert site.served == "1"
+    site.link.put_back(trial)
+    assert site.served == "the first"
+    assert (tmp_path / "mine").is_dir()
 
 
 @pytest.mark.parametrize("is_link", [False, True])

@@ -270,3 +270,27 @@ def _beside_the_loop(step: Callable[[ModelLink], Any]) -> Callable[[ModelLink], 
 
 async def _cut(*_: object) -> str | None:
     raise asyncio.CancelledError
+
+
+def test_what_was_put_there_by_hand_before_a_restart_ends_the_trial(
+    desk: Callable[[], Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def cut_off() -> None:
+        async with desk().running() as at:
+            monkeypatch.setattr(at.kind, "_served", _cut)
+            with pytest.raises(asyncio.CancelledError):
+                await at.apply(files("2.0.0"))
+            at.directory.unlink()
+            at.directory.mkdir()
+
+    async def settle() -> None:
+        kind = desk().kind
+        outcome = await kind.settle("m", None)
+        assert outcome is not None
+        assert outcome.state is UpdateState.ROLLED_BACK
+        assert "was replaced by hand meanwhile" in str(outcome.reason)
+        assert await kind.settle("m", None) is None
+
+    asyncio.run(cut_off())
+    asyncio.run(settle())
+    assert not desk().directory.is_symlink()
