@@ -57,9 +57,9 @@ def accept(
     return accepted
 
 
-def check_expiry(desired: Desired, utc_ms: int | None) -> None:
+def check_expiry(desired: Desired, known_wall_ms: int | None) -> None:
     """Raises UpdateError for one that has expired, NotNowError where the time is not known (None)."""
-    if utc_ms is None:
+    if known_wall_ms is None:
         raise NotNowError("the clock is not synchronised: whether it has expired is not known")
-    if utc_ms >= desired.expires_at.timestamp() * _MS_PER_S:
+    if known_wall_ms >= desired.expires_at.timestamp() * _MS_PER_S:
         raise UpdateError(f"has expired at {desired.expires_at:%Y-%m-%d %H:%M:%S} UTC")

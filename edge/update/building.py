@@ -61,7 +61,7 @@ def updates_of(
         record=record,
         staging=staging,
         fetcher=Fetcher(retained, staging, settings.bytes_per_s, settings.ca_file),
-        utc_ms=lambda: known_wall_ms(clock, config.clock.wait_s),
+        known_wall_ms=lambda: known_wall_ms(clock, config.clock.wait_s),
     )
     return updates, retained
 

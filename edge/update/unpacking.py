@@ -20,7 +20,7 @@ _SCRATCH: Final = ".unpacking"
 
 @contextmanager
 def scratch_in(versions: Path) -> Iterator[Path]:
-    """A directory to unpack into, of which nothing stays there but what was moved.
+    """A place for `unpack_anew`, which makes it, in a thread: an earlier run may have left much. It is gone afterwards.
 
     What is wrong with the archive becomes an UpdateError, and what the disk does not do a NotNowError.
     """

@@ -31,7 +31,7 @@ _TURN_S: Final = 600.0
 
 
 class Updates:
-    """Takes signed states by `take`, and works on them in `run`; `utc_ms` gives the time, None while it is not sure."""
+    """Takes signed states by `take`, and works on them in `run`; `known_wall_ms` gives None while it is not sure."""
 
     def __init__(  # noqa: PLR0913 - what it stands between
         self,
@@ -43,7 +43,7 @@ class Updates:
         record: Record,
         staging: Staging,
         fetcher: Fetcher,
-        utc_ms: Callable[[], int | None],
+        known_wall_ms: Callable[[], int | None],
     ) -> None:
         self._config = config
         self._host = host
@@ -52,7 +52,7 @@ class Updates:
         self._record = record
         self._staging = staging
         self._fetcher = fetcher
-        self._utc_ms = utc_ms
+        self._known_wall_ms = known_wall_ms
         self._news = asyncio.Event()
 
     def take(self, topic: str, payload: bytes) -> None:
@@ -161,7 +161,7 @@ class Updates:
 
     async def _check(self, desired: Desired) -> None:
         """Raises UpdateError for one that is not to be fetched."""
-        check_expiry(desired, self._utc_ms())
+        check_expiry(desired, self._known_wall_ms())
         if (takes := desired.size + desired.unpacked_bytes) > self._config.max_bytes:
             raise UpdateError(f"it takes {takes} bytes of disk, update.max_bytes is {self._config.max_bytes}")
         await asyncio.to_thread(self._kinds[desired.kind].check, desired)

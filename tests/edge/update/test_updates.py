@@ -94,7 +94,7 @@ class Desk:
             "record": record,
             "staging": Staging(directory / "staging"),
             "fetcher": self.link,
-            "utc_ms": lambda: 0,
+            "known_wall_ms": lambda: 0,
         }
         host: Any = None
         self.updates = Updates(UpdateConfig(retry_s=0.05), host, **parts)
