@@ -42,7 +42,7 @@ class Card:
 
     @property
     def certificate_ends_at(self) -> dt.datetime | None:
-        """Until when a baked one is good: nobody at such a site renews it."""
+        """Until when a baked one is good, where the node renews no later one: nobody at such a site does."""
         return None if self.identity is None else self.identity.certificate.not_valid_after_utc
 
     def to_json(self) -> bytes:
@@ -71,7 +71,10 @@ def card_with_token(home: Home, name: str) -> Card:
 
 
 def baked_card(home: Home, name: str) -> Card:
-    """A card with a key and a certificate, which calls back no other: that one may be renewed meanwhile."""
+    """A card with a key and a certificate, which calls back no other: that one may be renewed meanwhile.
+
+    That would call back this one: a spare card is none for a node that renews.
+    """
     return Card(_enrolment(home, _able(home, name), None), home.issue(name, life=home.settings.lifetimes.baked))
 
 

@@ -58,8 +58,8 @@ def _goes_by_them_untold(home: Home) -> bool:
         else:
             return _missed(home.path / "broker" / PID_FILE, is_read=is_read)
     logger.warning(
-        "no broker runs on this machine: it reads %s when it starts; of one elsewhere broker.reload in fleet.yaml is "
-        "the command that has it read",
+        "no broker is known of that runs on this machine: it reads %s when it starts; of one elsewhere, or in a "
+        "container, broker.reload in fleet.yaml is the command that has it read",
         home.path / "broker",
     )
     return False
@@ -68,8 +68,8 @@ def _goes_by_them_untold(home: Home) -> bool:
 def _missed(pid_file: Path, *, is_read: bool) -> bool:
     """A second Mosquitto on the same files ends at once, for the port is taken, and deletes the first one's file."""
     why = (
-        f"{pid_file} does not name it, as when a second one was started by mistake, which deletes that: start the "
-        "broker again; one in a container is told by broker.reload in fleet.yaml"
+        f"{pid_file} does not name it. One in a container is told by broker.reload in fleet.yaml. A second one that "
+        "was started by mistake deletes that file: start the broker again"
     )
     if not is_read:
         raise FleetError(f"the broker runs, goes by older files, and cannot be told: {why}")

@@ -112,7 +112,8 @@ def with_card(args: Namespace, node: str, files: NodeFiles) -> Iterator[NodeFile
     home.add_node(node, args.group)
     with home.new_enrolment(node, baked=args.baked) as card:
         if card.certificate_ends_at is not None:
-            _say(f"{node}: its baked certificate is good until {card.certificate_ends_at:%Y-%m-%d}")
+            ends_at = f"{card.certificate_ends_at:%Y-%m-%d}"
+            _say(f"{node}: its baked certificate is good until {ends_at}, or until the node renews a later one")
         yield files.with_card(card)
 
 

@@ -50,7 +50,7 @@ def _enrol(args: Namespace) -> int:
     home.add_node(args.node, args.group)
     with home.new_enrolment(args.node, baked=args.baked) as card:
         if card.certificate_ends_at is not None:
-            what += f", good until {card.certificate_ends_at:%Y-%m-%d},"
+            what += f", good until {card.certificate_ends_at:%Y-%m-%d} or until the node renews a later one,"
             told["certificate_ends_at"] = card.certificate_ends_at.isoformat()
         if args.out is not None:
             told["files"] = [str(path) for path in _write(card, args.out)]

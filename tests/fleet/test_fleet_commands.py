@@ -64,6 +64,8 @@ def test_enrol_into_a_directory(made: Path, tmp_path: Path, capsys: pytest.Captu
     assert ends_at - dt.datetime.now(dt.UTC) > dt.timedelta(days=1800), "a site without network renews it never"
     assert files["ca.pem"] == (made / "root/ca.pem").read_bytes()
     assert b"pump-1" in files["enrol.json"]
+    assert main(["enrol", "pump-1", "--baked", "--out", str(tmp_path / "baked")]) == 0
+    assert f"good until {ends_at:%Y-%m-%d} or until the node renews a later one," in capsys.readouterr().err
 
 
 def test_a_token_that_cannot_be_put_where_it_belongs_voids_none(
