@@ -28,8 +28,9 @@ _SUSPECTED_AFTER: Final = 5
 class Outgoing:
     """Makes the payloads. A batch that the broker takes in no form would block all that follow it.
 
-    A broker may announce its bound, or refuse what is larger (both hold for one connection), or just hang up
-    on it (as Mosquitto does by `message_size_limit`): what it hung up on again and again bounds all of this run.
+    A broker may announce its bound (as Mosquitto does with `max_packet_size`), or refuse what is larger (both hold for
+    one connection), or just hang up on it (as Mosquitto does by `message_size_limit`): what it hung up on again and
+    again bounds all of this run.
     """
 
     def __init__(self, historical_after_s: float) -> None:

@@ -178,7 +178,7 @@ boot=$(cd "$(dirname "$0")" && pwd)
 echo {host_name(node)} >/etc/hostname
 sed -i 's/^127\\.0\\.1\\.1.*/127.0.1.1 {host_name(node)}/' /etc/hosts
 {joined if wifi else ""}sh "$boot/{FOLDER}/setup.sh" --no-start
-# Also where that failed: a system that somebody can look at is better than one that restarts for ever.
+# Also where that failed: first-boot.log on the card says why, and a system that restarts for ever would not.
 sed -i -E 's/ ?systemd\\.(run|run_success_action|unit)=[^ ]*//g' "$boot/{CMDLINE}"
 rm -f "$boot/{FIRSTRUN}"
 sync

@@ -45,7 +45,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FailedUpdate:
-    """An update that a node did not take, or has put back, and has taken no other of its kind and name since."""
+    """An update that a node did not take, or has put back: its last word of that kind and name."""
 
     what: str
     wanted: str | None
