@@ -131,11 +131,11 @@ def test_of_two_tokens_at_once_the_newer_one_s_key_is_left(
     lost_token, entered, goes_on = token_of("pump-1"), threading.Event(), threading.Event()
     certify, answers = Home.certify, []
 
-    def slow(home: Home, name: str, key: ec.EllipticCurvePublicKey) -> bytes:
+    def slow(home: Home, *of: Any) -> bytes:
         if not entered.is_set():
             entered.set()
             goes_on.wait(PATIENCE_S)
-        return certify(home, name, key)
+        return certify(home, *of)
 
     monkeypatch.setattr(Home, "certify", slow)
     keys = [new_key(), new_key()]

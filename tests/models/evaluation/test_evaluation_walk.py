@@ -120,7 +120,8 @@ def test_nothing_that_is_learnt_from_or_fitted_to_depends_on_what_came_later(
         np.testing.assert_array_equal(samples.y[mask], others.y[mask])
     for track, other_track, known in zip(tracks, other_tracks, known_before(part, samples, tracks), strict=True):
         np.testing.assert_array_equal(track.known[known], other_track.known[known])
-        np.testing.assert_array_equal(track.came[known], other_track.came[known])
+        # The last bit of a sum depends on where in memory its numbers lie.
+        np.testing.assert_allclose(track.came[known], other_track.came[known], rtol=1e-9)
 
 
 def test_autoets_knows_nothing_after_its_origin_and_hits_a_trend(walks: Dataset, walk_recipe: ForecastRecipe) -> None:
