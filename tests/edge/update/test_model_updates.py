@@ -238,12 +238,6 @@ def _full(*_: object) -> None:
 def test_a_run_that_was_cut_off_is_settled_by_the_next(
     desk: Callable[[], Desk], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def cut_off() -> None:
-        async with desk().running() as at:
-            monkeypatch.setattr(at.kind, "_served", _cut)
-            with pytest.raises(asyncio.CancelledError):
-                await at.apply(files("2.0.0"))
-
     async def settle() -> None:
         async with desk().running() as at:
             with monkeypatch.context() as patch:
@@ -255,9 +249,20 @@ def test_a_run_that_was_cut_off_is_settled_by_the_next(
                 assert await at.kind.settle("m", None) is None
             assert at.kind.running("m", None) == "2.0.0"
 
+    async def cut_off() -> None:
+        async with desk().running() as at:
+            await _cut_off(at, monkeypatch)
+
     asyncio.run(cut_off())
-    monkeypatch.undo()
     asyncio.run(settle())
+
+
+async def _cut_off(at: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ends the run in the middle of an update, when its trial has begun."""
+    with monkeypatch.context() as patch:
+        patch.setattr(at.kind, "_served", _cut)
+        with pytest.raises(asyncio.CancelledError):
+            await at.apply(files("2.0.0"))
 
 
 def _beside_the_loop(step: Callable[[ModelLink], Any]) -> Callable[[ModelLink], Any]:
@@ -277,9 +282,7 @@ def test_what_was_put_there_by_hand_before_a_restart_ends_the_trial(
 ) -> None:
     async def cut_off() -> None:
         async with desk().running() as at:
-            monkeypatch.setattr(at.kind, "_served", _cut)
-            with pytest.raises(asyncio.CancelledError):
-                await at.apply(files("2.0.0"))
+            await _cut_off(at, monkeypatch)
             at.directory.unlink()
             at.directory.mkdir()
 
